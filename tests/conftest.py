@@ -1,0 +1,95 @@
+"""Guards for every test, and the sandbox as fixtures.
+
+No test reaches beyond this host, writes outside its own folder, or sees the environment of
+whoever runs it. Subprocesses inherit the folder and the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from h2ogpte_migration.sandbox.sample import sample_world
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+def _check(address: Any) -> None:
+    """Let addresses of this host pass, and paths of Unix sockets."""
+    if isinstance(address, tuple) and not str(address[0]).startswith(_LOOPBACK):
+        raise RuntimeError(f"a test tried to reach {address[0]}")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections to other hosts, and looking up their names."""
+    connect, connect_ex, look_up = (
+        socket.socket.connect,
+        socket.socket.connect_ex,
+        socket.getaddrinfo,
+    )
+
+    def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: socket.socket, address: Any) -> Any:
+            _check(address)
+            return real(self, address)
+
+        return call
+
+    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host is not None:
+            _check((host.decode() if isinstance(host, bytes) else host,))
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded(connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded(connect_ex))
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+@pytest.fixture(autouse=True)
+def _own_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Work in ``tmp_path``, with a home of one's own and without settings from outside."""
+    for name in list(os.environ):
+        if name.upper().startswith("H2OGPTE_") or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def world() -> World:
+    """Return a world with an admin, the users ``anna`` and ``bertil``, and nothing else.
+
+    Keys are ``sk-sandbox-<username>``; jobs are quick.
+    """
+    world = World()
+    world.add_user("admin", admin=True)
+    world.add_user("anna", groups=["staff"], workspaces=["research"])
+    world.add_user("bertil", groups=["staff"])
+    return world
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[SandboxServer]:
+    """Return a server that runs on ``world``."""
+    with SandboxServer(world) as running:
+        yield running
+
+
+@pytest.fixture
+def sample_server() -> Iterator[SandboxServer]:
+    """Return a server that runs on the sample organisation, with quick jobs."""
+    world = sample_world()
+    world.times.import_s = 0.2
+    with SandboxServer(world) as running:
+        yield running

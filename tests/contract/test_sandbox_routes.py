@@ -1,0 +1,113 @@
+"""The sandbox's routes are those of the client's generated REST layer, name by name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Dict, Tuple
+
+import pytest
+from h2ogpte import rest_sync
+
+from h2ogpte_migration.sandbox.calls import Route
+from h2ogpte_migration.sandbox.dispatch import ROUTES
+
+#: What the sandbox answers besides the REST interface.
+NOT_REST = {"/rpc/meta"}
+#: What the oldest client that we support does not know yet.
+NEWER = {"update_collection_exempt_from_chat_expiry"}
+
+#: The operations of the contract that a migration may use.
+OPERATIONS = {
+    "cancel_job",
+    "create_api_key_for_user",
+    "create_chat_session",
+    "create_collection",
+    "create_delete_chat_session_job",
+    "create_delete_collection_job",
+    "create_import_collection_to_collection_job",
+    "create_migrate_collection_chat_sessions_job",
+    "delete_api_key",
+    "delete_chat_session",
+    "delete_collection",
+    "delete_collection_expiry_date",
+    "delete_collection_inactivity_interval",
+    "delete_collection_prompt_template",
+    "delete_collection_thumbnail",
+    "delete_job",
+    "get_chat_session",
+    "get_chat_session_count_for_collection",
+    "get_chat_session_messages",
+    "get_collection",
+    "get_collection_chat_settings",
+    "get_collection_count",
+    "get_collection_group_permissions",
+    "get_collection_metadata",
+    "get_collection_permissions",
+    "get_collection_settings",
+    "get_document_count_for_collection",
+    "get_job",
+    "get_message_references",
+    "list_all_api_keys",
+    "list_all_collections",
+    "list_chat_sessions",
+    "list_chat_sessions_for_collection",
+    "list_collection_public_permissions",
+    "list_collections",
+    "list_documents_for_collection",
+    "list_embedding_models",
+    "list_jobs",
+    "list_scheduled_connectors_for_collection",
+    "list_user_jobs",
+    "list_users",
+    "migrate_scheduled_connectors_to_collection",
+    "remove_collection_size_limit",
+    "set_collection_size_limit",
+    "share_collection",
+    "share_collection_with_group",
+    "unshare_collection",
+    "unshare_collection_for_all",
+    "unshare_collection_from_group",
+    "update_chat_session",
+    "update_collection",
+    "update_collection_chat_settings",
+    "update_collection_expiry_date",
+    "update_collection_inactivity_interval",
+    "update_collection_metadata",
+    "update_collection_privacy",
+    "update_collection_prompt_template",
+    "update_collection_settings",
+    "update_collection_thumbnail",
+    "update_collection_workspace",
+}
+
+
+def operations() -> Dict[str, Tuple[str, str]]:
+    """Return method and path of each operation of the generated layer."""
+    found: Dict[str, Tuple[str, str]] = {}
+    for name, api in vars(rest_sync).items():
+        if not name.endswith("Api"):
+            continue
+        for attribute, function in vars(api).items():
+            match = re.match(r"_(\w+)_serialize$", attribute)
+            if match:
+                code = inspect.getsource(function)
+                method = re.search(r"method='(\w+)'", code).group(1)
+                found[match.group(1)] = (method, re.search(r"resource_path='(.*)'", code).group(1))
+    return found
+
+
+@pytest.fixture(scope="module")
+def known() -> Dict[str, Tuple[str, str]]:
+    return operations()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.rule.__name__)
+def test_rule_is_named_after_its_operation(route: Route, known: Dict[str, Tuple[str, str]]) -> None:
+    if route.template in NOT_REST or (route.rule.__name__ in NEWER - set(known)):
+        return
+    assert known[route.rule.__name__] == (route.method, route.template)
+
+
+def test_every_operation_of_a_migration_is_served() -> None:
+    assert {route.rule.__name__ for route in ROUTES} >= OPERATIONS
