@@ -1,0 +1,136 @@
+"""The only writer to the terminal. What it says goes into the log as well.
+
+Lines for people and the results for machines go to ``out``, errors to ``err``. A reader that
+went away or an alphabet that lacks a letter never ends a migration.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import unicodedata
+from contextlib import suppress
+from itertools import zip_longest
+from typing import Callable, Iterable, List, Optional, Sequence, TextIO
+
+from h2ogpte_migration.redact import scrub
+from h2ogpte_migration.ui.logs import collection_tag
+from h2ogpte_migration.ui.text import safe
+
+log = logging.getLogger(__name__)
+
+# Commands to paste must come out whole, and these may carry thousands of ids.
+LONGEST_LINE = 4_000_000
+
+
+class Console:
+    """Says things to people and machines; may be used by several threads.
+
+    Args:
+        out: for lines, tables and results.
+        err: for errors, and for the live progress.
+        quiet: whether only what needs attention is said aloud.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, quiet: bool = False) -> None:
+        self.out = out
+        self.err = err
+        self.quiet = quiet
+        self._lock = threading.RLock()
+        self._gone: List[TextIO] = []
+        self._above: Optional[Callable[[str], None]] = None
+
+    def info(self, text: str) -> None:
+        """Say what happens; not said in quiet mode."""
+        log.info("%s", text)
+        if not self.quiet:
+            self._say(self.out, text)
+
+    def attention(self, text: str) -> None:
+        """Say what somebody should look at, in quiet mode too."""
+        log.warning("%s", text)
+        self._say(self.out, text)
+
+    def error(self, message: str, hint: str = "") -> None:
+        """Say what went wrong, a line per mistake, and what to do next."""
+        log.error("%s %s", message, hint)
+        lines = [f"Error: {line}" for line in message.splitlines()]
+        self._say(self.err, "\n".join([*lines, hint] if hint else lines))
+
+    def result(self, text: str) -> None:
+        """Print what was asked for, for machines: no prefix, nothing else on these lines."""
+        log.debug("%s", text)
+        self._say(self.out, text, tag="")
+
+    def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Say a table; not said in quiet mode."""
+        self.info(format_table(headers, rows))
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody watches ``err`` on a terminal."""
+        return _is_terminal(self.err)
+
+    def divert(self, above: Optional[Callable[[str], None]]) -> None:
+        """Have lines to a terminal printed by ``above``, while it keeps a live display there."""
+        with self._lock:
+            self._above = above
+
+    def _say(self, stream: TextIO, text: str, tag: Optional[str] = None) -> None:
+        """Print lines, each harmless and free of keys, and none between those of another thread."""
+        name = collection_tag.get() if tag is None else tag
+        prefix = f"[{name}] " if name else ""
+        lines = [safe(prefix + line, LONGEST_LINE) for line in scrub(text).split("\n")]
+        with self._lock:
+            if self._above and _is_terminal(stream):
+                self._above("\n".join(lines))
+            else:
+                self._write(stream, "\n".join(lines) + "\n")
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        if stream in self._gone:
+            return
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        try:
+            stream.write(text.encode(encoding, "replace").decode(encoding))
+            stream.flush()
+        except (OSError, ValueError):
+            self._gone.append(stream)
+            _silence(stream)
+
+
+def format_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows as aligned text under their headers; a missing cell is empty."""
+    cells = [[safe(scrub(cell), 60) for cell in row] for row in [headers, *rows]]
+    columns = list(zip_longest(*cells, fillvalue=""))
+    widths = [max(map(_width, column)) for column in columns]
+    lines = []
+    for row in zip(*columns):
+        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths))
+        lines.append("  ".join(padded).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """How many places a text takes on a terminal: wide letters two, combining marks none."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal; one that is closed is none."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def _silence(stream: TextIO) -> None:
+    """Lead a broken stream to nowhere, so that Python's last flush does not fail on it."""
+    with suppress(OSError, ValueError):
+        descriptor = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

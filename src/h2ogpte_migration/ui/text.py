@@ -1,0 +1,94 @@
+"""Text from elsewhere, made harmless: for the terminal, the log, a shell, a spreadsheet.
+
+Names of collections and users, and the server's messages, are written by strangers. Nothing of
+them may move a cursor, break a line, turn the reading direction or run as a command.
+"""
+
+from __future__ import annotations
+
+import html
+import shlex
+import unicodedata
+from typing import Dict
+
+# Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class _Visible(Dict[int, str]):
+    """A table for ``str.translate`` that learns each character when it first meets it."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        self[code] = _escape(char) if is_harmful(char) else char
+        return self[code]
+
+
+def is_harmful(char: str) -> bool:
+    """Whether a character acts on the terminal or the line instead of being seen."""
+    return unicodedata.category(char) in _HARMFUL
+
+
+def _escape(char: str) -> str:
+    """The character as Python writes it in a string literal."""
+    code = ord(char)
+    if char in _SHORT:
+        return _SHORT[char]
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+_VISIBLE = _Visible()
+
+
+def safe(text: str, limit: int = 200) -> str:
+    """``text`` on one line of at most ``limit`` characters, with everything harmful spelt out."""
+    if len(text) <= limit and text.isprintable():
+        return text
+    shown = text[: limit + 1].translate(_VISIBLE)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def shell(*words: str) -> str:
+    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``."""
+    return " ".join(_quote(word) for word in words)
+
+
+def _quote(word: str) -> str:
+    if not any(map(is_harmful, word)):
+        return shlex.quote(word)
+    return "$'" + "".join(map(_quote_char, word)) + "'"
+
+
+def _quote_char(char: str) -> str:
+    """One character between ``$'`` and ``'``: bytes, because these do not depend on a locale."""
+    if char in "'\\":
+        return "\\" + char
+    if not is_harmful(char):
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in _raw_bytes(char))
+
+
+def _raw_bytes(char: str) -> bytes:
+    """The bytes that the shell must hand over so that Python reads this character again."""
+    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return char.encode("utf-8", errors)
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """``1 collection``, ``2 collections``; ``many`` where an s is not enough."""
+    return f"{count} {noun if count == 1 else many or noun + 's'}"
+
+
+def csv_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    shown = safe(text, limit=32_000)
+    return "'" + shown if text.startswith(_FORMULA) else shown
+
+
+def html_text(text: str) -> str:
+    """Text for HTML, in an element or in a quoted attribute."""
+    return html.escape(safe(text, limit=32_000))

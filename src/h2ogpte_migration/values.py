@@ -1,0 +1,302 @@
+"""What the text behind a flag may be: one reader for each kind of value, and files named there.
+
+A reader takes the text and returns the value, or raises ``ValueError`` with the end of a
+sentence that begins with the flag. Readers create nothing and send nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple
+from urllib.parse import SplitResult, urlsplit
+
+from h2ogpte_migration.redact import Secret, register
+from h2ogpte_migration.ui.text import is_harmful, safe
+
+# Far above any list of collections; below what a device file would pour in.
+LARGEST_FILE_BYTES = 64 * 2**20
+LONGEST_ID = 256
+LONGEST_EXPIRY_DAYS = 3660
+ID_COLUMN = "collection_id"
+MISTAKES_SHOWN = 5
+
+_DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 366}
+_EXPIRY = re.compile(r"\s*([1-9][0-9]*)\s+(minute|hour|day|week|month|year)s?\s*", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+
+
+def quoted(text: str) -> str:
+    """A value as it is shown in a message."""
+    return f"'{safe(text, 80)}'"
+
+
+def text(value: str) -> str:
+    """Any text with something in it and nothing in it that can't be seen."""
+    if not value.strip():
+        raise ValueError("must not be empty")
+    if any(map(is_harmful, value)):
+        raise ValueError(f"must not contain control characters, as {quoted(value)} does")
+    return value.strip()
+
+
+def question(value: str) -> str:
+    """A text that may have several lines."""
+    text(re.sub(r"[\n\r\t]", " ", value))
+    return value
+
+
+def secret(value: str) -> Secret:
+    """A key: never shown in a message, and masked from now on even where it is refused."""
+    register(value)
+    if not value:
+        raise ValueError("must not be empty")
+    if not all("!" <= char <= "~" for char in value):
+        raise ValueError("must be a key, which has no spaces and no special characters")
+    return Secret(value)
+
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """A reader of whole numbers of a range."""
+
+    def read(value: str) -> int:
+        digits = value.strip()
+        # Longer ones are out of every range, and Python refuses to convert very long ones.
+        if re.fullmatch(r"[0-9]{1,12}", digits, re.ASCII) and lowest <= int(digits) <= highest:
+            return int(digits)
+        raise ValueError(f"must be a whole number from {lowest} to {highest}, not {quoted(value)}")
+
+    return read
+
+
+def seconds(value: str) -> float:
+    """A span of time: more than nothing, a day at most."""
+    number = float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
+    if not 0 < number <= 86_400:
+        raise ValueError(f"must be a number of seconds above 0, up to 86400, not {quoted(value)}")
+    return number
+
+
+def expiry(value: str) -> str:
+    """How long a key is to live, in the server's words, such as ``30 days``."""
+    found = _EXPIRY.fullmatch(value)
+    if not found:
+        raise ValueError(
+            f"must be a number and minutes, hours, days, weeks, months or years, such as "
+            f"'30 days', not {quoted(value)}"
+        )
+    count, unit = found.groups()
+    if len(count) > 9 or int(count) * _DAYS[unit] > LONGEST_EXPIRY_DAYS:
+        raise ValueError(f"must be 10 years at most, not {quoted(value)}")
+    return " ".join(value.split())
+
+
+def names(value: str) -> Tuple[str, ...]:
+    """Names with commas between them, in their order and each once."""
+    items = [item.strip() for item in value.split(",")]
+    kept = tuple(dict.fromkeys(text(item) for item in items if item))
+    if not kept:
+        raise ValueError("must name at least one, with commas between several")
+    return kept
+
+
+def collection_ids(value: str) -> Tuple[str, ...]:
+    """Ids of collections with commas between them, in their order and each once."""
+    return tuple(collection_id(item) for item in names(value))
+
+
+def collection_id(value: str) -> str:
+    """One collection's id. What would lead a request to another address is refused."""
+    ident = text(value)
+    if re.search(r"\s", ident):
+        raise ValueError(f"must have commas, not spaces, between ids: {quoted(value)}")
+    if re.search(r"[/\\?#%,]", ident) or ident.strip(".") == "" or len(ident) > LONGEST_ID:
+        raise ValueError(f"has {quoted(value)}, which can't be the id of a collection")
+    return ident
+
+
+def path(value: str) -> Path:
+    """The path of a file; ``~`` is the home folder, as in the shell."""
+    cleaned = text(value)
+    try:
+        return Path(cleaned).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"has {quoted(value)}, but that home folder is unknown") from error
+
+
+def path_text(value: str) -> str:
+    """The path of a file as text; a single dash stays one."""
+    return str(path(value))
+
+
+def report_path(value: str) -> Path:
+    """Where a report goes: its suffix is its format."""
+    report = path(value)
+    if report.suffix.lower() not in (".json", ".csv", ".html"):
+        raise ValueError(f"must end in .json, .csv or .html, not {quoted(value)}")
+    return report
+
+
+def url(value: str) -> str:
+    """The server's address, which may have a base path, without the slash at its end."""
+    if not value:
+        raise ValueError("must not be empty")
+    if any(char.isspace() or is_harmful(char) or char == "\\" for char in value):
+        raise ValueError("must not contain spaces, backslashes or control characters")
+    try:
+        parts = urlsplit(value)
+        problem = _url_problem(value, parts)
+    except ValueError:
+        problem = "has a host or a port (1 to 65535) that can't be right"
+    if problem:
+        raise ValueError(problem)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}".rstrip("/")
+
+
+def _url_problem(value: str, parts: SplitResult) -> Optional[str]:
+    """What is wrong with an url, or None. It is shown only where it can't hold a password."""
+    if "@" in value:
+        return "must not contain a user name or password; keys go into --admin-key or --user-key"
+    if parts.scheme not in ("http", "https") or not value[len(parts.scheme) :].startswith("://"):
+        return f"must begin with https:// or http://, not {quoted(value)}"
+    if "?" in value or "#" in value:
+        return f"must end before any ? or #, not {quoted(value)}"
+    if not _is_host(parts):
+        return f"must name a host after {parts.scheme}://, not {quoted(value)}"
+    if parts.netloc.endswith(":") or parts.port == 0:
+        return f"must have a port from 1 to 65535 or none, not {quoted(value)}"
+    if not value.isascii() or re.search(r"/\.{1,2}(/|$)", parts.path):
+        return f"has a path that can't be right: {quoted(value)}"
+    return None
+
+
+def _is_host(parts: SplitResult) -> bool:
+    """Whether there is a host of the right form: a name, or an IP address."""
+    host = parts.hostname or ""
+    if parts.netloc.startswith("["):
+        return re.fullmatch(r"[0-9a-f:.]+", host) is not None
+    return _HOST.fullmatch(host) is not None
+
+
+def read_text_file(file: Path) -> str:
+    """The text of a file that a flag names.
+
+    Raises:
+        ValueError: it can't be read or is no text; the message begins after the file's name.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from error
+    if len(content) > LARGEST_FILE_BYTES:
+        raise ValueError("is too large")
+    return _decoded(content)
+
+
+def _decoded(content: bytes) -> str:
+    if b"\0" in content:
+        raise ValueError("is no UTF-8 text file: it contains zero bytes")
+    try:
+        decoded = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is no UTF-8 text file: see byte {error.start + 1}") from error
+    if not decoded.strip():
+        raise ValueError("is empty")
+    return decoded
+
+
+def ids_of_list(content: str) -> Tuple[str, ...]:
+    """The collection ids of a list or a CSV table, in their order and each once.
+
+    A list has one id per line. A table has a first row with the column ``collection_id``, and
+    commas, semicolons or tabs, as the spreadsheet liked it.
+
+    Raises:
+        ValueError: with every mistake of the content in one message.
+    """
+    content = content.lstrip("\ufeff")
+    lines = [line for line in re.split(r"\r\n|\r|\n", content) if not _is_comment(line)]
+    delimiter = _table_delimiter(lines[0]) if lines else None
+    entries = _table_ids(content, delimiter) if delimiter else _plain_ids(lines)
+    if not entries:
+        raise ValueError("names no collection")
+    ids: List[str] = []
+    mistakes: List[str] = []
+    for entry in entries:
+        try:
+            ids.append(collection_id(entry))
+        except ValueError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        more = len(mistakes) - MISTAKES_SHOWN
+        shown = mistakes[:MISTAKES_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        raise ValueError("; ".join(shown))
+    return tuple(dict.fromkeys(ids))
+
+
+def _is_comment(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def _plain_ids(lines: List[str]) -> List[str]:
+    return [line.split("#", 1)[0].strip() for line in lines]
+
+
+def _cells(row: List[str]) -> List[str]:
+    return [cell.strip().lower() for cell in row]
+
+
+def _table_delimiter(header: str) -> Optional[str]:
+    """What separates the columns, if this is the first row of a table with the id column."""
+    cells = {mark: header.replace('"', "").split(mark) for mark in ",;\t"}
+    return next((mark for mark in cells if ID_COLUMN in _cells(cells[mark])), None)
+
+
+def _table_ids(content: str, delimiter: str) -> List[str]:
+    """The cells of the id column; rows without one were struck in the spreadsheet."""
+    try:
+        rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise ValueError(f"is no proper CSV table: {error}") from error
+    start = next((number for number, row in enumerate(rows) if ID_COLUMN in _cells(row)), None)
+    if start is None:
+        raise ValueError(f"is no proper CSV table: the column {ID_COLUMN} can't be told")
+    column = _cells(rows[start]).index(ID_COLUMN)
+    cells = (row[column].strip() for row in rows[start + 1 :] if len(row) > column)
+    return [cell for cell in cells if cell]
+
+
+def certificate(file: Path) -> None:
+    """Check that a file holds certificates that TLS can use.
+
+    Raises:
+        ValueError: it does not; the message begins after the file's name.
+    """
+    import ssl
+
+    if "-----BEGIN" not in read_text_file(file):
+        raise ValueError("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except (OSError, ValueError) as error:
+        raise ValueError("holds no certificate that can be used") from error
+
+
+def writable_place(file: Path) -> None:
+    """Check that a file may come to be at this place, or be one.
+
+    Raises:
+        ValueError: it may not; the message begins after the file's name.
+    """
+    try:
+        if file.name == ":memory:" or file.is_dir() or (file.exists() and not file.is_file()):
+            raise ValueError("is no file")
+        if not file.parent.is_dir():
+            raise ValueError(f"would be in a folder that does not exist: {safe(str(file.parent))}")
+    except OSError as error:
+        raise ValueError(f"can't be used: {error.strerror}") from error

@@ -1,0 +1,148 @@
+"""Strangers' text is harmless wherever it goes; keys are seen nowhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from h2ogpte_migration.redact import Secret, register, scrub
+from h2ogpte_migration.ui.text import csv_cell, html_text, plural, safe, shell
+
+HARMFUL = [
+    ("\x1b[31m", r"\x1b[31m"),
+    ("a\nb\r\tc", r"a\nb\r\tc"),
+    ("\0", r"\x00"),
+    ("\x7f", r"\x7f"),
+    ("\x9b2J", r"\x9b2J"),
+    ("\x85", r"\x85"),
+    ("\u202eabc", r"\u202eabc"),
+    ("\u2066\u2069", r"\u2066\u2069"),
+    ("\u200b\u200f\ufeff", r"\u200b\u200f\ufeff"),
+    ("\u2028\u2029", r"\u2028\u2029"),
+    ("\ud800", r"\ud800"),
+    ("\udcff", r"\udcff"),
+    ("\U000e0041", r"\U000e0041"),
+    ("\xad", r"\xad"),
+]
+HARMLESS = ["", "Alpha", "Über", "日本語", "🙂", "❤️", "a  b", "[red]", "שלום", "a\u3000b", "\\x1b"]
+
+
+@pytest.mark.parametrize(("raw", "shown"), HARMFUL)
+def test_what_acts_on_a_terminal_is_spelt_out(raw: str, shown: str) -> None:
+    assert safe(raw) == shown
+    assert safe(f"é{raw}é") == f"é{shown}é"
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_ordinary_text_stays(text: str) -> None:
+    assert safe(text) == text
+
+
+def test_long_text_ends_in_an_ellipsis() -> None:
+    assert safe("a" * 200) == "a" * 200
+    assert safe("a" * 201) == "a" * 199 + "…"
+    assert safe("abcdef", 4) == "abc…"
+    assert len(safe("\x1b" * 100, 50)) == 50
+
+
+@given(st.text(st.characters(), max_size=300), st.integers(1, 250))
+def test_safe_text_is_one_short_line_and_stays_so(text: str, limit: int) -> None:
+    shown = safe(text, limit)
+    assert len(shown) <= limit
+    assert len(shown.splitlines()) <= 1
+    assert safe(shown, limit) == shown
+    shown.encode("utf-8")
+
+
+WORDS = [
+    "plain",
+    "",
+    "two words",
+    "it's",
+    '"',
+    "$HOME `id` $(id)",
+    "!x",
+    "~",
+    "-x",
+    "a\nb",
+    "\x1b[2J'\\",
+    "\x01f",
+    "\u202eé",
+    "\udce9",
+    "*",
+    ";",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_quoted_word_is_safe_to_see_and_comes_back(word: str) -> None:
+    line = shell("printf", "%s", word)
+    assert safe(line, 10_000) == line
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    done = subprocess.run([bash, "-c", line], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == word.encode("utf-8", "surrogateescape")
+
+
+def test_counting() -> None:
+    assert plural(0, "collection") == "0 collections"
+    assert plural(1, "collection") == "1 collection"
+    assert plural(2, "query", "queries") == "2 queries"
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_cells_are_no_formulas(formula: str) -> None:
+    assert csv_cell(formula).startswith("'")
+
+
+def test_other_cells_stay() -> None:
+    assert csv_cell("a=b, c") == "a=b, c"
+
+
+def test_html_is_text() -> None:
+    assert html_text("<b>\"'&\x1b") == "&lt;b&gt;&quot;&#x27;&amp;\\x1b"
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def test_a_secret_shows_itself_to_reveal_only() -> None:
+    key = Secret("sk-text-1")
+    assert key.reveal() == "sk-text-1"
+    assert "sk-text-1" not in f"{key} {key!r} {[key]}"
+    assert key == Secret("sk-text-1")
+    assert key != Secret("sk-text-2")
+    assert key != "sk-text-1"
+    assert len({key, Secret("sk-text-1")}) == 1
+
+
+@pytest.mark.parametrize(
+    "spelling", [str, lambda key: quote(key, safe=""), repr, json.dumps], ids=range(4)
+)
+def test_every_spelling_of_a_key_is_masked(spelling) -> None:  # type: ignore[no-untyped-def]
+    key = "sk-te/x't\\3%+"
+    register(key)
+    text = scrub(f"before {spelling(key)} after")
+    assert text.startswith("before ")
+    assert text.endswith(" after")
+    assert "***" in text
+    assert "sk-te" not in text
+
+
+def test_a_key_that_begins_with_another_leaves_no_rest() -> None:
+    register("sk-short")
+    register("sk-short-and-longer")
+    assert scrub("x sk-short-and-longer sk-short") == "x *** ***"
+
+
+def test_words_too_short_to_be_keys_tear_no_holes() -> None:
+    register("")
+    register("a")
+    assert scrub("a banana") == "a banana"
