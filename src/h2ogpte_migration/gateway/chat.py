@@ -1,0 +1,128 @@
+"""One question over the chat websocket, by the client package's ``Session``.
+
+The session is used as it is, but for its habits of retrying and of printing to the terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Dict, NoReturn, Union
+from urllib.parse import urlsplit
+
+from h2ogpte_migration.errors import BadReply, Rejected, ServerError, Unavailable
+from h2ogpte_migration.gateway.replies import Trouble, read_tls_failure, refusal
+from h2ogpte_migration.model import Answer
+from h2ogpte_migration.redact import Secret, scrub
+from h2ogpte_migration.ui.text import safe
+
+log = logging.getLogger(__name__)
+
+ROUTE = "WS /ws"
+CLOSE_TIMEOUT_S = 5
+MISREAD = (ValueError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError)
+"""How the session fails on a reply that it does not understand."""
+
+
+@dataclass(frozen=True)
+class ChatServer:
+    """Where to ask, and which certificate to trust (``verify``: file, system's store or any)."""
+
+    base_url: str
+    verify: Union[bool, str] = True
+    connect_timeout_s: float = 10.0
+
+    def ask(self, key: Secret, session_id: str, question: str, timeout_s: float) -> Answer:
+        """Ask one question in a chat session: one connection, one attempt.
+
+        Raises:
+            ServerError: anything that went wrong.
+        """
+        try:
+            return self._ask(key, session_id, question, timeout_s)
+        except ssl.SSLError as error:
+            raise self._tls_error(error) from error
+        except OSError as error:
+            raise _unavailable(f"no answer: {error.strerror or error}") from error
+        except MISREAD as error:
+            what = f"the answer could not be read ({type(error).__name__})"
+            raise BadReply(f"{ROUTE} failed: {what}.", route=ROUTE) from error
+
+    def _ask(self, key: Secret, session_id: str, question: str, timeout_s: float) -> Answer:
+        from h2ogpte.types import SessionError
+        from websockets.exceptions import WebSocketException
+
+        session = _quiet_session()(
+            self.base_url,
+            session_id,
+            client=_Client(key, self.verify),
+            open_timeout=self.connect_timeout_s,
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_connect_retries=1,
+        )
+        try:
+            with session:
+                message = session.query(question, timeout=timeout_s, retries=1)
+        except SessionError as error:
+            what = f"{ROUTE}: the server answered: {_words(error)}."
+            raise Rejected(what, route=ROUTE) from error
+        except TimeoutError as error:
+            raise _unavailable(f"no answer within {timeout_s:g} s") from error
+        except WebSocketException as error:
+            raise _unavailable(f"the connection broke: {_words(error)}") from error
+        return Answer(message_id=message.id, text=message.content or "")
+
+    def _tls_error(self, error: ssl.SSLError) -> ServerError:
+        meaning = read_tls_failure(error, safe(urlsplit(self.base_url).netloc))
+        if isinstance(meaning, Trouble):
+            return _unavailable(meaning.what)
+        return meaning
+
+
+class _Client:
+    """As much of an ``H2OGPTE`` client as a session asks for."""
+
+    def __init__(self, key: Secret, verify: Union[bool, str]) -> None:
+        self._key = key
+        self._verify = verify
+
+    def _get_auth_header(self) -> Dict[str, str]:
+        from h2ogpte import __version__ as client_version
+
+        return {
+            "Authorization": f"Bearer {self._key.reveal()}",
+            "X-Client-Version": client_version,
+        }
+
+    def _http_code_to_error(self, status: int, _error: Any) -> NoReturn:
+        """Called when the handshake was answered with a status instead of a websocket."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise _unavailable(f"the server answered {status}", status)
+        raise refusal(status, ROUTE, f"the server answered {status} to the connection")
+
+
+def _quiet_session() -> Any:
+    """The session class, its prints turned into log lines.
+
+    They are caught by a name in its own module: to redirect the standard error stream would
+    swallow what other threads write meanwhile.
+    """
+    from h2ogpte import session
+
+    session.print = _log_print
+    return session.Session
+
+
+def _log_print(*words: object, **_: object) -> None:
+    log.debug("%s", safe(scrub(" ".join(map(str, words)))))
+
+
+def _words(error: Exception) -> str:
+    return safe(scrub(" ".join(str(error).split())))
+
+
+def _unavailable(what: str, status: Union[int, None] = None) -> Unavailable:
+    text = safe(scrub(" ".join(what.split())))
+    return Unavailable(f"{ROUTE} failed: {text}.", status=status, route=ROUTE)

@@ -1,0 +1,213 @@
+"""Reading long listings page by page from a server whose order may shift meanwhile. Pure.
+
+No listing of the server has a unique order, pages may come shorter than asked for, and rows
+come and go while they are read. So pages overlap by a few rows, which shows whether the listing
+stood still in between; and a page counts as the last one only when it is shorter than a page
+that the server has been seen to fill.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Callable, Dict, Generic, Iterator, List, Optional, Set, Tuple, TypeVar
+
+from h2ogpte_migration.errors import Rejected, ServerError
+
+log = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
+
+PAGE = 500
+SAFE_PAGE = 100
+"""The contract's default: asked for where the server refuses a longer page."""
+OVERLAP = 10
+MAX_PASSES = 5
+MAX_STEPS_BACK = 100
+LIMIT_REFUSED = (400, 422)
+
+
+class ListingShifted(ServerError):
+    """Rows came or went while a listing was read by position: read it again from its start."""
+
+
+class PageSizes:
+    """What one server has shown about the pages of each route; shared by all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._honoured: Dict[str, int] = {}
+        self._refused: Set[str] = set()
+
+    def limit(self, route: str, wanted: int) -> int:
+        """The page size to ask for."""
+        with self._lock:
+            return min(wanted, SAFE_PAGE) if route in self._refused else wanted
+
+    def honoured(self, route: str) -> int:
+        """The longest page that ever came; 0 before the first one."""
+        with self._lock:
+            return self._honoured.get(route, 0)
+
+    def saw(self, route: str, rows: int) -> None:
+        with self._lock:
+            self._honoured[route] = max(rows, self._honoured.get(route, 0))
+
+    def refuse(self, route: str) -> None:
+        """Remember that long pages are refused on this route."""
+        with self._lock:
+            self._refused.add(route)
+
+
+@dataclass(frozen=True)
+class _Page(Generic[Row]):
+    """One page: where it starts, its rows with their ids, and whether it is full."""
+
+    start: int
+    rows: List[Row]
+    ids: List[str]
+    full: bool
+    """False where the server is known to fill longer pages than this one."""
+    as_expected: bool
+    """The page is shorter than asked for, and ends where the listing was said to end."""
+
+    def is_last(self, known: int) -> bool:
+        """Whether nothing can follow; ``known`` of its rows were on the page before."""
+        return len(self.rows) <= known or not self.full or self.as_expected
+
+    def tail(self, overlap: int) -> List[str]:
+        """The ids that the next page should begin with; fewer on tiny pages, to get ahead."""
+        size = min(overlap, len(self.ids) // 2)
+        return self.ids[len(self.ids) - size :]
+
+
+@dataclass(frozen=True)
+class Listing(Generic[Row]):
+    """A listing that can be read.
+
+    Args:
+        fetch: gives the rows from an offset on, at most ``limit``.
+        key: a row's id; empty where it has none.
+        route: what ``sizes`` remembers page sizes by.
+        expected: how many rows were announced elsewhere, if that is known.
+    """
+
+    fetch: Callable[[int, int], List[Row]]
+    key: Callable[[Row], str]
+    route: str
+    sizes: PageSizes
+    limit: int = PAGE
+    overlap: int = OVERLAP
+    expected: Optional[int] = None
+
+    def by_position(self) -> Iterator[Tuple[int, Row]]:
+        """Every row once, with its absolute position; the same id may stand at several.
+
+        Keeps one page in memory.
+
+        Raises:
+            ListingShifted: it changed while it was read; what was yielded so far may be wrong.
+        """
+        start = 0
+        tail: List[str] = []
+        while True:
+            page = self._page(start)
+            if page.ids[: len(tail)] != tail:
+                raise ListingShifted(
+                    "The listing changed while it was read.",
+                    route=self.route,
+                    hint="It has to be read again.",
+                )
+            for index in range(len(tail), len(page.rows)):
+                yield start + index, page.rows[index]
+            if page.is_last(known=len(tail)):
+                return
+            tail = page.tail(self.overlap)
+            start += len(page.rows) - len(tail)
+
+    def each_once(self) -> Iterator[Row]:
+        """Every id once. Whatever exists all the while is among them, even if the order shifts.
+
+        A listing that did not stand still is read again until nothing new comes up.
+        """
+        seen: Set[str] = set()
+        for _ in range(MAX_PASSES):
+            run = _Pass(self)
+            fresh = 0
+            for name, row in run.rows():
+                if name in seen:
+                    continue
+                seen.add(name)
+                fresh += 1
+                yield row
+            if run.steady or not fresh:
+                return
+        log.warning("%s kept changing while it was read", self.route)
+
+    def _page(self, start: int) -> _Page[Row]:
+        honoured = self.sizes.honoured(self.route)
+        rows, limit = self._fetch(start)
+        self.sizes.saw(self.route, len(rows))
+        return _Page(
+            start,
+            rows,
+            [self.key(row) for row in rows],
+            full=len(rows) >= min(limit, honoured),
+            as_expected=len(rows) < limit and start + len(rows) == self.expected,
+        )
+
+    def _fetch(self, start: int) -> Tuple[List[Row], int]:
+        """A page's rows and the limit that was asked for, which the server may find too big."""
+        limit = self.sizes.limit(self.route, self.limit)
+        try:
+            return self.fetch(start, limit), limit
+        except Rejected as error:
+            if error.status not in LIMIT_REFUSED or limit <= SAFE_PAGE:
+                raise
+        rows = self.fetch(start, SAFE_PAGE)
+        self.sizes.refuse(self.route)
+        return rows, SAFE_PAGE
+
+
+class _Pass(Generic[Row]):
+    """One reading of a listing from its start to its end, which notices shifts.
+
+    A page is connected to what was read before when it holds any row of it: what follows that
+    row in today's order is on this page or on a later one. A page that holds none may have been
+    overtaken by rows that moved to the front, so the reading steps back until it connects.
+    """
+
+    def __init__(self, listing: Listing[Row]) -> None:
+        self._listing = listing
+        self._known: Set[str] = set()
+        self.steady = True
+
+    def rows(self) -> Iterator[Tuple[str, Row]]:
+        """The rows that have an id, as (id, row); repeated where pages overlap."""
+        start = length = steps_back = 0
+        tail: List[str] = []
+        while True:
+            page = self._listing._page(start)
+            in_order = page.ids[: len(tail)] == tail
+            self.steady = self.steady and in_order
+            if self._overtaken(page, in_order) and steps_back < MAX_STEPS_BACK:
+                steps_back += 1
+                start = max(0, start - max(1, length))
+                continue
+            self._known.update(filter(None, page.ids))
+            yield from self._with_id(page)
+            if page.is_last(known=len(tail) if in_order else 0):
+                return
+            length, tail = len(page.rows), page.tail(self._listing.overlap)
+            start += length - len(tail)
+
+    def _overtaken(self, page: _Page[Row], in_order: bool) -> bool:
+        return not in_order and page.start > 0 and self._known.isdisjoint(page.ids)
+
+    def _with_id(self, page: _Page[Row]) -> Iterator[Tuple[str, Row]]:
+        for name, row in zip(page.ids, page.rows):
+            if name:
+                yield name, row
+            else:
+                log.warning("%s: a row without an id is left out", self._listing.route)

@@ -1,0 +1,472 @@
+"""The gateway over h2oGPTe's REST interface: the one module that knows paths and field names.
+
+Replies are read with care: fields may be missing, unknown ones and unknown values are kept where
+they are passed on, and a row that names nothing is left out. Whatever comes from the wire
+is a value of ``model`` or raw JSON when it leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from h2ogpte_migration.errors import BadReply, NotFound, OutcomeUnknown, Rejected, Unauthorized
+from h2ogpte_migration.gateway.api import KeySource
+from h2ogpte_migration.gateway.chat import ChatServer
+from h2ogpte_migration.gateway.paging import Listing, PageSizes
+from h2ogpte_migration.gateway.transport import API, Transport
+from h2ogpte_migration.model import (
+    Answer,
+    ApiKey,
+    Collection,
+    Document,
+    Identity,
+    ImportOptions,
+    Job,
+    JobId,
+    Json,
+    Reference,
+    Share,
+    SourceId,
+    TargetId,
+    User,
+    permission_list,
+)
+from h2ogpte_migration.redact import Secret
+
+log = logging.getLogger(__name__)
+
+COLLECTION = "/collections/{collection_id}"
+POLL = {"X-H2OGPTE-Internal-Poll": "true"}
+"""Marks a request that does not count as a use of the key, as the client does when it polls."""
+BY_NAME = {"sort_column": "name", "ascending": True}
+"""Not the default order: that one follows the last update, and shifts while people work."""
+
+
+class RestServer:
+    """A ``Server``: what the keys have in common."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._sizes = PageSizes()
+        verify = False if transport.insecure else transport.ca_cert or True
+        self._chat = ChatServer(transport.base_url, verify, transport.connect_timeout_s)
+
+    def as_key(self, key: Secret) -> RestGateway:
+        return self.as_owner(FixedKey(key))
+
+    def as_owner(self, keys: KeySource) -> RestGateway:
+        return RestGateway(self._transport, keys, self._sizes, self._chat)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class FixedKey:
+    """A key that was given: there is no other one."""
+
+    def __init__(self, key: Secret) -> None:
+        self._key = key
+
+    def current(self) -> Secret:
+        return self._key
+
+    def renew(self, stale: Secret) -> Optional[Secret]:  # noqa: ARG002 (the protocol's)
+        return None
+
+
+class RestGateway:
+    """A ``Gateway``: see there for what each method promises."""
+
+    def __init__(
+        self, transport: Transport, keys: KeySource, sizes: PageSizes, chat: ChatServer
+    ) -> None:
+        self._transport = transport
+        self._keys = keys
+        self._sizes = sizes
+        self._chat = chat
+
+    # -- who and what ------------------------------------------------------------------
+    def identity(self) -> Identity:
+        meta = self._object("/rpc/meta", prefix="")
+        if not _text(meta, "username"):
+            raise BadReply("GET /rpc/meta: the server names no user.", route="GET /rpc/meta")
+        return Identity(
+            username=_text(meta, "username"),
+            user_id=_text(meta, "user_id"),
+            server_version=_text(meta, "version"),
+            is_guest=meta.get("is_guest") is True,
+        )
+
+    def embedding_models(self) -> List[str]:
+        return [_text(row, "id") for row in self._rows("/embedding_models")]
+
+    # -- listings ----------------------------------------------------------------------
+    def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
+        query = {**BY_NAME, "filter": filter_text or None}
+        for row in self._listing("/collections/all", query).each_once():
+            yield Collection.from_json(row, keep_raw=False)
+
+    def own_collections(self) -> Iterator[Collection]:
+        query = {**BY_NAME, "current_user_only": True}
+        for row in self._listing("/collections", query).each_once():
+            yield Collection.from_json(row, keep_raw=False)
+
+    def users(self) -> Iterator[User]:
+        for row in self._listing("/users").each_once():
+            yield User(id=_text(row, "id"), username=_text(row, "username"))
+
+    def documents(self, collection_id: str, expected: Optional[int] = None) -> Iterator[Document]:
+        listing = self._listing(
+            f"{COLLECTION}/documents", path={"collection_id": collection_id}, expected=expected
+        )
+        for index, row in listing.by_position():
+            if not _text(row, "id"):
+                log.warning("%s: a row without an id is left out", listing.route)
+                continue
+            yield Document(
+                id=_text(row, "id"),
+                name=_text(row, "name"),
+                status=_text(row, "status"),
+                index=index,
+            )
+
+    def connectors(self, collection_id: str) -> List[Json]:
+        return self._rows(f"{COLLECTION}/scheduled_connectors", collection_id=collection_id)
+
+    def chats(self, collection_id: str, limit: int = 100) -> List[Json]:
+        query = {"offset": 0, "limit": limit}
+        return self._rows(f"{COLLECTION}/chats", query, collection_id=collection_id)
+
+    def chat_count(self, collection_id: str) -> int:
+        template = f"{COLLECTION}/chats/count"
+        count = self._object(template, collection_id=collection_id).get("count")
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise BadReply(f"GET {template}: the server counts nothing.", route=f"GET {template}")
+        return count
+
+    def jobs(self) -> List[Job]:
+        return [Job.from_json(row) for row in self._rows("/jobs", headers=POLL)]
+
+    # -- one collection, reading -------------------------------------------------------
+    def collection(self, collection_id: str) -> Collection:
+        row = self._object(COLLECTION, collection_id=collection_id)
+        return Collection.from_json({"id": collection_id, **row}, keep_raw=True)
+
+    def settings(self, collection_id: str) -> Json:
+        return self._object(f"{COLLECTION}/settings", collection_id=collection_id)
+
+    def chat_settings(self, collection_id: str) -> Json:
+        return self._object(f"{COLLECTION}/chat_settings", collection_id=collection_id)
+
+    def metadata(self, collection_id: str) -> Json:
+        return self._object(f"{COLLECTION}/metadata", collection_id=collection_id)
+
+    def public_permissions(self, collection_id: str) -> Optional[Tuple[str, ...]]:
+        # No list at all (null) is not an empty one: it stands for all rights.
+        return permission_list(
+            self._request(
+                "GET",
+                f"{COLLECTION}/public_permissions",
+                path={"collection_id": collection_id},
+                repeatable=True,
+            )
+        )
+
+    def user_shares(self, collection_id: str) -> List[Share]:
+        rows = self._array(f"{COLLECTION}/permissions", {"collection_id": collection_id})
+        return [Share.from_json(row, "username") for row in _named(rows, "username")]
+
+    def group_shares(self, collection_id: str) -> List[Share]:
+        rows = self._array(f"{COLLECTION}/group_permissions", {"collection_id": collection_id})
+        return [Share.from_json(row, "group_id") for row in _named(rows, "group_id")]
+
+    def job(self, job_id: JobId) -> Optional[Job]:
+        try:
+            row = self._object("/jobs/{job_id}", headers=POLL, job_id=job_id)
+        except Rejected as error:
+            if error.status != 400:
+                raise
+        except NotFound:
+            pass
+        else:
+            return Job.from_json({"id": job_id, **row})
+        return next((job for job in self.jobs() if job.id == job_id), None)
+
+    # -- one collection, writing -------------------------------------------------------
+    def create_collection(self, request: Mapping[str, Any]) -> Collection:
+        row = self._create("/collections", body=dict(request))
+        return Collection.from_json(row, keep_raw=True)
+
+    def set_rag_type(self, target: TargetId, rag_type: str) -> None:
+        self._change("PATCH", COLLECTION, {"rag_type": rag_type}, collection_id=target)
+
+    def set_settings(self, target: TargetId, settings: Mapping[str, Any]) -> None:
+        self._change("PUT", f"{COLLECTION}/settings", dict(settings), collection_id=target)
+
+    def set_chat_settings(self, target: TargetId, settings: Mapping[str, Any]) -> None:
+        self._change("PUT", f"{COLLECTION}/chat_settings", dict(settings), collection_id=target)
+
+    def set_metadata(self, target: TargetId, metadata: Mapping[str, Any]) -> None:
+        self._change("PUT", f"{COLLECTION}/metadata", dict(metadata), collection_id=target)
+
+    def set_prompt_template(self, target: TargetId, template_id: str) -> None:
+        body = {"prompt_template_id": template_id}
+        self._change("PUT", f"{COLLECTION}/prompt_template", body, collection_id=target)
+
+    def set_chat_expiry_exemption(self, target: TargetId, exempt: bool) -> None:
+        body = {"exempt": exempt}
+        self._change("PUT", f"{COLLECTION}/exempt_from_chat_expiry", body, collection_id=target)
+
+    def make_public(self, target: TargetId, permissions: Optional[Sequence[str]]) -> None:
+        body = {"is_public": True, **_permissions(permissions)}
+        self._change("POST", f"{COLLECTION}/is_public", body, collection_id=target)
+
+    def share_with_user(self, target: TargetId, share: Share) -> None:
+        self._change(
+            "PUT",
+            f"{COLLECTION}/permissions/{{username}}",
+            _permissions(share.permissions),
+            collection_id=target,
+            username=share.grantee,
+        )
+
+    def share_with_group(self, target: TargetId, share: Share) -> None:
+        self._change(
+            "PUT",
+            f"{COLLECTION}/group_permissions/{{group_id}}",
+            _permissions(share.permissions),
+            collection_id=target,
+            group_id=share.grantee,
+        )
+
+    def submit_import(self, *, source: SourceId, target: TargetId, how: ImportOptions) -> JobId:
+        job = self._create(
+            f"{COLLECTION}/import_collection_job",
+            query={
+                "copy_document": how.copy_document,
+                "preserve_document_status": True,
+                "preserve_metadata": True,
+                "copy_lifecycle_settings": True,
+                "skip_reparse": True if how.skip_reparse else None,
+                "ocr_model": how.ocr_model,
+            },
+            body={"source_collection_id": source},
+            collection_id=target,
+        )
+        return JobId(_text(job, "id"))
+
+    def move_connectors(self, *, source: SourceId, target: TargetId) -> JobId:
+        job = self._create(
+            f"{COLLECTION}/migrate_scheduled_connectors",
+            body={"src_collection_id": source},
+            collection_id=target,
+        )
+        return JobId(_text(job, "id"))
+
+    def move_chats(self, *, source: SourceId, target: TargetId) -> JobId:
+        job = self._create(
+            f"{COLLECTION}/migrate_chat_sessions_job",
+            body={"target_collection_id": target},
+            collection_id=source,
+        )
+        return JobId(_text(job, "id"))
+
+    def delete_collection(self, collection_id: str) -> None:
+        with suppress(NotFound):
+            self._change("DELETE", COLLECTION, collection_id=collection_id)
+
+    # -- keys (admin) ------------------------------------------------------------------
+    def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
+        template = "/admin/api_keys"
+        body = {"user_id": user_id, "name": name, "expires_in": expires_in}
+        reply = self._post(template, body=body)
+        info = reply.get("api_key")
+        key_id = _text(info, "id") if isinstance(info, dict) else ""
+        secret = _text(reply, "secret_key")
+        if not key_id or not secret:
+            raise _nameless(template)
+        return key_id, Secret(secret)
+
+    def keys(self, username: str) -> Iterator[ApiKey]:
+        query = {"filter": username or None}
+        for row in self._listing("/admin/api_keys", query).each_once():
+            yield ApiKey(
+                id=_text(row, "id"), name=_text(row, "name"), username=_text(row, "username")
+            )
+
+    def delete_key(self, key_id: str) -> None:
+        self._change("DELETE", "/admin/api_keys/{key_id}", key_id=key_id)
+
+    # -- RAG check ---------------------------------------------------------------------
+    def create_chat(self, collection_id: str) -> str:
+        row = self._create("/chats", query={"collection_id": collection_id}, body={})
+        return _text(row, "id")
+
+    def delete_chat(self, session_id: str) -> None:
+        with suppress(NotFound):
+            self._change("DELETE", "/chats/{session_id}", session_id=session_id)
+
+    def chat_messages(self, session_id: str) -> List[Json]:
+        return self._rows("/chats/{session_id}/messages", session_id=session_id)
+
+    def ask(self, session_id: str, question: str, timeout_s: float) -> Answer:
+        return self._chat.ask(self._keys.current(), session_id, question, timeout_s)
+
+    def references(self, message_id: str) -> List[Reference]:
+        rows = self._array("/messages/{message_id}/references", {"message_id": message_id})
+        return [
+            Reference(_text(row, "document_id"), _text(row, "collection_id") or None)
+            for row in _named(rows, "document_id")
+        ]
+
+    # -- the kinds of requests ---------------------------------------------------------
+    def _object(
+        self,
+        template: str,
+        *,
+        prefix: str = API,
+        headers: Optional[Mapping[str, str]] = None,
+        **path: str,
+    ) -> Json:
+        reply: Json = self._request(
+            "GET",
+            template,
+            path=path,
+            headers=headers,
+            repeatable=True,
+            prefix=prefix,
+            expect=dict,
+        )
+        return reply
+
+    def _array(
+        self,
+        template: str,
+        path: Mapping[str, str],
+        query: Optional[Mapping[str, Any]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> List[Any]:
+        reply: List[Any] = self._request(
+            "GET",
+            template,
+            path=path,
+            query=query,
+            headers=headers,
+            repeatable=True,
+            expect=list,
+        )
+        return reply
+
+    def _rows(
+        self,
+        template: str,
+        query: Optional[Mapping[str, Any]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        **path: str,
+    ) -> List[Json]:
+        """A listing that comes in one piece: its rows that have an id."""
+        return _named(self._array(template, path, query, headers), "id")
+
+    def _listing(
+        self,
+        template: str,
+        query: Optional[Mapping[str, Any]] = None,
+        *,
+        path: Optional[Mapping[str, str]] = None,
+        expected: Optional[int] = None,
+    ) -> Listing[Json]:
+        """A listing that comes in pages."""
+
+        def fetch(offset: int, limit: int) -> List[Json]:
+            asked = {**(query or {}), "offset": offset, "limit": limit}
+            rows = self._array(template, path or {}, asked)
+            # Each row keeps its position, whatever it is.
+            return [row if isinstance(row, dict) else {} for row in rows]
+
+        return Listing(
+            fetch=fetch,
+            key=_row_id,
+            route=f"GET {template}",
+            sizes=self._sizes,
+            expected=expected,
+        )
+
+    def _request(self, method: str, template: str, **options: Any) -> Any:
+        """Send with the key of the moment; a refused one is renewed, once, and did nothing."""
+        key = self._keys.current()
+        try:
+            return self._transport.request(method, template, key=key, **options)
+        except Unauthorized:
+            renewed = self._keys.renew(key)
+            if renewed is None:
+                raise
+        return self._transport.request(method, template, key=renewed, **options)
+
+    def _change(
+        self, method: str, template: str, body: Optional[Dict[str, Any]] = None, **path: str
+    ) -> None:
+        """A request that may be repeated, and whose answer says nothing more."""
+        self._request(method, template, path=path, body=body, repeatable=True)
+
+    def _post(
+        self,
+        template: str,
+        *,
+        query: Optional[Mapping[str, Any]] = None,
+        body: Dict[str, Any],
+        **path: str,
+    ) -> Json:
+        """A request that must not be repeated blindly."""
+        reply: Json = self._request(
+            "POST",
+            template,
+            path=path,
+            query=query,
+            body=body,
+            repeatable=False,
+            expect=dict,
+        )
+        return reply
+
+    def _create(
+        self,
+        template: str,
+        *,
+        query: Optional[Mapping[str, Any]] = None,
+        body: Dict[str, Any],
+        **path: str,
+    ) -> Json:
+        """A ``_post`` whose answer names what was made; without a name nobody knows."""
+        reply = self._post(template, query=query, body=body, **path)
+        if not _text(reply, "id"):
+            raise _nameless(template)
+        return reply
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _row_id(row: Json) -> str:
+    return _text(row, "id")
+
+
+def _named(rows: List[Any], key: str) -> List[Json]:
+    """The rows that say what they are about."""
+    named = [row for row in rows if isinstance(row, dict) and _text(row, key)]
+    if len(named) < len(rows):
+        log.warning("rows without %s are left out: %d", key, len(rows) - len(named))
+    return named
+
+
+def _permissions(permissions: Optional[Sequence[str]]) -> Dict[str, Any]:
+    """An empty list is sent as such: it differs from none, which grants the defaults."""
+    return {} if permissions is None else {"permissions": list(permissions)}
+
+
+def _nameless(template: str) -> OutcomeUnknown:
+    route = f"POST {template}"
+    return OutcomeUnknown(f"{route}: the server did not say what it made.", route=route)

@@ -1,0 +1,309 @@
+"""Listings that are read page by page while they shift, come short, or end at a page's end."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+from typing import Callable, List, Optional
+
+import pytest
+
+from h2ogpte_migration.errors import Rejected, Unavailable
+from h2ogpte_migration.gateway.paging import PAGE, SAFE_PAGE, Listing, ListingShifted, PageSizes
+
+
+class World:
+    """A server's listing: what is in it, how long its pages get, and what changes meanwhile."""
+
+    def __init__(self, rows: List[str], cap: int = 10_000, refuses_above: int = 10_000) -> None:
+        self.rows = list(rows)
+        self.cap = cap
+        self.refuses_above = refuses_above
+        self.asked: List[tuple] = []
+        self.before: Callable[[int], None] = lambda call: None
+
+    def fetch(self, offset: int, limit: int) -> List[str]:
+        self.before(len(self.asked))
+        self.asked.append((offset, limit))
+        if limit > self.refuses_above:
+            raise Rejected("limit too large", status=422)
+        return self.rows[offset : offset + min(limit, self.cap)]
+
+    def listing(
+        self,
+        limit: int = 50,
+        overlap: int = 5,
+        expected: Optional[int] = None,
+        sizes: Optional[PageSizes] = None,
+    ) -> Listing[str]:
+        return Listing(
+            self.fetch,
+            key=lambda row: "" if row.startswith("?") else row,
+            route="GET /rows",
+            sizes=sizes or PageSizes(),
+            limit=limit,
+            overlap=overlap,
+            expected=expected,
+        )
+
+
+def names(count: int) -> List[str]:
+    return [f"row{number:05d}" for number in range(count)]
+
+
+def known_size(rows: int) -> PageSizes:
+    sizes = PageSizes()
+    sizes.saw("GET /rows", rows)
+    return sizes
+
+
+BOTH = pytest.mark.parametrize(
+    "read",
+    [
+        lambda listing: list(listing.each_once()),
+        lambda listing: [row for _, row in listing.by_position()],
+    ],
+    ids=["once", "position"],
+)
+
+
+# -- a listing that stands still -----------------------------------------------------------
+@BOTH
+@pytest.mark.parametrize("cap", [1, 2, 3, 5, 7, 50, 10_000])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 10, 49, 50, 51, 95, 96, 100, 140, 250])
+def test_every_row_comes_once_and_in_order(read, count: int, cap: int):
+    world = World(names(count), cap=cap)
+    assert read(world.listing()) == names(count)
+
+
+@BOTH
+def test_one_request_per_page_when_the_page_size_is_known(read):
+    world = World(names(120))
+    read(world.listing(sizes=known_size(50)))
+    assert world.asked == [(0, 50), (45, 50), (90, 50)]
+
+
+@BOTH
+def test_a_full_last_page_costs_one_more_request(read):
+    world = World(names(95))
+    read(world.listing())
+    assert world.asked == [(0, 50), (45, 50), (90, 50)]
+
+
+@BOTH
+def test_a_first_short_page_is_no_proof_of_the_end(read):
+    world = World(names(250), cap=20)
+    assert read(world.listing()) == names(250)
+
+
+@BOTH
+def test_a_page_size_seen_before_ends_a_short_listing_at_once(read):
+    sizes = PageSizes()
+    read(World(names(120)).listing(sizes=sizes))
+    world = World(names(7))
+    read(world.listing(sizes=sizes))
+    assert len(world.asked) == 1
+
+
+@BOTH
+def test_the_announced_number_ends_a_short_page(read):
+    world = World(names(30))
+    assert read(world.listing(expected=30)) == names(30)
+    assert len(world.asked) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("expected", [28, 30, 0, 50])
+def test_a_wrong_announcement_loses_nothing(read, expected: int):
+    assert read(World(names(130), cap=29).listing(expected=expected)) == names(130)
+
+
+@BOTH
+def test_the_announced_number_does_not_end_a_full_page(read):
+    # It was counted earlier: one more may have come since, and only a short page shows that.
+    world = World(names(51))
+    assert read(world.listing(expected=50)) == names(51)
+
+
+@BOTH
+def test_a_refused_page_size_falls_back_and_is_remembered(read):
+    sizes = PageSizes()
+    world = World(names(250), refuses_above=100)
+    assert read(world.listing(limit=PAGE, sizes=sizes)) == names(250)
+    assert [limit for _, limit in world.asked] == [500, 100, 100, 100]
+    world.asked.clear()
+    read(world.listing(limit=PAGE, sizes=sizes))
+    assert {limit for _, limit in world.asked} == {SAFE_PAGE}
+
+
+@BOTH
+def test_a_size_refused_later_does_not_make_full_pages_look_short(read):
+    world = World(names(1300))
+
+    def refuse_from_now_on(call: int) -> None:
+        if call == 1:
+            world.refuses_above = 100
+
+    world.before = refuse_from_now_on
+    assert read(world.listing(limit=500)) == names(1300)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refusal_for_another_reason_stays_one_and_is_not_remembered(status: int):
+    sizes = PageSizes()
+
+    def fetch(offset: int, limit: int) -> List[str]:
+        raise Rejected("bad filter", status=status)
+
+    with pytest.raises(Rejected):
+        list(Listing(fetch, key=str, route="r", sizes=sizes).each_once())
+    assert sizes.limit("r", 500) == 500
+
+
+@pytest.mark.parametrize("error", [Rejected("no", status=403), Unavailable("down", status=503)])
+def test_other_errors_pass_through(error: Exception):
+    asked = []
+
+    def fetch(offset: int, limit: int) -> List[str]:
+        asked.append(limit)
+        raise error
+
+    with pytest.raises(type(error)):
+        list(Listing(fetch, key=str, route="r", sizes=PageSizes()).each_once())
+    assert asked == [500]
+
+
+def test_page_sizes_are_kept_by_route():
+    sizes = PageSizes()
+    sizes.saw("a", 500)
+    sizes.saw("a", 20)
+    sizes.refuse("b")
+    assert (sizes.honoured("a"), sizes.honoured("b")) == (500, 0)
+    assert (sizes.limit("a", 500), sizes.limit("b", 500), sizes.limit("b", 50)) == (500, 100, 50)
+
+
+# -- by position ---------------------------------------------------------------------------
+def test_the_same_row_at_two_positions_comes_twice():
+    rows = [*names(60), *names(60)]
+    read = list(World(rows).listing().by_position())
+    assert read == list(enumerate(rows))
+
+
+@pytest.mark.parametrize("where", [0, 20, 44, 45, 47])
+@pytest.mark.parametrize("how_many", [1, 4, 5, 6, 48, 200])
+@pytest.mark.parametrize("change", ["insert", "delete"])
+def test_a_shift_is_noticed(where: int, how_many: int, change: str):
+    world = World(names(240))
+
+    def shift(call: int) -> None:
+        if call == 1 and change == "insert":
+            world.rows[where:where] = [f"new{number}" for number in range(how_many)]
+        elif call == 1:
+            del world.rows[where : where + how_many]
+
+    world.before = shift
+    with pytest.raises(ListingShifted):
+        list(world.listing().by_position())
+
+
+def test_rows_that_come_behind_are_read_too():
+    world = World(names(100))
+    world.before = lambda call: world.rows.append("late") if call == 1 else None
+    assert [row for _, row in world.listing().by_position()] == [*names(100), "late"]
+
+
+def test_rows_without_an_id_keep_their_position():
+    rows = ["?", "a", "?", "b"]
+    assert list(World(rows).listing().by_position()) == list(enumerate(rows))
+
+
+# -- each once -----------------------------------------------------------------------------
+def test_the_same_row_at_two_positions_comes_once():
+    rows = ["a", "b", "a", "c", "b"]
+    assert list(World(rows).listing().each_once()) == ["a", "b", "c"]
+
+
+def test_rows_without_an_id_are_left_out_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        assert list(World(["a", "?", "b"]).listing(expected=3).each_once()) == ["a", "b"]
+    assert caplog.messages == ["GET /rows: a row without an id is left out"]
+
+
+@pytest.mark.parametrize("gone", [1, 5, 6, 45, 50, 120, 199])
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_rows_that_vanish_in_front_hide_none(gone: int, when: int):
+    world = World(names(300))
+
+    def vanish(call: int) -> None:
+        if call == when:
+            del world.rows[:gone]
+
+    world.before = vanish
+    read = list(world.listing().each_once())
+    assert set(names(300)[gone:]) <= set(read)
+    assert len(read) == len(set(read))
+
+
+@pytest.mark.parametrize("new", [1, 5, 6, 45, 50, 120, 300])
+def test_rows_that_come_in_front_hide_none(new: int):
+    world = World(names(200))
+
+    def arrive(call: int) -> None:
+        if call == 2:
+            world.rows[:0] = [f"new{number}" for number in range(new)]
+
+    world.before = arrive
+    read = list(world.listing().each_once())
+    assert set(names(200)) <= set(read)
+    # What came meanwhile is found as well: the listing is read once more.
+    assert set(world.rows) == set(read)
+    assert len(read) == len(set(read))
+
+
+def test_everything_vanishing_ends_the_reading():
+    world = World(names(200))
+    world.before = lambda call: world.rows.clear() if call == 2 else None
+    assert len(list(world.listing().each_once())) < 200
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_exists_throughout_is_read_while_all_around_it_changes(seed: int):
+    chance = random.Random(seed)
+    lasting = set(names(400)[::3])
+    world = World(names(400), cap=chance.choice([20, 35, 10_000]))
+    fresh = itertools.count()
+
+    def change(call: int) -> None:
+        for _ in range(chance.randrange(30)):
+            if chance.random() < 0.5:
+                world.rows.append(f"row{chance.randrange(400):05d}-{next(fresh)}")
+            else:
+                victim = chance.choice(world.rows)
+                if victim not in lasting:
+                    world.rows.remove(victim)
+        world.rows.sort()
+
+    world.before = lambda call: change(call) if chance.random() < 0.5 else None
+    read = list(world.listing(limit=40).each_once())
+    assert lasting <= set(read)
+    assert len(read) == len(set(read))
+
+
+def test_names_that_are_all_equal_come_in_another_order_each_time():
+    # Sorted by a column in which all are equal: every request sees its own order.
+    chance = random.Random(7)
+    world = World(names(60))
+    world.before = lambda call: chance.shuffle(world.rows)
+    assert set(world.listing(limit=40).each_once()) == set(names(60))
+
+
+def test_a_listing_that_never_stands_still_is_given_up_on(caplog: pytest.LogCaptureFixture):
+    world = World(names(100))
+    fresh = itertools.count()
+    world.before = lambda call: world.rows.insert(0, f"new{next(fresh)}")
+    with caplog.at_level(logging.WARNING):
+        read = list(world.listing(limit=40).each_once())
+    assert set(names(100)) <= set(read)
+    assert caplog.messages == ["GET /rows kept changing while it was read"]
+    assert len(world.asked) < 30

@@ -1,0 +1,789 @@
+"""What goes over the wire for each thing that the tool wants, and what is made of the answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from datetime import datetime, timezone
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from h2ogpte_migration.errors import (
+    BadReply,
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    ServerError,
+    TlsRefused,
+    Unauthorized,
+    Unavailable,
+)
+from h2ogpte_migration.gateway.api import Gateway, Server
+from h2ogpte_migration.gateway.chat import ChatServer
+from h2ogpte_migration.gateway.paging import ListingShifted
+from h2ogpte_migration.gateway.rest import RestGateway, RestServer
+from h2ogpte_migration.gateway.transport import Transport
+from h2ogpte_migration.model import (
+    Answer,
+    ApiKey,
+    Collection,
+    Document,
+    Identity,
+    ImportOptions,
+    JobId,
+    Reference,
+    Share,
+    SourceId,
+    TargetId,
+    User,
+)
+from h2ogpte_migration.redact import Secret, scrub
+
+KEY = Secret("sk-fedcba9876543210")
+SOURCE, TARGET = SourceId("source-1"), TargetId("target-1")
+
+
+class Wire(ThreadingHTTPServer):
+    """Answers by method and path, and remembers what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: Dict[str, Any] = {}
+        self.asked: List[Asked] = []
+
+    def on(self, call: str, answer: Any = None, status: int = 200) -> None:
+        """What to answer to e.g. ``GET /jobs``; a callable is given the query."""
+        self.answers[call] = (status, answer)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def calls(self) -> List[str]:
+        return [asked.call for asked in self.asked]
+
+
+class Asked:
+    def __init__(self, call: str, query: Dict[str, str], body: Any, headers: Any) -> None:
+        self.call, self.query, self.body, self.headers = call, query, body, headers
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Wire
+
+    def act(self) -> None:
+        parts = urlsplit(self.path)
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        call = f"{self.command} {parts.path.replace('/api/v1', '')}"
+        query = dict(parse_qsl(parts.query))
+        self.server.asked.append(
+            Asked(call, query, json.loads(data) if data else None, self.headers)
+        )
+        unknown = (404, {"code": 404, "message": "not found"})
+        status, answer = self.server.answers.get(call, unknown)
+        answer = answer(query) if callable(answer) else answer
+        reply = b"" if answer is None else json.dumps(answer).encode()
+        self.send_response_only(status)
+        if status != 204:
+            self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = act  # noqa: N815
+
+    def log_message(self, *args: Any) -> None:
+        """Not in the test's output."""
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    server = Wire()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def server(wire: Wire) -> Iterator[RestServer]:
+    rest = RestServer(Transport(wire.url, retries=0, timeout_s=5, stop=threading.Event()))
+    yield rest
+    rest.close()
+
+
+@pytest.fixture
+def gateway(server: RestServer) -> RestGateway:
+    return server.as_key(KEY)
+
+
+def paged(rows: List[Any], cap: int = 10_000) -> Callable[[Dict[str, str]], List[Any]]:
+    def answer(query: Dict[str, str]) -> List[Any]:
+        offset, limit = int(query["offset"]), int(query["limit"])
+        return rows[offset : offset + min(limit, cap)]
+
+    return answer
+
+
+def test_protocols_are_implemented(server: RestServer, gateway: RestGateway):
+    as_server: Server = server
+    as_gateway: Gateway = gateway
+    promised = {name for name in vars(Gateway) if not name.startswith("_")}
+    assert promised <= set(dir(as_gateway))
+    assert {"as_key", "close"} <= set(dir(as_server))
+
+
+# -- who and what --------------------------------------------------------------------------
+def test_identity_is_asked_outside_of_the_api(wire: Wire, gateway: RestGateway):
+    meta = {"username": "ada", "user_id": "u1", "version": "v1.7.5", "is_guest": False, "new": 1}
+    wire.on("GET /rpc/meta", meta)
+    assert gateway.identity() == Identity("ada", "u1", "v1.7.5", is_guest=False)
+    assert wire.asked[0].headers["Authorization"] == f"Bearer {KEY.reveal()}"
+
+
+def test_identity_without_a_name_is_a_bad_reply(wire: Wire, gateway: RestGateway):
+    wire.on("GET /rpc/meta", {"error": "not here"})
+    with pytest.raises(BadReply):
+        gateway.identity()
+
+
+def test_each_key_is_sent_with_its_own_requests(wire: Wire, server: RestServer):
+    wire.on("GET /embedding_models", [{"id": "m"}])
+    other = Secret("sk-another-key-00")
+    server.as_key(KEY).embedding_models()
+    server.as_key(other).embedding_models()
+    sent = [asked.headers["Authorization"] for asked in wire.asked]
+    assert sent == [f"Bearer {KEY.reveal()}", f"Bearer {other.reveal()}"]
+
+
+def test_embedding_models(wire: Wire, gateway: RestGateway):
+    wire.on("GET /embedding_models", [{"id": "a/b", "x": 1}, {"display_name": "?"}, {"id": "c"}])
+    assert gateway.embedding_models() == ["a/b", "c"]
+
+
+# -- listings ------------------------------------------------------------------------------
+def test_all_collections_in_a_lasting_order(wire: Wire, gateway: RestGateway):
+    row = {
+        "id": "c1",
+        "name": "One",
+        "username": "ada",
+        "embedding_model": "m",
+        "document_count": 3,
+        "created_at": "2026-05-01T10:00:00Z",
+        "is_public": True,
+        "rag_type": "brand_new",
+    }
+    wire.on("GET /collections/all", paged([row, {"name": "no id"}, None, {"id": "c2"}]))
+    first, second = gateway.all_collections("ada")
+    assert first == Collection(
+        id="c1",
+        name="One",
+        owner="ada",
+        model="m",
+        document_count=3,
+        created_at=datetime(2026, 5, 1, 10, tzinfo=timezone.utc),
+        is_public=True,
+    )
+    assert first.raw is None
+    assert second.id == "c2"
+    assert wire.asked[0].query == {
+        "sort_column": "name",
+        "ascending": "true",
+        "filter": "ada",
+        "offset": "0",
+        "limit": "500",
+    }
+
+
+def test_all_collections_over_pages(wire: Wire, gateway: RestGateway):
+    rows = [{"id": f"c{number}"} for number in range(1234)]
+    wire.on("GET /collections/all", paged(rows))
+    assert [item.id for item in gateway.all_collections()] == [row["id"] for row in rows]
+    assert [asked.query["offset"] for asked in wire.asked] == ["0", "490", "980"]
+    assert "filter" not in wire.asked[0].query
+
+
+def test_own_collections(wire: Wire, gateway: RestGateway):
+    wire.on("GET /collections", paged([{"id": "c1"}]))
+    assert [item.id for item in gateway.own_collections()] == ["c1"]
+    query = wire.asked[0].query
+    assert query["current_user_only"] == "true"
+    assert (query["sort_column"], query["ascending"]) == ("name", "true")
+
+
+def test_users(wire: Wire, gateway: RestGateway):
+    wire.on("GET /users", paged([{"id": "u1", "username": "ada", "email": "a@b"}]))
+    assert list(gateway.users()) == [User("u1", "ada")]
+
+
+def test_users_where_long_pages_are_refused(wire: Wire, gateway: RestGateway):
+    rows = [{"id": f"u{number}", "username": "x"} for number in range(150)]
+
+    def refuse_once(query: Dict[str, str]) -> Any:
+        wire.on("GET /users", paged(rows))
+        return {"code": 400, "message": "limit too large"}
+
+    wire.on("GET /users", refuse_once, 400)
+    assert len(list(gateway.users())) == 150
+    assert [asked.query["limit"] for asked in wire.asked][:2] == ["500", "100"]
+
+
+def test_documents_with_their_positions(wire: Wire, gateway: RestGateway):
+    rows = [
+        {"id": "d1", "name": "One", "status": "completed"},
+        {"name": "nothing"},
+        {"id": "d1", "name": "One", "status": "frozen_by_version_9"},
+    ]
+    wire.on("GET /collections/c1/documents", paged(rows))
+    assert list(gateway.documents("c1", expected=3)) == [
+        Document("d1", "One", "completed", index=0),
+        Document("d1", "One", "frozen_by_version_9", index=2),
+    ]
+    assert len(wire.asked) == 1
+
+
+def test_documents_are_asked_for_page_by_page(wire: Wire, gateway: RestGateway):
+    rows = [{"id": f"d{number}"} for number in range(1000)]
+    wire.on("GET /collections/c1/documents", paged(rows))
+    documents = gateway.documents("c1")
+    next(documents)
+    assert len(wire.asked) == 1
+    assert [document.index for document in documents] == list(range(1, 1000))
+
+
+def test_documents_that_shift_are_not_taken_for_the_truth(wire: Wire, gateway: RestGateway):
+    rows = [{"id": f"d{number}"} for number in range(1000)]
+    wire.on("GET /collections/c1/documents", paged(rows))
+    documents = gateway.documents("c1")
+    next(documents)
+    del rows[5]
+    with pytest.raises(ListingShifted) as caught:
+        list(documents)
+    assert isinstance(caught.value, ServerError)
+
+
+def test_connectors_and_chats_are_raw(wire: Wire, gateway: RestGateway):
+    connector, chat = {"id": "k", "config": {"deep": [1]}}, {"id": "s", "name": "Chat"}
+    wire.on("GET /collections/c1/scheduled_connectors", [connector, {}])
+    wire.on("GET /collections/c1/chats", [chat])
+    wire.on("GET /collections/c1/chats/count", {"count": 7})
+    assert gateway.connectors("c1") == [connector]
+    assert gateway.chats("c1", limit=3) == [chat]
+    assert gateway.chat_count("c1") == 7
+    assert wire.asked[1].query == {"offset": "0", "limit": "3"}
+
+
+@pytest.mark.parametrize("answer", [{}, {"count": "7"}, {"count": True}])
+def test_chat_count_that_is_no_number(wire: Wire, gateway: RestGateway, answer: Any):
+    wire.on("GET /collections/c1/chats/count", answer)
+    with pytest.raises(BadReply):
+        gateway.chat_count("c1")
+
+
+# -- one collection, reading ---------------------------------------------------------------
+def test_collection_keeps_what_is_unknown(wire: Wire, gateway: RestGateway):
+    wire.on("GET /collections/c1", {"id": "c1", "name": "One", "rag_type": "x", "new": {"a": 1}})
+    collection = gateway.collection("c1")
+    assert collection.name == "One"
+    assert collection.get("new") == {"a": 1}
+
+
+@pytest.mark.parametrize("what", ["settings", "chat_settings", "metadata"])
+def test_settings_are_raw(wire: Wire, gateway: RestGateway, what: str):
+    wire.on(f"GET /collections/c1/{what}", {"unheard_of": [1, {"x": None}]})
+    read = getattr(gateway, what)
+    assert read("c1") == {"unheard_of": [1, {"x": None}]}
+    with pytest.raises(NotFound):
+        read("c2")
+
+
+def test_permissions(wire: Wire, gateway: RestGateway):
+    wire.on("GET /collections/c1/public_permissions", ["read", "chat"])
+    wire.on(
+        "GET /collections/c1/permissions",
+        [{"username": "ada", "permissions": ["read"]}, {"username": "bob"}, {"permissions": []}],
+    )
+    wire.on("GET /collections/c1/group_permissions", [{"group_id": "g", "permissions": []}])
+    assert gateway.public_permissions("c1") == ("read", "chat")
+    assert gateway.user_shares("c1") == [Share("ada", ("read",)), Share("bob", None)]
+    assert gateway.group_shares("c1") == [Share("g", ())]
+
+
+JOB = {"id": "j1", "kind": "ImportCollectionIntoCollectionJob", "overall_status": "completed"}
+
+
+def test_jobs_are_polled_without_counting_as_a_use_of_the_key(wire: Wire, gateway: RestGateway):
+    wire.on("GET /jobs", [JOB, {"kind": "no id"}])
+    wire.on("GET /jobs/j1", JOB)
+    assert [job.id for job in gateway.jobs()] == ["j1"]
+    job = gateway.job(JobId("j1"))
+    assert job is not None
+    assert job.state == "completed"
+    assert wire.calls == ["GET /jobs", "GET /jobs/j1"]
+    assert {asked.headers["X-H2OGPTE-Internal-Poll"] for asked in wire.asked} == {"true"}
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_refused_job_is_looked_for_among_all(wire: Wire, gateway: RestGateway, status: int):
+    wire.on("GET /jobs/j1", {"code": 5, "message": "unknown job"}, status)
+    wire.on("GET /jobs", [JOB])
+    found = gateway.job(JobId("j1"))
+    assert found is not None
+    assert found.id == "j1"
+    wire.on("GET /jobs", [])
+    assert gateway.job(JobId("j1")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "family"), [(401, Unauthorized), (403, Rejected), (500, Unavailable)]
+)
+def test_a_job_that_cannot_be_read_is_not_gone(
+    wire: Wire, gateway: RestGateway, status: int, family: type
+):
+    wire.on("GET /jobs/j1", {"message": "no"}, status)
+    wire.on("GET /jobs", [])
+    with pytest.raises(family):
+        gateway.job(JobId("j1"))
+
+
+# -- one collection, writing ---------------------------------------------------------------
+def test_create_collection(wire: Wire, gateway: RestGateway):
+    request = {"name": "N", "description": "", "collection_settings": {"new": 1}, "x": None}
+    wire.on("POST /collections", {"id": "c9", "name": "N", "more": 1}, 201)
+    made = gateway.create_collection(request)
+    assert (made.id, made.get("more")) == ("c9", 1)
+    assert wire.asked[0].body == request
+
+
+Write = Tuple[Callable[[RestGateway], Any], str, Any]
+WRITES: Dict[str, Write] = {
+    "rag_type": (
+        lambda g: g.set_rag_type(TARGET, "rag+"),
+        "PATCH /collections/target-1",
+        {"rag_type": "rag+"},
+    ),
+    "settings": (
+        lambda g: g.set_settings(TARGET, {"ocr_model": "auto", "new": 1}),
+        "PUT /collections/target-1/settings",
+        {"ocr_model": "auto", "new": 1},
+    ),
+    "chat settings": (
+        lambda g: g.set_chat_settings(TARGET, {"llm": "auto"}),
+        "PUT /collections/target-1/chat_settings",
+        {"llm": "auto"},
+    ),
+    "metadata": (
+        lambda g: g.set_metadata(TARGET, {}),
+        "PUT /collections/target-1/metadata",
+        {},
+    ),
+    "prompt template": (
+        lambda g: g.set_prompt_template(TARGET, "p1"),
+        "PUT /collections/target-1/prompt_template",
+        {"prompt_template_id": "p1"},
+    ),
+    "chat expiry": (
+        lambda g: g.set_chat_expiry_exemption(TARGET, True),
+        "PUT /collections/target-1/exempt_from_chat_expiry",
+        {"exempt": True},
+    ),
+    "public": (
+        lambda g: g.make_public(TARGET, ("read",)),
+        "POST /collections/target-1/is_public",
+        {"is_public": True, "permissions": ["read"]},
+    ),
+    "public without rights": (
+        lambda g: g.make_public(TARGET, ()),
+        "POST /collections/target-1/is_public",
+        {"is_public": True, "permissions": []},
+    ),
+    "public with all rights": (
+        lambda g: g.make_public(TARGET, None),
+        "POST /collections/target-1/is_public",
+        {"is_public": True},
+    ),
+    "user": (
+        lambda g: g.share_with_user(TARGET, Share("a/da@x y", ("read",))),
+        "PUT /collections/target-1/permissions/a%2Fda%40x%20y",
+        {"permissions": ["read"]},
+    ),
+    "user without a list": (
+        lambda g: g.share_with_user(TARGET, Share("bob")),
+        "PUT /collections/target-1/permissions/bob",
+        {},
+    ),
+    "user with an empty list": (
+        lambda g: g.share_with_user(TARGET, Share("bob", ())),
+        "PUT /collections/target-1/permissions/bob",
+        {"permissions": []},
+    ),
+    "group": (
+        lambda g: g.share_with_group(TARGET, Share("g1", ("read", "chat"))),
+        "PUT /collections/target-1/group_permissions/g1",
+        {"permissions": ["read", "chat"]},
+    ),
+    "group without a list": (
+        lambda g: g.share_with_group(TARGET, Share("g1")),
+        "PUT /collections/target-1/group_permissions/g1",
+        {},
+    ),
+    "delete collection": (
+        lambda g: g.delete_collection("c1"),
+        "DELETE /collections/c1",
+        None,
+    ),
+    "delete key": (lambda g: g.delete_key("k1"), "DELETE /admin/api_keys/k1", None),
+    "delete chat": (lambda g: g.delete_chat("s1"), "DELETE /chats/s1", None),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_writes(wire: Wire, gateway: RestGateway, what: str):
+    write, call, body = WRITES[what]
+    wire.on(call, None, 204)
+    assert write(gateway) is None
+    assert wire.calls == [call]
+    assert wire.asked[0].body == body
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_writes_may_be_repeated(wire: Wire, gateway: RestGateway, what: str):
+    write, call, _ = WRITES[what]
+    wire.on(call, None, 500)
+    with pytest.raises(Unavailable):
+        write(gateway)
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_conflicts_are_told_apart(wire: Wire, gateway: RestGateway, what: str):
+    write, call, _ = WRITES[what]
+    wire.on(call, {"code": 6, "message": "already"}, 409)
+    with pytest.raises(Conflict, match="already"):
+        write(gateway)
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_what_is_deleted_already_counts_as_done(wire: Wire, gateway: RestGateway, what: str):
+    if what in ("delete collection", "delete chat"):
+        WRITES[what][0](gateway)
+    else:
+        with pytest.raises(NotFound):
+            WRITES[what][0](gateway)
+
+
+Create = Tuple[Callable[[RestGateway], Any], str, Dict[str, str], Any]
+CREATES: Dict[str, Create] = {
+    "collection": (
+        lambda g: g.create_collection({"name": "N"}).id,
+        "POST /collections",
+        {},
+        {"name": "N"},
+    ),
+    "import": (
+        lambda g: g.submit_import(source=SOURCE, target=TARGET, how=ImportOptions()),
+        "POST /collections/target-1/import_collection_job",
+        {
+            "copy_document": "false",
+            "preserve_document_status": "true",
+            "preserve_metadata": "true",
+            "copy_lifecycle_settings": "true",
+            "ocr_model": "auto",
+        },
+        {"source_collection_id": "source-1"},
+    ),
+    "import without parsing": (
+        lambda g: g.submit_import(
+            source=SOURCE,
+            target=TARGET,
+            how=ImportOptions(skip_reparse=True, ocr_model=None),
+        ),
+        "POST /collections/target-1/import_collection_job",
+        {
+            "copy_document": "false",
+            "preserve_document_status": "true",
+            "preserve_metadata": "true",
+            "copy_lifecycle_settings": "true",
+            "skip_reparse": "true",
+        },
+        {"source_collection_id": "source-1"},
+    ),
+    "import of copies": (
+        lambda g: g.submit_import(
+            source=SOURCE, target=TARGET, how=ImportOptions(copy_document=True, ocr_model="off")
+        ),
+        "POST /collections/target-1/import_collection_job",
+        {
+            "copy_document": "true",
+            "preserve_document_status": "true",
+            "preserve_metadata": "true",
+            "copy_lifecycle_settings": "true",
+            "ocr_model": "off",
+        },
+        {"source_collection_id": "source-1"},
+    ),
+    "connectors": (
+        lambda g: g.move_connectors(source=SOURCE, target=TARGET),
+        "POST /collections/target-1/migrate_scheduled_connectors",
+        {},
+        {"src_collection_id": "source-1"},
+    ),
+    "chats": (
+        lambda g: g.move_chats(source=SOURCE, target=TARGET),
+        "POST /collections/source-1/migrate_chat_sessions_job",
+        {},
+        {"target_collection_id": "target-1"},
+    ),
+    "chat": (
+        lambda g: g.create_chat("c1"),
+        "POST /chats",
+        {"collection_id": "c1"},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CREATES)
+def test_creates(wire: Wire, gateway: RestGateway, what: str):
+    create, call, query, body = CREATES[what]
+    wire.on(call, {"id": "made-1", "new": 1}, 201)
+    assert create(gateway) == "made-1"
+    assert (wire.asked[0].query, wire.asked[0].body) == (query, body)
+
+
+@pytest.mark.parametrize("what", CREATES)
+@pytest.mark.parametrize("answer", [{}, {"id": ""}, {"id": 7}, {"id": None}, [], None])
+def test_creating_without_an_id_has_an_unknown_outcome(
+    wire: Wire, gateway: RestGateway, what: str, answer: Any
+):
+    create, call, _, _ = CREATES[what]
+    wire.on(call, answer, 201)
+    with pytest.raises(OutcomeUnknown):
+        create(gateway)
+
+
+def _create_key(gateway: RestGateway) -> Any:
+    return gateway.create_key(user_id="u1", name="n", expires_in="1 hour")
+
+
+@pytest.mark.parametrize(
+    ("create", "call"),
+    [(_create_key, "POST /admin/api_keys"), *(case[:2] for case in CREATES.values())],
+)
+def test_creates_are_not_repeated(wire: Wire, create: Callable[[RestGateway], Any], call: str):
+    wire.on(call, {"message": "boom"}, 500)
+    patient = RestServer(Transport(wire.url, retries=5, stop=threading.Event()))
+    with pytest.raises(OutcomeUnknown, match="boom"):
+        create(patient.as_key(KEY))
+    patient.close()
+    assert len(wire.asked) == 1
+
+
+# -- keys ----------------------------------------------------------------------------------
+def test_create_key(wire: Wire, gateway: RestGateway):
+    wire.on("POST /admin/api_keys", {"secret_key": "sk-new-secret-1", "api_key": {"id": "k1"}}, 201)
+    key_id, secret = gateway.create_key(user_id="u1", name="tmp", expires_in="30 days")
+    assert (key_id, secret) == ("k1", Secret("sk-new-secret-1"))
+    assert wire.asked[0].body == {"user_id": "u1", "name": "tmp", "expires_in": "30 days"}
+    assert scrub("sk-new-secret-1") == "***"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"secret_key": "sk-1234567"},
+        {"api_key": {"id": "k1"}},
+        {"secret_key": "s", "api_key": 1},
+    ],
+)
+def test_key_of_which_half_is_missing(wire: Wire, gateway: RestGateway, answer: Any):
+    wire.on("POST /admin/api_keys", answer, 201)
+    with pytest.raises(OutcomeUnknown):
+        gateway.create_key(user_id="u1", name="tmp", expires_in="1 hour")
+
+
+def test_keys(wire: Wire, gateway: RestGateway):
+    wire.on("GET /admin/api_keys", paged([{"id": "k1", "name": "n", "username": "ada"}]))
+    assert list(gateway.keys("ada")) == [ApiKey("k1", "n", "ada")]
+    assert wire.asked[0].query["filter"] == "ada"
+
+
+# -- the RAG check -------------------------------------------------------------------------
+def test_messages_and_references(wire: Wire, gateway: RestGateway):
+    message = {"id": "m1", "content": "Hello", "new": 1}
+    wire.on("GET /chats/s1/messages", [message])
+    wire.on(
+        "GET /messages/m1/references",
+        [{"document_id": "d1", "collection_id": "c1"}, {"document_id": "d2"}, {"chunk_id": 3}],
+    )
+    assert gateway.chat_messages("s1") == [message]
+    assert gateway.references("m1") == [Reference("d1", "c1"), Reference("d2", None)]
+
+
+class Chat:
+    """A websocket server that does with each question what a test tells it."""
+
+    def __init__(self, reaction: Callable[[Any, Any], None], **options: Any) -> None:
+        from websockets.sync.server import serve
+
+        self.headers: List[Any] = []
+        self.reaction = reaction
+        self.server = serve(self._converse, "127.0.0.1", 0, **options)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+        self.port = self.server.socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _converse(self, connection: Any) -> None:
+        self.headers.append(connection.request.headers)
+        self.path = connection.request.path
+        self.reaction(connection, json.loads(connection.recv()))
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+
+
+@pytest.fixture
+def chat() -> Iterator[Callable[..., Chat]]:
+    running: List[Chat] = []
+
+    def start(reaction: Callable[[Any, Any], None], **options: Any) -> Chat:
+        running.append(Chat(reaction, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+def _say(connection: Any, question: Any, **message: Any) -> None:
+    told = {"session_id": question["session_id"], "reply_to_id": "q1", "message_id": "a1"}
+    connection.send(json.dumps({**told, **message}))
+
+
+def _acknowledge(connection: Any, question: Any) -> None:
+    asked = {name: question[name] for name in ("session_id", "correlation_id", "body")}
+    connection.send(json.dumps({**asked, "t": "cx", "message_id": "q1", "username": "ada"}))
+
+
+def _reply(connection: Any, question: Any) -> None:
+    _acknowledge(connection, question)
+    _say(connection, question, t="cp", body="Par", error="")
+    _say(connection, question, t="ca", body=f"Answer to {question['body']}", error="")
+
+
+def ask(url: str, timeout_s: float = 5.0, verify: Any = True) -> Answer:
+    return ChatServer(url, verify, connect_timeout_s=5.0).ask(KEY, "s1", "Why?", timeout_s)
+
+
+def test_a_question_is_answered(chat: Any, capfd: pytest.CaptureFixture[str]):
+    server = chat(_reply)
+    assert ask(server.url) == Answer("a1", "Answer to Why?")
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY.reveal()}"
+    assert "currentSessionID=s1" in server.path
+    assert capfd.readouterr() == ("", "")
+
+
+def _fail(connection: Any, question: Any) -> None:
+    _acknowledge(connection, question)
+    _say(connection, question, t="ce", body="", error=f"no \x1b[31mmodel for {KEY.reveal()}")
+
+
+def _hang_up(connection: Any, question: Any) -> None:
+    connection.close()
+
+
+def _babble(connection: Any, question: Any) -> None:
+    connection.send("no json")
+
+
+def _send_bytes(connection: Any, question: Any) -> None:
+    connection.send(b"bytes")
+
+
+@pytest.mark.parametrize(
+    ("reaction", "family", "words"),
+    [
+        (_fail, Rejected, r"no \\x1b\[31mmodel for \*\*\*"),
+        (_hang_up, Unavailable, "WS /ws failed"),
+        (_babble, BadReply, "could not be read"),
+        (_send_bytes, BadReply, "could not be read"),
+    ],
+)
+def test_what_goes_wrong_is_a_server_error_and_prints_nothing(
+    chat: Any, capfd: pytest.CaptureFixture[str], reaction: Any, family: type, words: str
+):
+    with pytest.raises(family, match=words):
+        ask(chat(reaction).url)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_answer_that_does_not_come(chat: Any):
+    done = threading.Event()
+    server = chat(lambda connection, question: done.wait(10))
+    with pytest.raises(Unavailable, match=r"within 0\.1 s") as caught:
+        ask(server.url, timeout_s=0.1)
+    done.set()
+    assert "Why?" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "family"),
+    [(401, Unauthorized), (403, Rejected), (404, NotFound), (429, Unavailable), (502, Unavailable)],
+)
+def test_a_refused_connection(
+    chat: Any, capfd: pytest.CaptureFixture[str], status: int, family: type
+):
+    def refuse(connection: Any, request: Any) -> Any:
+        return connection.protocol.reject(HTTPStatus(status), "no")
+
+    server = chat(_reply, process_request=refuse)
+    with pytest.raises(family) as caught:
+        ask(server.url)
+    assert caught.value.status == status
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_server():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(Unavailable, match="refused"):
+        ask(f"http://127.0.0.1:{port}")
+
+
+def test_chat_heeds_certificates(chat: Any, tmp_path: Any):
+    from test_transport import Tls
+
+    tls = Tls(tmp_path)
+    url = chat(_reply, ssl_context=tls.context).url.replace("http:", "https:")
+    with pytest.raises(TlsRefused, match="not trusted"):
+        ask(url)
+    assert ask(url, verify=tls.authority).message_id == "a1"
+    assert ask(url, verify=False).message_id == "a1"
+
+
+@pytest.mark.parametrize(
+    ("ca_cert", "insecure", "verify"),
+    [(None, False, True), (None, True, False), ("x", True, False)],
+)
+def test_chat_and_requests_trust_the_same(ca_cert: Optional[str], insecure: bool, verify: bool):
+    class Stub:
+        base_url = "https://h2ogpte.example"
+        connect_timeout_s = 10.0
+
+    Stub.ca_cert, Stub.insecure = ca_cert, insecure
+    gateway: Any = RestServer(Stub()).as_key(KEY)  # type: ignore[arg-type]
+    assert gateway._chat.verify is verify
