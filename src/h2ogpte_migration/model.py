@@ -1,0 +1,333 @@
+"""The things that a migration talks about, as frozen values. Pure: no I/O, no clock.
+
+Times that come from the server stay what the server says (``datetime`` in UTC); they are
+compared with each other only, never with a clock of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Dict, List, Mapping, NewType, Optional, Tuple
+
+SourceId = NewType("SourceId", str)
+TargetId = NewType("TargetId", str)
+JobId = NewType("JobId", str)
+
+Json = Dict[str, Any]
+
+GUEST_PREFIX = "Guest_"
+"""How the server names guest accounts (contract: observed names of guests)."""
+
+GOOD_STATUSES = frozenset({"completed", "agent_only"})
+"""Document states that need no attention."""
+
+PENDING_STATUSES = frozenset({"scheduled", "queued", "running"})
+"""Document states that will still change by themselves."""
+
+
+def parse_time(value: Any) -> Optional[datetime]:
+    """A server's time stamp as UTC, or None where it says nothing usable.
+
+    Takes ISO 8601 with ``Z``, with an offset or naive (then UTC), and any number of
+    fractional digits, as servers of different versions write them.
+    """
+    if not isinstance(value, str) or not value.strip():
+        return None
+    text = value.strip().replace(" ", "T", 1)
+    if text[-1] in "zZ":
+        text = text[:-1] + "+00:00"
+    head, dot, tail = text.partition(".")
+    if dot:
+        digits = len(tail) - len(tail.lstrip("0123456789"))
+        text = f"{head}.{tail[:digits][:6].ljust(6, '0')}{tail[digits:]}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone(timezone.utc)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection as a listing or ``get_collection`` describes it.
+
+    ``raw`` is the server's own JSON, unknown fields included; it is None in listings, which
+    may be long.
+    """
+
+    id: str
+    name: str
+    owner: str
+    model: str
+    document_count: Optional[int] = None
+    created_at: Optional[datetime] = None
+    is_public: bool = False
+    raw: Optional[Mapping[str, Any]] = field(default=None, compare=False)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any], *, keep_raw: bool) -> Collection:
+        """Read a ``Collection`` of the contract; optional fields may be missing."""
+        return cls(
+            id=_text(raw.get("id")),
+            name=_text(raw.get("name")),
+            owner=_text(raw.get("username")),
+            model=_text(raw.get("embedding_model")),
+            document_count=_number(raw.get("document_count")),
+            created_at=parse_time(raw.get("created_at")),
+            is_public=raw.get("is_public") is True,
+            raw=dict(raw) if keep_raw else None,
+        )
+
+    def get(self, key: str) -> Any:
+        """A field of the server's JSON that this class gives no name to."""
+        return None if self.raw is None else self.raw.get(key)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One row of a collection's document listing.
+
+    ``index`` is the row's absolute position in that listing: the same document at two
+    positions is there twice.
+    """
+
+    id: str
+    name: str
+    status: str
+    index: int = 0
+
+    @property
+    def good(self) -> bool:
+        return self.status in GOOD_STATUSES
+
+    @property
+    def pending(self) -> bool:
+        return self.status in PENDING_STATUSES
+
+
+@dataclass(frozen=True)
+class User:
+    """A registered account."""
+
+    id: str
+    username: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a key belongs to, and the server that said so (``GET /rpc/meta``)."""
+
+    username: str
+    user_id: str
+    server_version: str
+    is_guest: bool = False
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as the administration lists it; the secret is never in there."""
+
+    id: str
+    name: str
+    username: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rights of one user or group. ``permissions`` is None where the server gave no list."""
+
+    grantee: str
+    permissions: Optional[Tuple[str, ...]] = None
+
+    def to_json(self) -> Json:
+        return {
+            "grantee": self.grantee,
+            "permissions": None if self.permissions is None else list(self.permissions),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any], key: str) -> Share:
+        return cls(_text(raw.get(key)), permission_list(raw.get("permissions")))
+
+
+def permission_list(value: Any) -> Optional[Tuple[str, ...]]:
+    """The server's list of permissions as a tuple; None where there is no list."""
+    if not isinstance(value, list):
+        return None
+    return tuple(str(item) for item in value)
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """Everything that says who may see a collection, besides its owner.
+
+    ``public`` counts for public collections only: a list of rights, which may be empty, or
+    None where the server keeps no list, which grants all rights.
+    """
+
+    is_public: bool
+    public: Optional[Tuple[str, ...]] = None
+    users: Tuple[Share, ...] = ()
+    groups: Tuple[Share, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.is_public and not self.users and not self.groups
+
+    def to_json(self) -> Json:
+        return {
+            "is_public": self.is_public,
+            "public": None if self.public is None else list(self.public),
+            "users": [share.to_json() for share in self.users],
+            "groups": [share.to_json() for share in self.groups],
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Permissions:
+        """Read back what ``to_json`` wrote."""
+        return cls(
+            is_public=raw.get("is_public") is True,
+            public=permission_list(raw.get("public")),
+            users=tuple(Share.from_json(item, "grantee") for item in raw.get("users", ())),
+            groups=tuple(Share.from_json(item, "grantee") for item in raw.get("groups", ())),
+        )
+
+
+class JobKind:
+    """Kinds of server jobs that the tool starts (``JobDetails.kind``)."""
+
+    IMPORT = "ImportCollectionIntoCollectionJob"
+    CONNECTORS = "MigrateScheduledConnectorsToCollectionJob"
+    CHATS = "MigrateCollectionChatSessionsJob"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A server job. ``state`` is one of running, completed, failed, canceled."""
+
+    id: JobId
+    kind: str
+    state: str
+    created_at: Optional[datetime] = None
+    errors: Tuple[str, ...] = ()
+    had_failures: bool = False
+    progress: str = ""
+    raw_state: str = ""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        return self.state != Job.RUNNING
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Job:
+        """Read a ``JobDetails``; a state that the contract does not name counts as running.
+
+        Percentages are fractions on some servers and percent on others, so only "more than
+        zero" is read from them.
+        """
+        word = _text(raw.get("overall_status")).strip().lower()
+        errors = raw.get("errors")
+        texts = tuple(str(item) for item in errors) if isinstance(errors, list) else ()
+        return cls(
+            id=JobId(_text(raw.get("id"))),
+            kind=_text(raw.get("kind")),
+            state=_job_state(word),
+            created_at=parse_time(raw.get("created_at")),
+            errors=tuple(text for text in texts if text.strip()),
+            had_failures=_positive(raw.get("failed_percentage"))
+            or _positive(raw.get("files_failed")),
+            progress=str(raw.get("progress", "")),
+            raw_state=word,
+        )
+
+
+def _job_state(word: str) -> str:
+    for prefix, state in (
+        ("complete", Job.COMPLETED),
+        ("fail", Job.FAILED),
+        ("cancel", Job.CANCELED),
+    ):
+        if word.startswith(prefix):
+            return state
+    return Job.RUNNING
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How the import job is asked to work (query of ``import_collection_job``).
+
+    ``ocr_model`` is None where chunks are re-embedded without parsing.
+    """
+
+    copy_document: bool = False
+    skip_reparse: bool = False
+    ocr_model: Optional[str] = "auto"
+
+    def to_json(self) -> Json:
+        return {
+            "copy_document": self.copy_document,
+            "skip_reparse": self.skip_reparse,
+            "ocr_model": self.ocr_model,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> ImportOptions:
+        return cls(
+            copy_document=bool(raw.get("copy_document")),
+            skip_reparse=bool(raw.get("skip_reparse")),
+            ocr_model=raw.get("ocr_model"),
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A RAG answer: its message id and text."""
+
+    message_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A document that an answer refers to; the collection may be left out by the server."""
+
+    document_id: str
+    collection_id: Optional[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a validation saw. Blocking ones hold back connectors and chats."""
+
+    code: str
+    text: str
+    blocking: bool = False
+    samples: Tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text}: {', '.join(self.samples)}" if self.samples else self.text
+
+
+def names_of(items: List[str], limit: int = 5) -> Tuple[str, ...]:
+    """A few of many names, for a message."""
+    return tuple(items[:limit])

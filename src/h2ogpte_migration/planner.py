@@ -1,0 +1,104 @@
+"""From a position and what was asked for to what is done now. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from h2ogpte_migration.model import ImportOptions
+from h2ogpte_migration.states import Position
+
+
+class Action(Enum):
+    """What a run does with a collection."""
+
+    BEGIN = "begin a fresh target"
+    CONTINUE = "continue where it stands"
+    LEAVE = "leave it as it is"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a run was asked for, as far as one collection is concerned.
+
+    ``verify`` runs begin and submit nothing, but what they had to restart themselves.
+    """
+
+    import_options: ImportOptions
+    verify: bool = False
+    wait: bool = False
+    migrate_chats: bool = False
+    retry_failed: bool = False
+    force: bool = False
+    ignore_validation: bool = False
+    verify_query: Optional[str] = None
+    query_timeout_s: float = 60.0
+
+    @property
+    def mark(self) -> Optional[str]:
+        """The kind of mark that keeps fresh starts of this run from being made twice."""
+        if self.force:
+            return "force"
+        return "retry" if self.retry_failed else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An action and the words for it."""
+
+    action: Action
+    reason: str = ""
+    needs_attention: bool = False
+
+
+_CONTINUE = Plan(Action.CONTINUE)
+_UNFINISHED = (Position.CREATING, Position.CREATED, Position.SUBMITTING)
+
+
+def plan(position: Position, policy: Policy, *, marked: bool, restarted: bool) -> Plan:
+    """What to do with a collection at ``position``.
+
+    Args:
+        marked: this forced or retried work was begun already, by a run that did not end.
+        restarted: the live attempt was begun by the tool itself, in place of an abandoned one.
+    """
+    if position == Position.INCONSISTENT:
+        return Plan(
+            Action.LEAVE, "its record holds a combination that cannot arise; nothing was done", True
+        )
+    if policy.verify:
+        return _plan_verify(position, restarted)
+    if policy.force and not marked and position != Position.NEW:
+        return Plan(Action.BEGIN, "forced")
+    if policy.retry_failed and not marked and position in (Position.FAILED, Position.HELD):
+        return Plan(Action.BEGIN, "retried")
+    return _plan_migrate(position, policy)
+
+
+def _plan_migrate(position: Position, policy: Policy) -> Plan:
+    if position == Position.NEW:
+        return Plan(Action.BEGIN)
+    if position == Position.FAILED:
+        return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
+    if position == Position.FINISHED or (
+        position == Position.CONNECTED and not policy.migrate_chats and not policy.verify_query
+    ):
+        return Plan(Action.LEAVE, "already migrated")
+    if position == Position.IMPORTING and not policy.wait:
+        return Plan(Action.LEAVE, "its import is running; --verify looks after it")
+    return _CONTINUE
+
+
+def _plan_verify(position: Position, restarted: bool) -> Plan:
+    if position == Position.FAILED:
+        return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
+    if position == Position.NEW or (
+        position in _UNFINISHED and position != Position.SUBMITTING and not restarted
+    ):
+        return Plan(
+            Action.LEAVE,
+            "its migration was interrupted before the import; run the migration command again",
+            True,
+        )
+    return _CONTINUE

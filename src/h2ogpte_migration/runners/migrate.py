@@ -1,0 +1,180 @@
+"""The migration: find the scope, check, then bring every collection forward."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Set, Tuple
+
+from h2ogpte_migration.errors import ToolError
+from h2ogpte_migration.model import Collection, SourceId
+from h2ogpte_migration.pipeline import Work
+from h2ogpte_migration.runners.scope import (
+    Known,
+    Missing,
+    Scope,
+    Selected,
+    Skipped,
+    Wanted,
+    find_as_admin,
+    find_own,
+    select,
+)
+from h2ogpte_migration.runners.session import RunSummary, Session, target_models_exist
+from h2ogpte_migration.states import JobStatus, TargetFate
+from h2ogpte_migration.tracking.records import Attempt, Record
+from h2ogpte_migration.tracking.store import Store
+from h2ogpte_migration.ui.text import plural
+
+
+def run(session: Session) -> RunSummary:
+    """Migrate everything that the command line names."""
+    store, runs = session.store, session.runs
+    if store is None or runs is None:
+        raise ToolError("bug: a migration needs its database")
+    found = discover(session, store)
+    target_models_exist(session, {item.model for item in found.selected})
+    announce(session, found)
+    session.credentials.sweep()
+    works, importing = _works(session, store, found)
+    result = session.scheduler().run(works, importing)
+    if not session.stop.is_set() and not result.breaker:
+        runs.clear_marks([work.source.id for work in works])
+    return RunSummary(result, found.skipped_rows, found.missing_rows, found.guests)
+
+
+class Found:
+    """A scope, decided."""
+
+    def __init__(self, scope: Scope, decided: List[object]) -> None:
+        self.scope = scope
+        self.selected = [item for item in decided if isinstance(item, Selected)]
+        self.skipped = [item for item in decided if isinstance(item, Skipped)]
+        self.missing = [item for item in decided if isinstance(item, Missing)]
+        self.missing += scope.missing
+        self.guests = scope.guests
+
+    @property
+    def skipped_rows(self) -> Tuple[Tuple[str, str, str], ...]:
+        return tuple((i.collection.id, i.collection.name, i.reason) for i in self.skipped)
+
+    @property
+    def missing_rows(self) -> Tuple[Tuple[str, str], ...]:
+        return tuple((item.what, item.reason) for item in self.missing)
+
+
+def discover(session: Session, store: Optional[Store]) -> Found:
+    """Find the scope and decide about each collection. Reads only, but for late twins."""
+    wanted = wanted_of(session)
+    if session.admin:
+        scope = find_as_admin(session.gateway, wanted)
+    else:
+        scope = find_own(session.gateway, session.identity.username, wanted)
+    known = knowledge(store)
+    if store is not None and not session.options.dry_run:
+        _record_twins(store, scope, known)
+    found = Found(scope, list(select(scope, wanted, known)))
+    found.missing += _unknown_users(session, scope)
+    return found
+
+
+def wanted_of(session: Session) -> Wanted:
+    """The scope as the command line words it."""
+    options = session.options
+    return Wanted(
+        users=options.users,
+        all_users=options.all_users,
+        collections=options.collections,
+        mappings=options.mappings,
+        target_model=options.target_model or None,
+        source_model=options.source_model or None,
+        force=options.force_remigrate,
+    )
+
+
+def knowledge(store: Optional[Store]) -> Known:
+    """What the database knows of sources and targets."""
+    if store is None:
+        return Known({}, {}, set(), {})
+    records: Dict[str, Record] = {record.source_id: record for record in store.records()}
+    targets: Dict[str, Record] = {
+        record.target_id: record for record in records.values() if record.target_id is not None
+    }
+    return Known(records, targets, store.past_targets(), store.given_names())
+
+
+def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
+    owners = {item.owner for item in scope.collections}
+    return [
+        Missing(user, "no such user")
+        for user in dict.fromkeys(session.options.users)
+        if user not in owners and not session.credentials.knows_user(user)
+    ]
+
+
+def _record_twins(store: Store, scope: Scope, known: Known) -> None:
+    """Targets that came to effect late, beside or instead of the one in use: into the history."""
+    for collection in scope.listed:
+        if collection.id in known.past_targets or collection.id in known.targets:
+            continue
+        if collection.name not in known.given_names.get(collection.owner, set()):
+            continue
+        attempt = _of_a_settled_attempt(store, collection)
+        if attempt is not None:
+            store.record_twin(collection.owner, collection, attempt, "appeared late")
+
+
+def _of_a_settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
+    """The attempt whose name it bears, unless that one is still looking for its target."""
+    attempts = [
+        attempt
+        for attempt in store.attempts_named(collection.owner, collection.name)
+        if attempt.origin != Attempt.TWIN
+    ]
+    for attempt in attempts:
+        if attempt.fate == TargetFate.LIVE and attempt.target_id is None:
+            return None
+    return attempts[0] if attempts else None
+
+
+def announce(session: Session, found: Found) -> None:
+    """The preflight's words: one block, before the first write."""
+    session.console.info(
+        f"Scope: {plural(len(found.selected), 'collection')} to migrate, "
+        f"{len(found.skipped)} skipped, {len(found.missing)} not available."
+    )
+    if found.guests:
+        session.console.info(f"Skipped {plural(found.guests, 'guest account')}.")
+
+
+def _works(session: Session, store: Store, found: Found) -> Tuple[List[Work], Set[str]]:
+    """The work in the order in which it is begun: what runs already comes first."""
+    policy = session.policy(verify=False)
+    works, importing = [], set()
+    for item in found.selected:
+        source = item.collection
+        tracked = store.load(SourceId(source.id))
+        record = tracked.record if tracked else None
+        if record is not None and _is_importing(record):
+            importing.add(source.id)
+        works.append(
+            Work(
+                source=source,
+                gateway=session.credentials.gateway_for(source.owner, _owner_id(record)),
+                owner_id=_owner_id(record),
+                model=item.model,
+                policy=policy,
+            )
+        )
+    works.sort(key=lambda work: work.source.id not in importing)
+    return works, importing
+
+
+def _owner_id(record: Optional[Record]) -> Optional[str]:
+    return record.owner_id if record else None
+
+
+def _is_importing(record: Record) -> bool:
+    return (
+        record.import_submitted
+        and not record.import_completed
+        and record.job_status in (JobStatus.SUBMITTED, JobStatus.RUNNING)
+    )

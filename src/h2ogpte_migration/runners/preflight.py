@@ -1,0 +1,95 @@
+"""What is checked before the first write: database, server, key, rights."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Optional
+from urllib.parse import urlsplit
+
+from h2ogpte_migration import __version__
+from h2ogpte_migration.errors import Rejected, ToolError, Unauthorized
+from h2ogpte_migration.flags import Mode, Options
+from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.model import Identity
+from h2ogpte_migration.tracking.runs import Runs, other_server
+from h2ogpte_migration.ui.console import Console
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def normal_url(url: str) -> str:
+    """A url as it names a server: lower-case host, no default port, no trailing slash."""
+    parts = urlsplit(url)
+    port = parts.port
+    host = (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
+        host = f"{host}:{port}"
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def check_binding(options: Options, runs: Optional[Runs]) -> None:
+    """Refuse a database that speaks of another server, before anything is sent.
+
+    Raises:
+        ToolError: with both names (exit 2).
+    """
+    if runs is None or options.rebind_server:
+        return
+    bound, asked = runs.bound_server(), normal_url(options.url)
+    if bound is not None and bound != asked:
+        raise other_server(str(options.db_path), bound, asked)
+
+
+def warn_about_transport(options: Options, console: Console) -> None:
+    """Say aloud what weakens the protection of the key."""
+    parts = urlsplit(options.url)
+    host = parts.hostname or ""
+    loopback = host in ("localhost", "::1") or host.startswith("127.")
+    if parts.scheme == "http" and not loopback:
+        console.attention(f"Warning: the key is sent to {host} unencrypted (http).")
+    if options.insecure:
+        console.attention("Warning: the server's certificate is not verified (--insecure).")
+
+
+def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:
+    """The first request: server there, key valid, and an administrator's where it has to be.
+
+    Raises:
+        ToolError: what is wrong with server or key.
+    """
+    try:
+        identity = gateway.identity()
+    except Unauthorized as error:
+        raise ToolError(
+            f"The server does not take the key: {error.message}",
+            "Check the key, and that it belongs to this server.",
+        ) from error
+    console.info(
+        f"Server: {options.url}, version {identity.server_version or 'unknown'}; "
+        f"key: {identity.username}{' (guest)' if identity.is_guest else ''}."
+    )
+    if options.user_key is None and options.mode != Mode.MOVE:
+        _check_admin(gateway, identity)
+    return identity
+
+
+def _check_admin(gateway: Gateway, identity: Identity) -> None:
+    try:
+        next(iter(gateway.users()), None)
+    except (Rejected, Unauthorized) as error:
+        raise ToolError(
+            f"The key given with --admin-key belongs to {identity.username}, who is no "
+            f"administrator: {error.message}",
+            "Use --user-key to migrate your own collections.",
+        ) from error
+
+
+def begin_run(options: Options, runs: Optional[Runs]) -> str:
+    """Bind the database and enter the run into its log; returns a label for keys."""
+    unique = uuid.uuid4().hex[:8]
+    if runs is None or options.dry_run:
+        return f"preview-{unique}"
+    runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
+    return f"run-{runs.begin(__version__, options.command())}-{unique}"

@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM: the first one asks the run to stop, the second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Dict, Optional, Type
+
+from h2ogpte_migration.errors import ExitCode
+from h2ogpte_migration.ui.console import Console
+
+LAST_RESORT_S = 30.0
+"""After this a run that was asked to stop is ended, whatever it waits for."""
+
+_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+class Stopper:
+    """While entered, signals set ``stop``; ``exit_code`` then says which one it was."""
+
+    def __init__(self, console: Console) -> None:
+        self.stop = threading.Event()
+        self.exit_code: Optional[ExitCode] = None
+        self._console = console
+        self._before: Dict[int, Any] = {}
+
+    def __enter__(self) -> Stopper:
+        for number in _CODES:
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        code = _CODES[signal.Signals(number)]
+        if self.stop.is_set():
+            os._exit(code)
+        self.exit_code = code
+        self.stop.set()
+        # Not in the handler itself: the console's lock may be held by the code it interrupts.
+        threading.Thread(target=self._announce, daemon=True).start()
+        last_resort = threading.Timer(LAST_RESORT_S, os._exit, (int(code),))
+        last_resort.daemon = True
+        last_resort.start()
+
+    def _announce(self) -> None:
+        self._console.attention(
+            "Stopping: nothing new is started, calls under way may end. Once more to leave at once."
+        )

@@ -1,0 +1,113 @@
+"""``--status``: what the database says, without server, key or client."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any, Dict, List, Optional, Tuple
+
+from h2ogpte_migration.flags import Options
+from h2ogpte_migration.states import TRANSITIONS, Position
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.records import Tracked
+from h2ogpte_migration.tracking.runs import Runs
+from h2ogpte_migration.tracking.store import Store
+from h2ogpte_migration.ui.console import Console
+from h2ogpte_migration.ui.text import shell
+
+_OVER = (Position.FINISHED, Position.CONNECTED)
+
+NEXT: Dict[Position, str] = {
+    Position.NEW: "run the migration command",
+    Position.CREATING: "run the migration command again",
+    Position.CREATED: "run the migration command again",
+    Position.SUBMITTING: "run the migration command again",
+    Position.IMPORTING: "--verify",
+    Position.IMPORTED: "--verify",
+    Position.HELD: "--verify once mended, --retry-failed, or --verify --ignore-validation",
+    Position.FAILED: "--retry-failed",
+    Position.INCONSISTENT: "look at the row; nothing is done to it",
+}
+
+
+def run(options: Options, console: Console) -> None:
+    """Print counts, what is not finished, and the last runs."""
+    database = Database(options.db_path, read_only=True)
+    try:
+        report = _report(database)
+    finally:
+        database.close()
+    if options.json:
+        console.result(json.dumps(report, indent=2, ensure_ascii=True))
+    else:
+        _print(report, options, console)
+
+
+def _report(database: Database) -> Dict[str, Any]:
+    store, runs = Store(database), Runs(database)
+    counts: Counter[str] = Counter()
+    unfinished: List[Dict[str, Any]] = []
+    warnings = 0
+    for tracked in store.everything():
+        where = tracked.position
+        counts[where.value] += 1
+        if where not in _OVER:
+            unfinished.append(_row(tracked, where, runs if database.version else None))
+    kept = store.kept_warnings() if database.version else []
+    warnings = len(kept)
+    return {
+        "database": str(database.path),
+        "server": runs.bound_server() if database.version else None,
+        "counts": {where.value: counts[where.value] for where in Position if counts[where.value]},
+        "total": sum(counts.values()),
+        "unfinished": unfinished,
+        "warning_count": warnings,
+        "warnings": [asdict(item) for item in kept[:200]],
+        "runs": [asdict(run) for run in runs.last()] if database.version else [],
+    }
+
+
+def _row(tracked: Tracked, where: Position, runs: Optional[Runs]) -> Dict[str, Any]:
+    record = tracked.record
+    holder = runs.holder(record.source_id) if runs else None
+    return {
+        "source_id": record.source_id,
+        "source_name": record.source_name,
+        "target_id": record.target_id,
+        "owner": record.owner,
+        "position": where.value,
+        "job_status": record.job_status,
+        "reason": record.error or TRANSITIONS[where].meaning,
+        "next": f"being worked on by {holder}" if holder else NEXT.get(where, ""),
+    }
+
+
+def _print(report: Dict[str, Any], options: Options, console: Console) -> None:
+    console.info(f"Tracking database: {report['database']}")
+    if report["server"]:
+        console.info(f"Server: {report['server']}")
+    counts = ", ".join(f"{number} {where}" for where, number in report["counts"].items())
+    console.info(f"Collections: {report['total']}" + (f" ({counts})" if counts else ""))
+    if report["unfinished"]:
+        rows = [_cells(row) for row in report["unfinished"]]
+        console.table(("collection", "id", "owner", "position", "reason", "next"), rows)
+    for item in report["warnings"][:20]:
+        console.attention(f"Warning for {item['source_id']}: {item['text']}")
+    if report["warning_count"] > 20:
+        console.info(f"{report['warning_count'] - 20} more warnings: --status --json")
+    for run in report["runs"]:
+        console.info(_run_line(run))
+    if any(row["position"] == Position.IMPORTING.value for row in report["unfinished"]):
+        words = shell("h2ogpte-migrate", "--verify", "--db-path", str(options.db_path))
+        console.info(f"Next: {words} --url ... and a key")
+
+
+def _cells(row: Dict[str, Any]) -> Tuple[str, ...]:
+    keys = ("source_name", "source_id", "owner", "position", "reason", "next")
+    return tuple(str(row[key] or "") for key in keys)
+
+
+def _run_line(run: Dict[str, Any]) -> str:
+    end = "running or interrupted" if run["ended_at"] is None else f"exit {run['exit_code']}"
+    return f"Run {run['id']} of {run['started_at']} on {run['host']}: {end}: {run['command']}"

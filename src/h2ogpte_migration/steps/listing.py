@@ -1,0 +1,38 @@
+"""Read a document listing to its end, also while people work on the collection."""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, Optional, TypeVar
+
+from h2ogpte_migration.errors import StepFailed
+from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.paging import ListingShifted
+from h2ogpte_migration.model import Document
+
+T = TypeVar("T")
+
+_TRIES = 5
+
+
+def listed(
+    gateway: Gateway,
+    collection_id: str,
+    consume: Callable[[Iterator[Document]], T],
+    expected: Optional[int] = None,
+) -> T:
+    """Feed all documents of a collection to ``consume``; again from the start if rows shifted.
+
+    ``consume`` must therefore replace what it got before.
+
+    Raises:
+        StepFailed: the listing changed under every try.
+    """
+    for _ in range(_TRIES):
+        try:
+            return consume(gateway.documents(collection_id, expected))
+        except ListingShifted:
+            continue
+    raise StepFailed(
+        f"the documents of {collection_id} keep changing while they are listed",
+        "Run the same command again when fewer people work on it.",
+    )

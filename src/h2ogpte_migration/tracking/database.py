@@ -1,0 +1,252 @@
+"""The SQLite file: opening it safely, and the one way to write to it.
+
+Nothing here knows what is stored. A commit is on disk when ``transaction`` ends, so that
+whatever was recorded is recorded before the next server call starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
+
+from h2ogpte_migration.errors import ExitCode, TrackingError
+from h2ogpte_migration.tracking import schema
+
+BUSY_TIMEOUT_S = 60.0
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smbfs", "smb3", "9p", "afs", "fuse.sshfs", "fuse.s3fs", "ncpfs"}
+)
+
+
+class Database:
+    """One open tracking database, shared by all threads of this process.
+
+    Args:
+        path: the file; created (readable by its owner only) unless ``read_only``.
+        read_only: never write, not even an upgrade; the file must exist.
+
+    Raises:
+        TrackingError: the file can't be used; it is left untouched.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._lock = threading.RLock()
+        with _translated(path):
+            self._connection = _open(path, read_only)
+        self._connection.row_factory = sqlite3.Row
+        try:
+            with _translated(path):
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def version(self) -> int:
+        """The schema's version; 0 for a database of version 1.2.0 that is only read."""
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write: all of it or nothing, on disk when the block ends.
+
+        Never hold one during a server call. Raises ``TrackingError`` when the disk is full
+        or the file may not be written.
+        """
+        with self._lock, _translated(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, sql: str, values: Optional[Mapping[str, Any]] = None) -> List[sqlite3.Row]:
+        """All rows of a query."""
+        with self._lock, _translated(self.path):
+            return self._connection.execute(sql, values or {}).fetchall()
+
+    def row(self, sql: str, values: Optional[Mapping[str, Any]] = None) -> Optional[sqlite3.Row]:
+        """The first row of a query, or None."""
+        with self._lock, _translated(self.path):
+            row: Optional[sqlite3.Row] = self._connection.execute(sql, values or {}).fetchone()
+            return row
+
+    def batches(
+        self, sql: str, values: Mapping[str, Any], size: int = 1000
+    ) -> Iterator[List[sqlite3.Row]]:
+        """The rows of a long query, some at a time; the lock is free in between."""
+        with self._lock, _translated(self.path):
+            cursor = self._connection.execute(sql, values)
+        while True:
+            with self._lock, _translated(self.path):
+                rows = cursor.fetchmany(size)
+            if not rows:
+                return
+            yield rows
+
+    def close(self) -> None:
+        """Close the file. With the last one closed, SQLite folds its log into it."""
+        with self._lock, suppress(sqlite3.Error):
+            self._connection.close()
+
+    # -- opening -----------------------------------------------------------------------
+    def _prepare(self) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        self._check_it_is_ours()
+        if self.read_only:
+            return
+        mode = "DELETE" if _on_network(self.path) else "WAL"
+        with suppress(sqlite3.OperationalError):
+            # Another process may be using the file in the other mode; both modes are safe.
+            self._connection.execute(f"PRAGMA journal_mode = {mode}")
+        # WAL with NORMAL may lose the last commits in a power cut, and with them the
+        # intents that exactly-once rests on.
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._upgrade()
+
+    def _check_it_is_ours(self) -> None:
+        version = self.version
+        if version > schema.VERSION:
+            raise TrackingError(
+                f"The tracking database {self.path} was made by a newer version of this tool "
+                f"(schema {version}, known here: {schema.VERSION}).",
+                "Upgrade h2ogpte-migration, or name another file with --db-path.",
+                ExitCode.USAGE,
+            )
+        tables = {
+            row[0]
+            for row in self._connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            )
+        }
+        columns = tuple(
+            row[1] for row in self._connection.execute("PRAGMA table_info(collection_migrations)")
+        )
+        if tables and columns != schema.DOCUMENTED_COLUMNS:
+            raise TrackingError(
+                f"{self.path} is an SQLite database, but no tracking database of this tool.",
+                "Name another file with --db-path.",
+                ExitCode.USAGE,
+            )
+
+    def _upgrade(self) -> None:
+        if self.version == schema.VERSION:
+            return
+        with self.transaction() as connection:
+            # Looked at again inside the transaction: another process may have been faster.
+            for number in range(self.version, schema.VERSION):
+                if number == 0:
+                    connection.execute(schema.DOCUMENTED_TABLE)
+                for statement in schema.UPGRADES[number]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _open(path: Path, read_only: bool) -> sqlite3.Connection:
+    if read_only:
+        return _open_to_read(path)
+    if not path.exists():
+        # Made here, not by SQLite, so that nobody else can read it for a single moment.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    elif path.is_file() and not _writable(path):
+        raise PermissionError(13, "no permission to write", str(path))
+    with suppress(OSError):
+        os.chmod(path, 0o600)  # noqa: PTH101 - as os.open above
+    return _connect(f"{path.resolve().as_uri()}?mode=rw")
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    uri = path.resolve().as_uri()
+    connection = _connect(f"{uri}?mode=ro")
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        # A database in WAL mode on a read-only file system can only be read as it lies.
+        connection.close()
+        connection = _connect(f"{uri}?mode=ro&immutable=1")
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+
+
+def _on_network(path: Path) -> bool:
+    """Whether the file lies on a file system that WAL must not be used on (Linux only)."""
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    best: Tuple[int, str] = (-1, "")
+    place = str(path.resolve())
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) > 2:
+            point = fields[1].replace("\\040", " ").rstrip("/") + "/"
+            if place.startswith(point) and len(point) >= best[0]:
+                best = (len(point), fields[2])
+    return best[1] in _NETWORK_FILE_SYSTEMS
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's and the system's words as an error for people."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise _as_tracking_error(path, str(error)) from error
+    except OSError as error:
+        raise TrackingError(
+            f"The tracking database {path} can't be used: {error.strerror or error}.",
+            "Check the folder and its permissions, or name another file with --db-path.",
+            ExitCode.USAGE,
+        ) from error
+
+
+def _as_tracking_error(path: Path, words: str) -> TrackingError:
+    if "not a database" in words or "malformed" in words or "encrypted" in words:
+        return TrackingError(
+            f"{path} is not an SQLite database, or a damaged one ({words}).",
+            "Name another file with --db-path.",
+            ExitCode.USAGE,
+        )
+    if "full" in words:
+        return TrackingError(
+            f"The disk is full: {path} can't be written ({words}). Nothing more was started.",
+            "Make room and run the same command again; it continues.",
+        )
+    if "locked" in words or "busy" in words:
+        return TrackingError(
+            f"Another process kept the tracking database {path} locked for {BUSY_TIMEOUT_S:.0f} s.",
+            "Run the same command again; it continues.",
+        )
+    if "readonly" in words or "unable to open" in words:
+        return TrackingError(
+            f"The tracking database {path} can't be opened for writing ({words}).",
+            "Check the permissions of the file and its folder, or use --db-path.",
+            ExitCode.USAGE,
+        )
+    return TrackingError(
+        f"The tracking database {path} can't be used ({words}).",
+        "Run the same command again; if it happens again, name another file with --db-path.",
+    )

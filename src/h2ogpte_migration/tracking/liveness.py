@@ -1,0 +1,104 @@
+"""Which process a run is, and whether it still lives.
+
+A pid alone does not tell: containers reuse pids at once, and every boot does. The identity
+is machine (host, boot, pid namespace), pid and the process's start time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process, told apart from every other one that ever had its pid."""
+
+    host: str
+    machine: str
+    pid: int
+    start: str
+
+
+def current_process() -> ProcessIdentity:
+    """The identity of the process that asks."""
+    pid = os.getpid()
+    return ProcessIdentity(socket.gethostname(), _machine(), pid, _start_of(pid) or "")
+
+
+def is_alive(process: ProcessIdentity) -> Optional[bool]:
+    """Whether a process lives; None where it can't be told from here (another machine)."""
+    if process.machine != _machine():
+        return None
+    if process.pid == os.getpid():
+        return process.start == (_start_of(process.pid) or "")
+    start = _start_of(process.pid)
+    if start is None:
+        return False
+    return not process.start or start == process.start
+
+
+def _machine() -> str:
+    return "|".join(
+        (
+            socket.gethostname(),
+            _read("/proc/sys/kernel/random/boot_id"),
+            _link("/proc/self/ns/pid"),
+        )
+    )
+
+
+def _start_of(pid: int) -> Optional[str]:
+    """When a process started, in whatever unit the system counts; None if there is none."""
+    if platform.system() == "Linux":
+        stat = _read(f"/proc/{pid}/stat")
+        # The name in brackets may hold blanks and brackets; fields count from the last one.
+        fields = stat.rpartition(")")[2].split()
+        if len(fields) < 20 or fields[0] in "ZX":
+            return None
+        return fields[19]
+    return _start_by_ps(pid)
+
+
+def _start_by_ps(pid: int) -> Optional[str]:
+    try:
+        answer = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except OSError:
+        return _start_by_signal(pid)
+    return answer.stdout.strip() or None
+
+
+def _start_by_signal(pid: int) -> Optional[str]:
+    """No ``ps`` here: a process that can be signalled counts as living, its start unknown."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        return ""
+    return ""
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

@@ -1,0 +1,289 @@
+"""What the tracking store hands out: rows as frozen values, in the tool's own words."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Optional, Tuple
+
+from h2ogpte_migration.model import (
+    Finding,
+    ImportOptions,
+    JobId,
+    Json,
+    Permissions,
+    SourceId,
+    TargetId,
+    parse_time,
+)
+from h2ogpte_migration.states import (
+    Evidence,
+    Position,
+    Step,
+    TargetFate,
+    Verdict,
+    position,
+)
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Something that was about to be sent. ``sends`` counts requests that may have arrived."""
+
+    id: int
+    attempt_id: int
+    source_id: SourceId
+    owner: str
+    step: Step
+    open: bool
+    sends: int
+    timed_out: bool
+    job_id: Optional[JobId]
+    counts: Optional[Json]
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Intent:
+        return cls(
+            id=row["id"],
+            attempt_id=row["attempt_id"],
+            source_id=SourceId(row["source_id"]),
+            owner=row["owner"],
+            step=Step(row["step"]),
+            open=row["state"] == "open",
+            sends=row["sends"],
+            timed_out=bool(row["timed_out"]),
+            job_id=row["job_id"],
+            counts=json.loads(row["counts"]) if row["counts"] else None,
+        )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One target, made or begun, and what became of it."""
+
+    id: int
+    source_id: SourceId
+    source_name: str
+    owner: str
+    target_name: str
+    target_id: Optional[TargetId]
+    target_created_at: Optional[datetime]
+    model: str
+    import_options: ImportOptions
+    source_facts: Optional[Json]
+    permissions: Optional[Permissions]
+    origin: str
+    adopted: bool
+    fate: TargetFate
+    reason: str
+
+    # Where an attempt comes from.
+    RUN = "run"  # a migration was asked for
+    RESTART = "restart"  # in place of one that had to be abandoned
+    LEGACY = "legacy"  # found in a database of version 1.2.0
+    TWIN = "twin"  # a target that appeared late, beside the one that is used
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Attempt:
+        permissions = row["permissions"]
+        facts = row["source_facts"]
+        return cls(
+            id=row["id"],
+            source_id=SourceId(row["source_id"]),
+            source_name=row["source_name"],
+            owner=row["owner"],
+            target_name=row["target_name"],
+            target_id=row["target_id"],
+            target_created_at=parse_time(row["target_created_at"]),
+            model=row["model"],
+            import_options=ImportOptions.from_json(json.loads(row["import_options"])),
+            source_facts=json.loads(facts) if facts else None,
+            permissions=Permissions.from_json(json.loads(permissions)) if permissions else None,
+            origin=row["origin"],
+            adopted=bool(row["adopted"]),
+            fate=TargetFate(row["fate"]),
+            reason=row["reason"] or "",
+        )
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the last validation of an attempt came to."""
+
+    verdict: str
+    ignored: bool
+    late_documents: int
+    findings: Tuple[Finding, ...]
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Validation:
+        findings = tuple(
+            Finding(item["code"], item["text"], item["blocking"], tuple(item["samples"]))
+            for item in json.loads(row["findings"])
+        )
+        return cls(row["verdict"], bool(row["ignored"]), row["late_documents"], findings)
+
+    @property
+    def settled(self) -> bool:
+        """Whether moves may go ahead without another validation."""
+        return self.verdict == Verdict.CLEAN or (self.verdict == Verdict.HELD and self.ignored)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row of the documented table."""
+
+    source_id: SourceId
+    source_name: str
+    target_id: Optional[TargetId]
+    target_name: str
+    source_model: str
+    target_model: str
+    job_id: Optional[JobId]
+    job_status: str
+    owner: str
+    owner_id: Optional[str]
+    error: str
+    collection_created: bool
+    permissions_copied: bool
+    import_submitted: bool
+    import_completed: bool
+    connectors_migrated: bool
+    chats_migrated: bool
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Record:
+        return cls(
+            source_id=SourceId(row["old_collection_id"]),
+            source_name=row["old_collection_name"] or "",
+            target_id=row["new_collection_id"] or None,
+            target_name=row["new_collection_name"] or "",
+            source_model=row["old_model"] or "",
+            target_model=row["new_model"] or "",
+            job_id=row["job_id"] or None,
+            job_status=row["job_status"] or "",
+            owner=row["username"] or "",
+            owner_id=row["user_id"] or None,
+            error=row["error"] or "",
+            collection_created=bool(row["collection_created"]),
+            permissions_copied=bool(row["permissions_copied"]),
+            import_submitted=bool(row["import_submitted"]),
+            import_completed=bool(row["import_completed"]),
+            connectors_migrated=bool(row["connectors_migrated"]),
+            chats_migrated=bool(row["chats_migrated"]),
+        )
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """All that is on record about one source: its row, its live attempt, open intents."""
+
+    record: Record
+    attempt: Optional[Attempt]
+    intents: Tuple[Intent, ...]
+    validation: Optional[Validation]
+
+    def intent(self, step: Step) -> Optional[Intent]:
+        """The open intent of a step, if there is one."""
+        for intent in self.intents:
+            if intent.step == step and intent.open:
+                return intent
+        return None
+
+    @property
+    def evidence(self) -> Evidence:
+        """The record in the terms of the state machine."""
+        record, attempt = self.record, self.attempt
+        legacy = attempt is None or attempt.origin == Attempt.LEGACY
+        has_attempt = attempt is not None or record.target_id is not None
+        return Evidence(
+            has_attempt=has_attempt,
+            has_target=(attempt.target_id if attempt else record.target_id) is not None,
+            has_job=record.job_id is not None,
+            job_status=record.job_status,
+            collection_created=record.collection_created,
+            permissions_copied=record.permissions_copied,
+            import_submitted=record.import_submitted,
+            import_completed=record.import_completed,
+            connectors_migrated=record.connectors_migrated,
+            chats_migrated=record.chats_migrated,
+            import_intent_sent=self._import_intent_sent(legacy),
+            held=self.validation is not None
+            and self.validation.verdict == Verdict.HELD
+            and not self.validation.ignored
+            and not record.connectors_migrated,
+        )
+
+    def _import_intent_sent(self, legacy: bool) -> Optional[bool]:
+        imports = [intent for intent in self.intents if intent.step == Step.IMPORT]
+        if not imports:
+            return None if legacy else False
+        return any(intent.open and intent.sends > 0 for intent in imports)
+
+    @property
+    def position(self) -> Position:
+        return position(self.evidence)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The run that works on a collection right now."""
+
+    run_id: int
+    host: str
+    pid: int
+    started_at: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.started_at})"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A line of the log of runs."""
+
+    id: int
+    started_at: str
+    ended_at: Optional[str]
+    host: str
+    pid: int
+    version: str
+    command: str
+    exit_code: Optional[int]
+
+
+@dataclass(frozen=True)
+class TempKey:
+    """A temporary key on record; ``key_id`` is None when no answer brought it."""
+
+    name: str
+    run_id: int
+    username: str
+    key_id: Optional[str]
+
+
+@dataclass(frozen=True)
+class TestChat:
+    """A test chat on record; ``session_id`` is None when no answer brought it."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    id: int
+    run_id: int
+    source_id: SourceId
+    target_id: TargetId
+    owner: str
+    known_sessions: Tuple[str, ...]
+    question: str
+    session_id: Optional[str]
+
+
+@dataclass(frozen=True)
+class KeptWarning:
+    """Something that could not be carried over, as kept for summary and status."""
+
+    source_id: SourceId
+    step: str
+    text: str

@@ -1,0 +1,160 @@
+"""From what source and target hold to findings. Pure: no I/O.
+
+Documents come in as tallies (a number and a few names), as their listings may be long;
+what else a collection carries comes as values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from h2ogpte_migration.model import Collection, Finding, Json, Permissions, Share, parse_time
+
+Tally = Tuple[int, Sequence[str]]
+
+MISSING = "missing"
+DUPLICATED = "duplicated"
+NEWLY_BAD = "newly_bad"
+WRONG_MODEL = "wrong_model"
+
+LIFECYCLE_FIELDS = ("expiry_date", "inactivity_interval", "size_limit")
+
+
+@dataclass(frozen=True)
+class DocumentTallies:
+    """What the comparison of the listings came to."""
+
+    missing: Tally
+    duplicated: Tally
+    newly_bad: Tally
+    bad_before: Tally
+    late: Tally
+    pending: Tally
+
+
+def document_findings(tallies: DocumentTallies) -> List[Finding]:
+    """Blocking: missing, duplicated, newly bad. Told apart: bad from the start, late."""
+    table = (
+        (MISSING, tallies.missing, "{n} missing in the target", True),
+        (DUPLICATED, tallies.duplicated, "{n} more than once in the target", True),
+        (NEWLY_BAD, tallies.newly_bad, "{n} not usable in the target", True),
+        ("bad_before", tallies.bad_before, "{n} not usable in the source to begin with", False),
+        (
+            "late",
+            tallies.late,
+            "{n} added to the source after the import began, left behind",
+            False,
+        ),
+    )
+    return [
+        Finding(code, text.format(n=_documents(tally[0])), blocking, tuple(tally[1]))
+        for code, tally, text, blocking in table
+        if tally[0]
+    ]
+
+
+def _documents(count: int) -> str:
+    return f"{count} document" if count == 1 else f"{count} documents"
+
+
+def model_findings(target: Collection, wanted: str) -> List[Finding]:
+    """Blocking: a target with another embedding model than the one asked for."""
+    if target.model == wanted:
+        return []
+    return [
+        Finding(
+            WRONG_MODEL, f"the target has the model {target.model}, not {wanted}", blocking=True
+        )
+    ]
+
+
+def carried_findings(
+    facts: Optional[Json], target: Collection, target_metadata: Optional[Mapping[str, Any]]
+) -> List[Finding]:
+    """Warnings: lifecycle, metadata and rag_type that did not arrive.
+
+    ``facts`` is what the source carried when the target was made; None where that was not
+    recorded (a row of version 1.2.0).
+    """
+    if facts is None:
+        return []
+    findings = [
+        Finding(
+            f"lifecycle_{field}",
+            f"{field} is {_shown(have)} in the target, {_shown(want)} in the source",
+        )
+        for field in LIFECYCLE_FIELDS
+        for want, have in [(facts.get(field), target.get(field))]
+        if not _equal(want, have)
+    ]
+    rag_type, have_rag = facts.get("rag_type"), target.get("rag_type")
+    if rag_type and rag_type != have_rag:
+        findings.append(
+            Finding(
+                "rag_type",
+                f"rag_type is {_shown(have_rag)} in the target, {rag_type} in the source",
+            )
+        )
+    metadata = facts.get("metadata") or {}
+    if metadata and target_metadata is not None and metadata != dict(target_metadata):
+        findings.append(Finding("metadata", "the collection metadata differ from the source's"))
+    return findings
+
+
+def _equal(want: Any, have: Any) -> bool:
+    if want == have or (not want and not have):
+        return True
+    moments = parse_time(want), parse_time(have)
+    return None not in moments and moments[0] == moments[1]
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def permission_findings(
+    wanted: Optional[Permissions], have: Optional[Permissions]
+) -> List[Finding]:
+    """Warnings: rights of the source, as recorded when they were copied, that the target lacks.
+
+    ``have`` is None where the target's rights were not read, as there is nothing to compare.
+    """
+    if wanted is None or have is None:
+        return []
+    findings = []
+    if (wanted.is_public, wanted.public) != (have.is_public, have.public):
+        findings.append(
+            Finding(
+                "public",
+                f"the target is {_publicity(have)}, the source is {_publicity(wanted)}",
+            )
+        )
+    findings += _share_findings("user", wanted.users, have.users)
+    findings += _share_findings("group", wanted.groups, have.groups)
+    return findings
+
+
+def _share_findings(sort: str, wanted: Sequence[Share], have: Sequence[Share]) -> List[Finding]:
+    held = {share.grantee: share.permissions for share in have}
+    lacking = [
+        share.grantee
+        for share in wanted
+        if share.grantee not in held
+        or (
+            share.permissions is not None
+            and set(share.permissions) != set(held[share.grantee] or ())
+        )
+    ]
+    if not lacking:
+        return []
+    text = f"{len(lacking)} {sort} share(s) differ in the target"
+    return [Finding(f"{sort}_shares", text, samples=tuple(lacking[:5]))]
+
+
+def _publicity(permissions: Permissions) -> str:
+    if not permissions.is_public:
+        return "private"
+    if permissions.public is None:
+        return "public with all rights"
+    return f"public with the rights: {', '.join(permissions.public) or 'none'}"
