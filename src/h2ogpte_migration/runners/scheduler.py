@@ -158,9 +158,9 @@ class Scheduler:
                 stopped_at = stopped_at or time.monotonic()
             else:
                 self._start_ready(pool, todo)
-            if not self._active and not self._due and not self._parked:
-                if not todo or self._halted() or self._breaker.tripped:
-                    return
+            nothing_begun = not self._active and not self._due and not self._parked
+            if nothing_begun and (not todo or self._halted() or self._breaker.tripped):
+                return
             if stopped_at is not None and time.monotonic() - stopped_at > STOP_PATIENCE_S:
                 return
             self._take_event()

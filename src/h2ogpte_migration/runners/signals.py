@@ -40,7 +40,7 @@ class Stopper:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+    def _on_signal(self, number: int, _frame: Optional[FrameType]) -> None:
         code = _CODES[signal.Signals(number)]
         if self.stop.is_set():
             os._exit(code)

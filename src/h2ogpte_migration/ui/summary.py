@@ -153,7 +153,7 @@ def tell_preview(console: Console, result: PreviewResult) -> None:
 
 
 def _preview_lines(preview: Preview) -> List[str]:
-    lines = [
+    return [
         f"{safe(preview.source_name)} ({preview.source_id}) of {safe(preview.owner)}: {preview.action}",
         f"  model: {safe(preview.source_model)} -> {safe(preview.target_model)}",
         f"  documents: {_number(preview.documents)}, connectors: {_number(preview.connectors)}, "
@@ -162,7 +162,6 @@ def _preview_lines(preview: Preview) -> List[str]:
         f"  lifecycle: {'; '.join(map(safe, preview.lifecycle)) or 'none'}",
         f"  import: {'; '.join(preview.import_settings)}",
     ]
-    return lines
 
 
 def _number(count: object) -> str:

@@ -1,0 +1,128 @@
+"""Move connectors and chats, after validation has nothing against it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+from h2ogpte_migration.driving.drive import (
+    SECOND_LOOK_AFTER_TIMEOUT_S,
+    SECOND_LOOK_S,
+    SENDS_PER_RUN,
+    Drive,
+)
+from h2ogpte_migration.driving.settling import sweep_test_chats
+from h2ogpte_migration.driving.work import Outcome
+from h2ogpte_migration.errors import NotFound, OutcomeUnknown, StepFailed
+from h2ogpte_migration.model import Job
+from h2ogpte_migration.states import Step
+from h2ogpte_migration.steps import moves
+from h2ogpte_migration.steps.base import Context
+from h2ogpte_migration.steps.moves import MOVES, MoveKind
+
+log = logging.getLogger(__name__)
+
+
+def move_connectors(drive: Drive) -> Optional[Outcome]:
+    """Move the scheduled connectors."""
+    return _move(drive, Step.CONNECTORS)
+
+
+def move_chats(drive: Drive) -> Optional[Outcome]:
+    """Move the chat sessions; a test chat must not be among them."""
+    sweep_test_chats(drive)
+    return _move(drive, Step.CHATS)
+
+
+def _move(drive: Drive, step: Step) -> Optional[Outcome]:
+    """Move until the source lists none; what a move job says decides nothing."""
+    kind, context = MOVES[step], drive.context()
+    left = moves.left_in(context.gateway, kind, context.source_id)
+    if left:
+        refused = _before_first_move(drive, context)
+        if refused is not None:
+            return refused
+        in_target = kind.count(context.gateway, context.target_id)
+        counts = moves.counts(left, in_target)
+        drive.store.record_move_counts(drive.lease, context.attempt, step, counts)
+    tries = 0
+    while left:
+        if tries == SENDS_PER_RUN:
+            raise StepFailed(
+                f"{left} {kind.noun} are still in the source after {tries} moves",
+                "Run --verify later; it tries again.",
+            )
+        _move_once(drive, context, step, kind)
+        tries += 1
+        left = moves.left_in(context.gateway, kind, context.source_id)
+    _finish(drive, context, step, kind)
+    return None
+
+
+def _before_first_move(drive: Drive, context: Context) -> Optional[Outcome]:
+    """Right before a move, the target and what validation found are read again."""
+    try:
+        target = context.gateway.collection(context.target_id)
+    except NotFound:
+        return drive.import_failed("the target was deleted after the import")
+    validation = drive.tracked().validation
+    if validation is None or not validation.settled:
+        raise StepFailed("the target is not validated, nothing was moved")
+    if target.model != context.attempt.model and not validation.ignored:
+        raise StepFailed(f"the target has the model {target.model} by now, nothing was moved")
+    return None
+
+
+def _move_once(drive: Drive, context: Context, step: Step, kind: MoveKind) -> None:
+    context.before_write()
+    try:
+        job_id = kind.submit(context.gateway, context.source_id, context.target_id)
+    except OutcomeUnknown as error:
+        _await_unanswered(drive, context, kind, timed_out=error.timed_out)
+        return
+    store, attempt = drive.store, context.attempt
+    store.record_move_job(drive.lease, attempt, step, job_id, kind.job_kind)
+    job = moves.await_job(context.gateway, context.waiter, job_id, kind.noun)
+    store.record_move_job(drive.lease, attempt, step, None, kind.job_kind)
+    if job is not None and job.state != Job.COMPLETED:
+        words = "; ".join(job.errors[:3])
+        log.warning("the job that moves the %s %s: %s", kind.noun, job.state, words)
+
+
+def _await_unanswered(drive: Drive, context: Context, kind: MoveKind, *, timed_out: bool) -> None:
+    """A move may be under way without an id: let every one of this owner end first."""
+    context.waiter.sleep(SECOND_LOOK_AFTER_TIMEOUT_S if timed_out else SECOND_LOOK_S)
+    for job in context.gateway.jobs():
+        if job.kind == kind.job_kind and not job.ended and not drive.store.job_is_claimed(job.id):
+            moves.await_job(context.gateway, context.waiter, job.id, kind.noun)
+
+
+def _finish(drive: Drive, context: Context, step: Step, kind: MoveKind) -> None:
+    counts = drive.store.moved_counts(context.attempt, step)
+    if counts is not None:
+        counts["target_after"] = kind.count(context.gateway, context.target_id)
+        log.info(
+            "moved %s %s; the target had %s and has %s now",
+            counts["source"],
+            kind.noun,
+            counts["target"],
+            counts["target_after"],
+        )
+    drive.store.finish_move(drive.lease, context.attempt, step, counts)
+
+
+def settle_open_moves(drive: Drive) -> None:
+    """A move job that was left running is awaited before anything else happens."""
+    tracked = drive.store.load(drive.work.source_id)
+    if tracked is None or tracked.attempt is None:
+        return
+    for step, kind in MOVES.items():
+        intent = tracked.intent(step)
+        if intent is None:
+            continue
+        context = drive.context()
+        if intent.job_id is None:
+            _await_unanswered(drive, context, kind, timed_out=False)
+            continue
+        moves.await_job(context.gateway, context.waiter, intent.job_id, kind.noun)
+        drive.store.record_move_job(drive.lease, tracked.attempt, step, None, kind.job_kind)
