@@ -139,12 +139,24 @@ def position(evidence: Optional[Evidence]) -> Position:
     if evidence.job_status == JobStatus.FAILED:
         return Position.FAILED
     if not evidence.has_attempt:
-        return Position.NEW if not evidence.import_submitted else Position.INCONSISTENT
+        return Position.INCONSISTENT if _any_step_done(evidence) else Position.NEW
     if evidence.import_completed:
         return _after_import(evidence)
     if evidence.connectors_migrated or evidence.chats_migrated:
         return Position.INCONSISTENT
     return _before_import(evidence)
+
+
+def _any_step_done(evidence: Evidence) -> bool:
+    return (
+        evidence.has_job
+        or evidence.collection_created
+        or evidence.permissions_copied
+        or evidence.import_submitted
+        or evidence.import_completed
+        or evidence.connectors_migrated
+        or evidence.chats_migrated
+    )
 
 
 def _before_import(evidence: Evidence) -> Position:

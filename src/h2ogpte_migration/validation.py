@@ -7,7 +7,7 @@ what else a collection carries comes as values.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from h2ogpte_migration.model import Collection, Finding, Json, Permissions, Share, parse_time
 
@@ -123,7 +123,7 @@ def permission_findings(
     if wanted is None or have is None:
         return []
     findings = []
-    if (wanted.is_public, wanted.public) != (have.is_public, have.public):
+    if _public_rights(wanted) != _public_rights(have):
         findings.append(
             Finding(
                 "public",
@@ -150,6 +150,13 @@ def _share_findings(sort: str, wanted: Sequence[Share], have: Sequence[Share]) -
         return []
     text = f"{len(lacking)} {sort} share(s) differ in the target"
     return [Finding(f"{sort}_shares", text, samples=tuple(lacking[:5]))]
+
+
+def _public_rights(permissions: Permissions) -> Tuple[bool, Optional[FrozenSet[str]]]:
+    """What everybody may do. Rights have no order; those of a private collection do not count."""
+    if not permissions.is_public or permissions.public is None:
+        return permissions.is_public, None
+    return True, frozenset(permissions.public)
 
 
 def _publicity(permissions: Permissions) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from typing import Dict, List, Optional, Set, Tuple
 
 from h2ogpte_migration.errors import ToolError
 from h2ogpte_migration.model import Collection, SourceId
 from h2ogpte_migration.pipeline import Work
+from h2ogpte_migration.runners import recovery
 from h2ogpte_migration.runners.scope import (
     Known,
     Missing,
@@ -19,10 +22,25 @@ from h2ogpte_migration.runners.scope import (
     select,
 )
 from h2ogpte_migration.runners.session import RunSummary, Session, target_models_exist
-from h2ogpte_migration.states import JobStatus, TargetFate
+from h2ogpte_migration.states import JobStatus, Position, TargetFate
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.text import plural
+
+STANDING = {
+    Position.CREATING: "interrupted while creating",
+    Position.CREATED: "interrupted before the import",
+    Position.SUBMITTING: "interrupted while submitting",
+    Position.IMPORTING: "importing",
+    Position.IMPORTED: "imported",
+    Position.HELD: "held back",
+    Position.CONNECTED: "done",
+    Position.FINISHED: "done",
+    Position.FAILED: "failed",
+    Position.INCONSISTENT: "inconsistent",
+}
+
+log = logging.getLogger(__name__)
 
 
 def run(session: Session) -> RunSummary:
@@ -35,7 +53,8 @@ def run(session: Session) -> RunSummary:
     announce(session, found)
     session.credentials.sweep()
     works, importing = _works(session, store, found)
-    result = session.scheduler().run(works, importing)
+    scheduler = session.scheduler(lambda work, outcome: recovery.notes_for(session, work, outcome))
+    result = scheduler.run(works, importing)
     if not session.stop.is_set() and not result.breaker:
         runs.clear_marks([work.source.id for work in works])
     return RunSummary(result, found.skipped_rows, found.missing_rows, found.guests)
@@ -136,13 +155,26 @@ def _of_a_settled_attempt(store: Store, collection: Collection) -> Optional[Atte
 
 
 def announce(session: Session, found: Found) -> None:
-    """The preflight's words: one block, before the first write."""
+    """The scope in words, before the first write; a resumed run says what it found."""
     session.console.info(
         f"Scope: {plural(len(found.selected), 'collection')} to migrate, "
         f"{len(found.skipped)} skipped, {len(found.missing)} not available."
     )
     if found.guests:
         session.console.info(f"Skipped {plural(found.guests, 'guest account')}.")
+    for item in found.skipped:
+        log.info("skipped: %s (%s): %s", item.collection.name, item.collection.id, item.reason)
+    counts = Counter(_standing(session.store, item) for item in found.selected)
+    del counts[""]
+    if counts:
+        words = ", ".join(f"{number} {standing}" for standing, number in counts.items())
+        session.console.info(f"Found from earlier runs: {words}.")
+
+
+def _standing(store: Optional[Store], item: Selected) -> str:
+    """Where a tracked collection stands, in words; empty for a new one."""
+    tracked = store.load(SourceId(item.collection.id)) if store else None
+    return STANDING.get(tracked.position, "") if tracked else ""
 
 
 def _works(session: Session, store: Store, found: Found) -> Tuple[List[Work], Set[str]]:

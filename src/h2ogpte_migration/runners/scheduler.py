@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
 
 from h2ogpte_migration.errors import ToolError, TrackingError, Unauthorized
@@ -87,6 +87,8 @@ class Scheduler:
     Args:
         owner_done: called once per owner, when the last of their collections has ended.
         stop: set when the user asks to stop.
+        remarks: what else to tell of a collection that has ended; asked while its owner's
+            key is still there.
     """
 
     def __init__(
@@ -96,14 +98,16 @@ class Scheduler:
         progress: Progress,
         owner_done: Callable[[str], None],
         stop: threading.Event,
+        remarks: Callable[[Work, Outcome], List[str]] = lambda _work, _outcome: [],
     ) -> None:
         self._pipeline = pipeline
         self._limits = limits
         self._progress = progress
         self._owner_done = owner_done
         self._stop = stop
+        self._remarks = remarks
         self._lock = threading.Lock()
-        self._events: queue.Queue[Optional[Tuple[_Slot, Outcome]]] = queue.Queue()
+        self._events: queue.Queue[Optional[Tuple[_Slot, Outcome, bool]]] = queue.Queue()
         self._result = RunResult()
         self._breaker = _Breaker(limits.max_failures)
         self._jobs_held = 0
@@ -111,7 +115,7 @@ class Scheduler:
         self._parked: Deque[_Slot] = deque()
         self._due: List[Tuple[float, int, _Slot]] = []
         self._sequence = 0
-        self._open: Set[int] = set()
+        self._open: Dict[int, _Slot] = {}
         self._active = 0
         self._owners: Counter[str] = Counter()
 
@@ -162,6 +166,7 @@ class Scheduler:
             if nothing_begun and (not todo or self._halted() or self._breaker.tripped):
                 return
             if stopped_at is not None and time.monotonic() - stopped_at > STOP_PATIENCE_S:
+                self._give_up_on_calls()
                 return
             self._take_event()
 
@@ -196,7 +201,7 @@ class Scheduler:
                 return  # enough are queued to keep every worker busy
             slot = todo.popleft()
             slot.began_at = time.monotonic()
-            self._open.add(id(slot))
+            self._open[id(slot)] = slot
             self._start(pool, slot)
 
     def _start(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:
@@ -207,15 +212,22 @@ class Scheduler:
         """In a worker: one call of the driver, and the owner's key when that was the last."""
         work = slot.work
         with tagged(work.source.name or work.source.id):
-            outcome = self._guarded(work)
-            if self._is_final(outcome):
+            outcome = self._guarded(lambda: self._pipeline.advance(work), work)
+            final = self._is_final(outcome)
+            if final:
                 self._end_step(slot)
+                outcome = self._guarded(lambda: self._with_remarks(work, outcome), work)
                 self._count_down(work.source.owner)
-        self._events.put((slot, outcome))
+        self._events.put((slot, outcome, final))
 
-    def _guarded(self, work: Work) -> Outcome:
+    def _with_remarks(self, work: Work, outcome: Outcome) -> Outcome:
+        if self._halted():
+            return outcome
+        return replace(outcome, notes=(*outcome.notes, *self._remarks(work, outcome)))
+
+    def _guarded(self, advance: Callable[[], Outcome], work: Work) -> Outcome:
         try:
-            return self._pipeline.advance(work)
+            return advance()
         except (TrackingError, Unauthorized) as error:
             log.error("%s", error)
             self._fatal = self._fatal or error
@@ -230,18 +242,30 @@ class Scheduler:
         with self._lock:
             self._owners[owner] -= 1
             last = self._owners[owner] == 0
-        if last:
+        if not last:
+            return
+        try:
             self._owner_done(owner)
+        except TrackingError as error:
+            log.error("%s", error)
+            self._fatal = self._fatal or error
+        except ToolError as error:
+            # What is left of this owner's is tidied up at the end of the run.
+            log.warning("%s", error)
 
     # -- what becomes of an outcome ----------------------------------------------------
     def _is_final(self, outcome: Outcome) -> bool:
         waits = self._limits.jobs is not None and not self._halted()
         return not (waits and outcome.ending in (Ending.RUNNING, Ending.PARKED, Ending.UNSETTLED))
 
-    def _settle(self, slot: _Slot, outcome: Outcome) -> None:
-        """In the main thread: wait on, or book the collection as ended."""
+    def _settle(self, slot: _Slot, outcome: Outcome, final: bool) -> None:
+        """In the main thread: wait on, or book the collection as ended.
+
+        ``final`` is what the worker went by: asked again, a stop in between would answer
+        otherwise.
+        """
         now = time.monotonic()
-        if not self._is_final(outcome):
+        if not final:
             if outcome.ending == Ending.PARKED:
                 self._parked.append(slot)
                 return
@@ -271,7 +295,7 @@ class Scheduler:
 
     def _book(self, slot: _Slot, outcome: Outcome, now: float) -> None:
         self._give_job_back(slot)
-        self._open.discard(id(slot))
+        self._open.pop(id(slot), None)
         self._result.outcomes.append(outcome)
         self._result.seconds_by_source[outcome.source_id] = now - (slot.began_at or now)
         self._breaker.saw(outcome)
@@ -286,6 +310,12 @@ class Scheduler:
             outcome = _broken(slot.work, Ending.STOPPED, "interrupted; its import goes on")
             self._pipeline.release(slot.work)
             self._count_down(slot.work.source.owner)
+            self._book(slot, outcome, time.monotonic())
+
+    def _give_up_on_calls(self) -> None:
+        """Calls that do not end: their collections are told as interrupted, not left out."""
+        for slot in list(self._open.values()):
+            outcome = _broken(slot.work, Ending.STOPPED, "interrupted while a call was under way")
             self._book(slot, outcome, time.monotonic())
 
     # -- job slots ---------------------------------------------------------------------

@@ -228,6 +228,8 @@ def _why_skip(
             return "it is a target that failed or was given up (--cleanup deletes those)"
         if model is None or model == collection.model:
             return "it is a target of this tool, and has the wanted model"
+        if not known.targets[collection.id].import_completed:
+            return "it is a target of this tool whose own import is not over"
     elif _begun_under_a_given_name(collection, known):
         return "it bears the name of a target that was begun by this tool"
     elif model == collection.model and not _asked_for_by_name(collection, wanted):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 from h2ogpte_migration.credentials import Credentials
 from h2ogpte_migration.errors import ServerError, ToolError
 from h2ogpte_migration.flags import Options
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import Identity, ImportOptions
-from h2ogpte_migration.pipeline import Pipeline
+from h2ogpte_migration.pipeline import Outcome, Pipeline, Work
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.runners.scheduler import Limits, RunResult, Scheduler
 from h2ogpte_migration.runners.waiting import StoppableWaiter
@@ -59,7 +59,9 @@ class Session:
             query_timeout_s=options.timeout,
         )
 
-    def scheduler(self) -> Scheduler:
+    def scheduler(
+        self, remarks: Callable[[Work, Outcome], List[str]] = lambda _work, _outcome: []
+    ) -> Scheduler:
         """A scheduler with the limits of the command line."""
         if self.pipeline is None:
             raise ToolError("bug: a preview has no pipeline")
@@ -72,7 +74,9 @@ class Session:
             jobs=jobs,
             max_failures=options.max_failures,
         )
-        return Scheduler(self.pipeline, limits, self.progress, self.credentials.release, self.stop)
+        return Scheduler(
+            self.pipeline, limits, self.progress, self.credentials.release, self.stop, remarks
+        )
 
 
 @dataclass(frozen=True)

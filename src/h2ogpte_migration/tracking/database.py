@@ -37,6 +37,8 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
+        self.version = 0
+        """The schema's version; stays 0 for a database of version 1.2.0 that is only read."""
         self._lock = threading.RLock()
         with _translated(path):
             self._connection = _open(path, read_only)
@@ -47,11 +49,6 @@ class Database:
         except BaseException:
             self._connection.close()
             raise
-
-    @property
-    def version(self) -> int:
-        """The schema's version; 0 for a database of version 1.2.0 that is only read."""
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -84,15 +81,18 @@ class Database:
     def batches(
         self, sql: str, values: Mapping[str, Any], size: int = 1000
     ) -> Iterator[List[sqlite3.Row]]:
-        """The rows of a long query, some at a time; the lock is free in between."""
-        with self._lock, _translated(self.path):
-            cursor = self._connection.execute(sql, values)
+        """The rows of a long query, some at a time; others may write in between.
+
+        ``sql`` selects ``rowid AS place``, asks for ``rowid > :place`` and orders by it: a
+        cursor kept open would not survive another thread's rollback.
+        """
+        place = 0
         while True:
-            with self._lock, _translated(self.path):
-                rows = cursor.fetchmany(size)
+            rows = self.rows(f"{sql} LIMIT {size}", {**values, "place": place})
             if not rows:
                 return
             yield rows
+            place = rows[-1]["place"]
 
     def close(self) -> None:
         """Close the file. With the last one closed, SQLite folds its log into it."""
@@ -105,6 +105,8 @@ class Database:
         self._check_it_is_ours()
         if self.read_only:
             return
+        with suppress(OSError):
+            os.chmod(self.path, 0o600)  # noqa: PTH101 - as os.open below
         mode = "DELETE" if _on_network(self.path) else "WAL"
         with suppress(sqlite3.OperationalError):
             # Another process may be using the file in the other mode; both modes are safe.
@@ -112,10 +114,11 @@ class Database:
         # WAL with NORMAL may lose the last commits in a power cut, and with them the
         # intents that exactly-once rests on.
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._upgrade()
+        if self.version < schema.VERSION:
+            self._upgrade()
 
     def _check_it_is_ours(self) -> None:
-        version = self.version
+        version = self.version = self._stored_version()
         if version > schema.VERSION:
             raise TrackingError(
                 f"The tracking database {self.path} was made by a newer version of this tool "
@@ -140,16 +143,18 @@ class Database:
             )
 
     def _upgrade(self) -> None:
-        if self.version == schema.VERSION:
-            return
         with self.transaction() as connection:
-            # Looked at again inside the transaction: another process may have been faster.
-            for number in range(self.version, schema.VERSION):
+            # Looked at inside the transaction: another process may have been faster.
+            for number in range(self._stored_version(), schema.VERSION):
                 if number == 0:
                     connection.execute(schema.DOCUMENTED_TABLE)
                 for statement in schema.UPGRADES[number]:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number + 1}")
+        self.version = schema.VERSION
+
+    def _stored_version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _open(path: Path, read_only: bool) -> sqlite3.Connection:
@@ -159,10 +164,10 @@ def _open(path: Path, read_only: bool) -> sqlite3.Connection:
         # Made here, not by SQLite, so that nobody else can read it for a single moment.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    elif path.is_file() and not _writable(path):
+    elif not path.is_file():
+        raise IsADirectoryError(21, "it is not a file", str(path))
+    elif not _writable(path):
         raise PermissionError(13, "no permission to write", str(path))
-    with suppress(OSError):
-        os.chmod(path, 0o600)  # noqa: PTH101 - as os.open above
     return _connect(f"{path.resolve().as_uri()}?mode=rw")
 
 
@@ -171,9 +176,15 @@ def _writable(path: Path) -> bool:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise FileNotFoundError(2, "there is no such file", str(path))
     uri = path.resolve().as_uri()
-    connection = _connect(f"{uri}?mode=ro")
+    # A connection that may not write leaves the files of a log behind that it had to make;
+    # where nobody uses the log, one that only does not write takes them away again.
+    in_use = Path(f"{path.resolve()}-wal").exists()
+    connection = _connect(f"{uri}?mode={'ro' if in_use else 'rw'}")
     try:
+        connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA user_version").fetchone()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:

@@ -37,13 +37,16 @@ class DocumentLedger:
         self._db.execute("DELETE FROM documents WHERE side = ?", (side,))
         self._db.execute("BEGIN")
         count = 0
-        for document in documents:
-            self._db.execute(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
-                (side, document.id, document.name, document.status, document.index),
-            )
-            count += 1
-        self._db.execute("COMMIT")
+        try:
+            for document in documents:
+                self._db.execute(
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
+                    (side, document.id, document.name, document.status, document.index),
+                )
+                count += 1
+        finally:
+            # Also of a listing that broke off: this side is filled anew then.
+            self._db.execute("COMMIT")
         self._db.execute("CREATE INDEX IF NOT EXISTS by_id ON documents (side, id)")
         self._db.execute("CREATE INDEX IF NOT EXISTS by_name ON documents (side, name)")
         return count
@@ -93,11 +96,11 @@ class DocumentLedger:
 
     def newly_bad(self) -> Tuple[int, List[str]]:
         """Documents that were good at submission and ended otherwise in the target."""
-        return self._statuses(f"t.status NOT IN ({_GOOD}, {_PENDING})", good_before=True)
+        return self._statuses(f"NOT IN ({_GOOD}, {_PENDING})")
 
     def pending(self) -> Tuple[int, List[str]]:
         """Documents of the target that were good at submission and are being worked on."""
-        return self._statuses(f"t.status IN ({_PENDING})", good_before=True)
+        return self._statuses(f"IN ({_PENDING})")
 
     def bad_before(self) -> Tuple[int, List[str]]:
         """Documents of the baseline that were not good to begin with."""
@@ -129,13 +132,17 @@ class DocumentLedger:
         """Drop the scratch database."""
         self._db.close()
 
-    def _statuses(self, bad: str, *, good_before: bool) -> Tuple[int, List[str]]:
-        inside = "IN" if good_before else "NOT IN"
-        key = self._key
+    def _statuses(self, bad: str) -> Tuple[int, List[str]]:
+        if self._key == "name":
+            # Of several documents of one name, as many may be bad as were bad before.
+            good = _count("baseline", f"d.status IN ({_GOOD})")
+            bad_before = _count("baseline", f"d.status NOT IN ({_GOOD})")
+            excess = f"max(0, min({good}, {_count('target', f'd.status {bad}')} - {bad_before}))"
+            return self._sum_by_name(BASELINE, excess)
         return self._count_rows(
             f"SELECT DISTINCT t.id, t.name || ' (' || t.status || ')' FROM documents t "
-            f"WHERE t.side = 'target' AND {bad} AND EXISTS (SELECT 1 FROM documents b "
-            f"WHERE b.side = 'baseline' AND b.{key} = t.{key} AND b.status {inside} ({_GOOD}))"
+            f"WHERE t.side = 'target' AND t.status {bad} AND EXISTS (SELECT 1 FROM documents b "
+            f"WHERE b.side = 'baseline' AND b.id = t.id AND b.status IN ({_GOOD}))"
         )
 
     def _sum_by_name(self, side: str, excess: str) -> Tuple[int, List[str]]:
@@ -152,6 +159,8 @@ class DocumentLedger:
         return int(total), [row[1] for row in self._db.execute(f"{sql} LIMIT 5")]
 
 
-def _count(side: str) -> str:
+def _count(side: str, only: str = "1") -> str:
     """How often a side holds documents of the name at hand."""
-    return f"(SELECT count(*) FROM documents d WHERE d.side = '{side}' AND d.name = n.name)"
+    return (
+        f"(SELECT count(*) FROM documents d WHERE d.side = '{side}' AND d.name = n.name AND {only})"
+    )

@@ -33,8 +33,9 @@ def current_process() -> ProcessIdentity:
 
 def is_alive(process: ProcessIdentity) -> Optional[bool]:
     """Whether a process lives; None where it can't be told from here (another machine)."""
-    if process.machine != _machine():
-        return None
+    here = _machine()
+    if process.machine != here:
+        return False if _rebooted(process.machine, here) else None
     if process.pid == os.getpid():
         return process.start == (_start_of(process.pid) or "")
     start = _start_of(process.pid)
@@ -43,10 +44,18 @@ def is_alive(process: ProcessIdentity) -> Optional[bool]:
     return not process.start or start == process.start
 
 
+def _rebooted(then: str, here: str) -> bool:
+    """Whether this very machine was started anew since: nothing of then lives any more."""
+    before, now = then.split("|"), here.split("|")
+    known = len(before) == len(now) == 4 and all((*before[:3], *now[:3]))
+    return known and before[:2] == now[:2] and before[2] != now[2]
+
+
 def _machine() -> str:
     return "|".join(
         (
             socket.gethostname(),
+            _read("/etc/machine-id"),
             _read("/proc/sys/kernel/random/boot_id"),
             _link("/proc/self/ns/pid"),
         )

@@ -99,9 +99,14 @@ class Store:
         return Attempt.from_row(row) if row else None
 
     def records(self, where: str = "1") -> Iterator[Record]:
-        """Rows of the documented table in the order of their creation."""
-        # `where` is one of the constants below, never text from outside.
-        sql = f"SELECT * FROM collection_migrations WHERE {where} ORDER BY created_at, rowid"
+        """Rows of the documented table, the newest attempt last.
+
+        ``where`` is a condition of this project's own, never text from outside.
+        """
+        sql = (
+            "SELECT rowid AS place, * FROM collection_migrations "
+            f"WHERE ({where}) AND rowid > :place ORDER BY rowid"
+        )
         for rows in self._db.batches(sql, {}):
             for row in rows:
                 yield Record.from_row(row)
@@ -572,7 +577,10 @@ class Store:
 
     def baseline(self, attempt: Attempt) -> Iterator[Document]:
         """The documents that the source had at submission, as a stream."""
-        sql = "SELECT document_id, name, status FROM baseline WHERE attempt_id = :id ORDER BY rowid"
+        sql = (
+            "SELECT document_id, name, status, rowid AS place FROM baseline "
+            "WHERE attempt_id = :id AND rowid > :place ORDER BY rowid"
+        )
         index = 0
         for rows in self._db.batches(sql, {"id": attempt.id}):
             for row in rows:
