@@ -146,6 +146,12 @@ class Credentials:
             hint="Nothing of theirs was touched.",
         )
 
+    def known_id(self, username: str) -> Optional[str]:
+        """The id of a user, if the list of users was read and names just one."""
+        with self._lock:
+            ids = (self._ids or {}).get(username, [])
+        return ids[0] if len(ids) == 1 else None
+
     def knows_user(self, username: str) -> bool:
         """Whether a user of this name is registered."""
         with suppress(CannotImpersonate):

@@ -144,7 +144,7 @@ class Pipeline:
         if mark is not None:
             self._runs.mark(drive.lease, mark)
         new = NewAttempt(
-            work.source, work.owner_id, work.model, work.policy.import_options, Attempt.RUN
+            work.source, work.owner_id(), work.model, work.policy.import_options, Attempt.RUN
         )
         self._store.begin_attempt(drive.lease, new, self._desk.name_for(work.source.name))
 

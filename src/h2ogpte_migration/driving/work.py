@@ -64,7 +64,7 @@ class Work:
 
     source: Collection
     gateway: Gateway
-    owner_id: Optional[str]
+    owner_id: Callable[[], Optional[str]]
     model: str
     policy: Policy
     may_submit: Callable[[], bool] = lambda: True

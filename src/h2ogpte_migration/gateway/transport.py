@@ -19,7 +19,6 @@ from urllib.request import getproxies, proxy_bypass
 
 from h2ogpte_migration.errors import (
     BadReply,
-    Interrupted,
     OutcomeUnknown,
     Rejected,
     ServerError,
@@ -38,7 +37,8 @@ log = logging.getLogger(__name__)
 API = "/api/v1"
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
-MOST_TRIES_WHEN_LIMITED = 20
+MOST_TRIES = 20
+"""However often a busy server says "not now"."""
 LONGEST_BODY = 5
 """How many read time-outs a whole body may take, however slowly it drips in."""
 CHUNK = 65_536
@@ -183,31 +183,30 @@ class Transport:
                     trouble = error
                     if trouble.slow_down:
                         self._throttle.slow_down(ticket, trouble.retry_after_s)
-            if not self._is_free(trouble, ticket, attempt):
+            if not self._is_free(trouble, ticket):
                 charged += 1
-            if charged > retries or not _may_retry(call, trouble):
+            tired = charged > retries or attempt >= max(MOST_TRIES, retries + 1)
+            if tired or not _may_retry(call, trouble):
                 raise _final(call, trouble, attempt)
-            self._back_off(call, trouble, charged)
+            self._back_off(trouble, charged)
 
-    def _is_free(self, trouble: Trouble, ticket: Ticket, attempt: int) -> bool:
+    def _is_free(self, trouble: Trouble, ticket: Ticket) -> bool:
         """Whether a retry costs none of the attempts.
 
         A server that serves others meanwhile is well, and only wants us to be slower.
         """
-        return (
-            trouble.limited
-            and attempt < MOST_TRIES_WHEN_LIMITED
-            and self._throttle.progress_since(ticket)
-        )
+        return trouble.limited and self._throttle.progress_since(ticket)
 
-    def _back_off(self, call: _Call, trouble: Trouble, charged: int) -> None:
-        """Wait before the next attempt; after a 429 the throttle's gate does that."""
-        if not trouble.limited:
-            longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (charged - 1))
-            pause_s = longest_s * (0.5 + self._clock.chance() / 2)
-            self._clock.pause(max(pause_s, trouble.retry_after_s or 0.0), self._stop)
-        if self._stop.is_set():
-            raise Interrupted(f"Stopped before another attempt at {call.route}.")
+    def _back_off(self, trouble: Trouble, charged: int) -> None:
+        """Wait before the next attempt; after a 429 the throttle's gate does that.
+
+        Whether the stop came meanwhile is the throttle's to notice as well.
+        """
+        if trouble.limited:
+            return
+        longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (charged - 1))
+        pause_s = longest_s * (0.5 + self._clock.chance() / 2)
+        self._clock.pause(max(pause_s, trouble.retry_after_s or 0.0), self._stop)
 
     def _attempt(self, call: _Call, attempt: int) -> Any:
         """Send once; log one line about it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
 from typing import Dict, List, Optional, Set, Tuple
 
-from h2ogpte_migration.errors import ToolError
+from h2ogpte_migration.errors import Rejected, ToolError, Unauthorized
 from h2ogpte_migration.model import Collection, SourceId
 from h2ogpte_migration.pipeline import Work
 from h2ogpte_migration.runners import recovery
+from h2ogpte_migration.runners.preflight import no_admin
 from h2ogpte_migration.runners.scope import (
     Known,
     Missing,
@@ -84,7 +86,7 @@ def discover(session: Session, store: Optional[Store]) -> Found:
     """Find the scope and decide about each collection. Reads only, but for late twins."""
     wanted = wanted_of(session)
     if session.admin:
-        scope = find_as_admin(session.gateway, wanted)
+        scope = _find_as_admin(session, wanted)
     else:
         scope = find_own(session.gateway, session.identity.username, wanted)
     known = knowledge(store)
@@ -93,6 +95,14 @@ def discover(session: Session, store: Optional[Store]) -> Found:
     found = Found(scope, list(select(scope, wanted, known)))
     found.missing += _unknown_users(session, scope)
     return found
+
+
+def _find_as_admin(session: Session, wanted: Wanted) -> Scope:
+    """The first listing also shows whether the key is an administrator's."""
+    try:
+        return find_as_admin(session.gateway, wanted)
+    except (Rejected, Unauthorized) as error:
+        raise no_admin(session.identity, error) from error
 
 
 def wanted_of(session: Session) -> Wanted:
@@ -191,7 +201,7 @@ def _works(session: Session, store: Store, found: Found) -> Tuple[List[Work], Se
             Work(
                 source=source,
                 gateway=session.credentials.gateway_for(source.owner, _owner_id(record)),
-                owner_id=_owner_id(record),
+                owner_id=partial(session.owner_id, source.owner, _owner_id(record)),
                 model=item.model,
                 policy=policy,
             )

@@ -7,8 +7,8 @@ from typing import Optional
 from urllib.parse import urlsplit
 
 from h2ogpte_migration import __version__
-from h2ogpte_migration.errors import Rejected, ToolError, Unauthorized
-from h2ogpte_migration.flags import Mode, Options
+from h2ogpte_migration.errors import Rejected, ServerError, ToolError, Unauthorized
+from h2ogpte_migration.flags import Options
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import Identity
 from h2ogpte_migration.tracking.runs import Runs, other_server
@@ -54,7 +54,7 @@ def warn_about_transport(options: Options, console: Console) -> None:
 
 
 def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:
-    """The first request: server there, key valid, and an administrator's where it has to be.
+    """The first request: the server is there, and the key valid.
 
     Raises:
         ToolError: what is wrong with server or key.
@@ -70,20 +70,28 @@ def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:
         f"Server: {options.url}, version {identity.server_version or 'unknown'}; "
         f"key: {identity.username}{' (guest)' if identity.is_guest else ''}."
     )
-    if options.user_key is None and options.mode != Mode.MOVE:
-        _check_admin(gateway, identity)
     return identity
 
 
-def _check_admin(gateway: Gateway, identity: Identity) -> None:
+def check_admin(gateway: Gateway, identity: Identity) -> None:
+    """Make sure that the key may act for others, where no listing has shown it yet.
+
+    Raises:
+        ToolError: it is no administrator's.
+    """
     try:
         next(iter(gateway.users()), None)
     except (Rejected, Unauthorized) as error:
-        raise ToolError(
-            f"The key given with --admin-key belongs to {identity.username}, who is no "
-            f"administrator: {error.message}",
-            "Use --user-key to migrate your own collections.",
-        ) from error
+        raise no_admin(identity, error) from error
+
+
+def no_admin(identity: Identity, error: ServerError) -> ToolError:
+    """The refusal to go on with ``--admin-key`` and a key that is no administrator's."""
+    return ToolError(
+        f"The key given with --admin-key belongs to {identity.username}, who is no "
+        f"administrator: {error.message}",
+        "Use --user-key to migrate your own collections.",
+    )
 
 
 def begin_run(options: Options, runs: Optional[Runs]) -> str:

@@ -55,7 +55,11 @@ def _after_force(session: Session, store: Store, work: Work, outcome: Outcome) -
     finished = outcome.ending == Ending.DONE and outcome.target_id is not None
     destination = outcome.target_id if finished else outcome.source_id
     commands = [_command(session, work.gateway, target, destination) for target in former]
-    return [f"a former target still holds some: {command}" for command in commands if command]
+    return [
+        f"to bring over what a former target still holds: {command}"
+        for command in commands
+        if command
+    ]
 
 
 def _command(

@@ -44,6 +44,12 @@ class Session:
         """Whether the given key may act for others."""
         return self.options.user_key is None
 
+    def owner_id(self, owner: str, known: Optional[str]) -> Optional[str]:
+        """The id of an owner, as far as it is known by now; nothing is asked for it."""
+        if owner == self.identity.username:
+            return self.identity.user_id
+        return known or self.credentials.known_id(owner)
+
     def policy(self, *, verify: bool) -> Policy:
         """What the command line asks of every collection."""
         options = self.options

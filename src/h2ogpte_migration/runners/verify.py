@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import List, Optional, Set, Tuple
 
 from h2ogpte_migration.errors import ToolError
 from h2ogpte_migration.model import Collection, SourceId
 from h2ogpte_migration.pipeline import Work
+from h2ogpte_migration.runners.preflight import check_admin
 from h2ogpte_migration.runners.session import RunSummary, Session
 from h2ogpte_migration.states import JobStatus
 from h2ogpte_migration.tracking.records import Record
@@ -20,6 +22,8 @@ def run(session: Session) -> RunSummary:
     if store is None:
         raise ToolError("bug: a verification needs its database")
     records, missing = _in_scope(session, store)
+    if session.admin and any(record.owner != session.identity.username for record in records):
+        check_admin(session.gateway, session.identity)
     session.credentials.sweep()
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     works = [_work(session, record) for record in records]
@@ -37,7 +41,7 @@ def _work(session: Session, record: Record) -> Work:
     return Work(
         source=source,
         gateway=session.credentials.gateway_for(record.owner, record.owner_id),
-        owner_id=record.owner_id,
+        owner_id=partial(session.owner_id, record.owner, record.owner_id),
         model=record.target_model,
         policy=session.policy(verify=True),
     )

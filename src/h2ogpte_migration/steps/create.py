@@ -91,7 +91,7 @@ def _requests(full: Json) -> List[Tuple[Json, str]]:
     never given up.
     """
     workspace = full.get("workspace")
-    without = f"the workspace {workspace} was refused; the target is in its owner's default one"
+    without = workspace_warning(workspace)
     requests: List[Tuple[Json, str]] = []
     for request in (full, _without_nulls(full)):
         if (request, "") in requests:
@@ -101,6 +101,11 @@ def _requests(full: Json) -> List[Tuple[Json, str]]:
             rest = {key: value for key, value in request.items() if key != "workspace"}
             requests.append((rest, without))
     return requests
+
+
+def workspace_warning(workspace: object) -> str:
+    """What to keep where the target is in another workspace than its source."""
+    return f"the workspace {workspace} was refused; the target is in its owner's default one"
 
 
 def _request(context: Context, source: Source) -> Json:
@@ -229,6 +234,10 @@ def settle(context: Context, created: Collection, *, adopted: bool) -> None:
         )
     if ocr_warning(context, source):
         context.warn(ocr_warning(context, source))
+    wanted, got = collection.get("workspace"), created.get("workspace")
+    if wanted and got and wanted != got:
+        # Whoever was told of the refusal may have died since; and some servers say nothing.
+        context.warn(workspace_warning(wanted))
 
 
 def _carry(context: Context, what: str, send: Callable[[], None]) -> None:
