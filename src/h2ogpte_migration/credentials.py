@@ -132,11 +132,7 @@ class Credentials:
         """
         with self._lock:
             if self._ids is None:
-                self._ids = {}
-                for user in self._own.users():
-                    known = self._ids.setdefault(user.username, [])
-                    if user.id and user.id not in known:
-                        known.append(user.id)
+                self._ids = self._read_ids()
             ids = self._ids.get(username, [])
         if len(ids) == 1:
             return ids[0]
@@ -151,6 +147,15 @@ class Credentials:
         with self._lock:
             ids = (self._ids or {}).get(username, [])
         return ids[0] if len(ids) == 1 else None
+
+    def _read_ids(self) -> Dict[str, List[str]]:
+        """Ids by username. Kept only when the listing was read to its end."""
+        ids: Dict[str, List[str]] = {}
+        for user in self._own.users():
+            known = ids.setdefault(user.username, [])
+            if user.id and user.id not in known:
+                known.append(user.id)
+        return ids
 
     def knows_user(self, username: str) -> bool:
         """Whether a user of this name is registered."""

@@ -329,10 +329,6 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
         "--source-model needs --target-model.",
     ),
     (
-        lambda d: d.same("source_model", "target_model"),
-        "--source-model and --target-model name the same model: there is nothing to migrate.",
-    ),
-    (
         lambda d: (
             d.is_(Mode.MIGRATE) and d.has("verify_query") and not d.has("wait_for_completion")
         ),

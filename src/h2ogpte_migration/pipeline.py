@@ -132,21 +132,20 @@ class Pipeline:
         if decided.action == Action.LEAVE:
             return _left(drive, tracked, decided)
         if decided.action == Action.BEGIN:
-            self._begin(drive, mark)
+            self._begin(drive, mark, decided.reason)
         return None
 
-    def _begin(self, drive: Drive, mark: Optional[str]) -> None:
+    def _begin(self, drive: Drive, mark: Optional[str], reason: str) -> None:
         work = drive.work
         self._desk.waiter.check()
         work.prepared = False
         # Read first: an owner without a key, or a source that is gone, leaves no trace.
         work.read_source()
-        if mark is not None:
-            self._runs.mark(drive.lease, mark)
         new = NewAttempt(
             work.source, work.owner_id(), work.model, work.policy.import_options, Attempt.RUN
         )
-        self._store.begin_attempt(drive.lease, new, self._desk.name_for(work.source.name))
+        names = self._desk.name_for(work.source.name)
+        self._store.begin_attempt(drive.lease, new, names, reason=reason, mark=mark)
 
     def _failed(
         self, drive: Drive, step: Optional[Step], error: Union[ServerError, StepFailed]

@@ -45,14 +45,12 @@ def _move(drive: Drive, step: Step) -> Optional[Outcome]:
         in_target = kind.count(context.gateway, context.target_id)
         counts = moves.counts(left, in_target)
         drive.store.record_move_counts(drive.lease, context.attempt, step, counts)
-    tries = 0
+    tries, words = 0, ""
     while left:
         if tries == SENDS_PER_RUN:
-            raise StepFailed(
-                f"{left} {kind.noun} are still in the source after {tries} moves",
-                "Run --verify later; it tries again.",
-            )
-        _move_once(drive, context, step, kind)
+            what = f"{left} {kind.noun} are still in the source after {tries} moves: {words}"
+            raise StepFailed(what.rstrip(": "), "Run --verify later; it tries again.")
+        words = _move_once(drive, context, step, kind)
         tries += 1
         left = moves.left_in(context.gateway, kind, context.source_id)
     _finish(drive, context, step, kind)
@@ -73,20 +71,23 @@ def _before_first_move(drive: Drive, context: Context) -> Optional[Outcome]:
     return None
 
 
-def _move_once(drive: Drive, context: Context, step: Step, kind: MoveKind) -> None:
+def _move_once(drive: Drive, context: Context, step: Step, kind: MoveKind) -> str:
+    """One move job, waited for; returns what went wrong, if anything is known to have."""
     context.before_write()
     try:
         job_id = kind.submit(context.gateway, context.source_id, context.target_id)
     except OutcomeUnknown as error:
         _await_unanswered(drive, context, kind, timed_out=error.timed_out)
-        return
+        return error.message
     store, attempt = drive.store, context.attempt
     store.record_move_job(drive.lease, attempt, step, job_id, kind.job_kind)
     job = moves.await_job(context.gateway, context.waiter, job_id, kind.noun)
     store.record_move_job(drive.lease, attempt, step, None, kind.job_kind)
-    if job is not None and job.state != Job.COMPLETED:
-        words = "; ".join(job.errors[:3])
-        log.warning("the job that moves the %s %s: %s", kind.noun, job.state, words)
+    if job is None or job.state == Job.COMPLETED:
+        return ""
+    words = f"the job {job.state}: {'; '.join(job.errors[:3])}".rstrip(": ")
+    log.warning("moving the %s: %s", kind.noun, words)
+    return words
 
 
 def _await_unanswered(drive: Drive, context: Context, kind: MoveKind, *, timed_out: bool) -> None:

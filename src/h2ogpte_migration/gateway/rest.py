@@ -402,7 +402,12 @@ class RestGateway:
             renewed = self._keys.renew(key)
             if renewed is None:
                 raise
-        return self._transport.request(method, template, key=renewed, **options)
+        try:
+            return self._transport.request(method, template, key=renewed, **options)
+        except Unauthorized:
+            # One owner's keys are refused: their matter, unlike a refused key of ours.
+            self._keys.renew(renewed)
+            raise
 
     def _change(
         self, method: str, template: str, body: Optional[Dict[str, Any]] = None, **path: str

@@ -24,6 +24,7 @@ from h2ogpte_migration.runners.scope import (
     select,
 )
 from h2ogpte_migration.runners.session import RunSummary, Session, target_models_exist
+from h2ogpte_migration.runners.tidying import sweep_leftovers
 from h2ogpte_migration.states import JobStatus, Position, TargetFate
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
@@ -53,7 +54,7 @@ def run(session: Session) -> RunSummary:
     found = discover(session, store)
     target_models_exist(session, {item.model for item in found.selected})
     announce(session, found)
-    session.credentials.sweep()
+    sweep_leftovers(session)
     works, importing = _works(session, store, found)
     scheduler = session.scheduler(lambda work, outcome: recovery.notes_for(session, work, outcome))
     result = scheduler.run(works, importing)
@@ -166,6 +167,10 @@ def _of_a_settled_attempt(store: Store, collection: Collection) -> Optional[Atte
 
 def announce(session: Session, found: Found) -> None:
     """The scope in words, before the first write; a resumed run says what it found."""
+    models = ", ".join(sorted({item.model for item in found.selected}))
+    if models:
+        session.console.info(f"Target models, all of them on the server: {models}.")
+    session.console.info(f"Tracking database: {session.options.db_path}, writable.")
     session.console.info(
         f"Scope: {plural(len(found.selected), 'collection')} to migrate, "
         f"{len(found.skipped)} skipped, {len(found.missing)} not available."

@@ -39,20 +39,14 @@ class Limits:
     Args:
         workers: threads.
         jobs: server imports at once; None where imports are submitted and left running.
+        begun: collections begun and not ended; None for as many as there are workers.
         max_failures: same failures in a row after which nothing new is started; 0: never.
     """
 
     workers: int
     jobs: Optional[int]
+    begun: Optional[int]
     max_failures: int
-
-    @property
-    def in_progress(self) -> Optional[int]:
-        """Collections begun and not ended. One job at a time means one collection at a time;
-        else the next ones are prepared while the others' jobs run."""
-        if self.jobs is None:
-            return None
-        return 1 if self.jobs == 1 else 2 * self.jobs
 
 
 @dataclass
@@ -195,7 +189,7 @@ class Scheduler:
             self._start(pool, heapq.heappop(self._due)[2])
         if self._breaker.tripped:
             return
-        most = self._limits.in_progress
+        most = self._limits.begun
         while todo and (most is None or len(self._open) < most):
             if most is None and self._active >= 2 * self._limits.workers:
                 return  # enough are queued to keep every worker busy

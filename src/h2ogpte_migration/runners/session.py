@@ -72,12 +72,16 @@ class Session:
         if self.pipeline is None:
             raise ToolError("bug: a preview has no pipeline")
         options = self.options
-        wait = options.wait_for_completion
-        jobs = options.max_concurrent_jobs if wait else None
         workers = options.max_concurrent_requests
+        jobs = options.max_concurrent_jobs if options.wait_for_completion else None
+        # One job at a time means one collection at a time. With more of them, the next
+        # collections are prepared while the jobs of others run. A verification begins
+        # nothing, so it may look at all of them.
+        begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
         limits = Limits(
-            workers=max(workers, min(2 * jobs, 32)) if jobs else workers,
+            workers=max(workers, min(begun or 0, 32)),
             jobs=jobs,
+            begun=begun,
             max_failures=options.max_failures,
         )
         return Scheduler(

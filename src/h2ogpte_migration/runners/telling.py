@@ -11,6 +11,7 @@ from h2ogpte_migration.runners import move as move_runner
 from h2ogpte_migration.runners import preview as preview_runner
 from h2ogpte_migration.runners import verify as verify_runner
 from h2ogpte_migration.runners.session import RunSummary, Session
+from h2ogpte_migration.states import Position
 from h2ogpte_migration.ui import summary as words
 
 
@@ -68,6 +69,12 @@ def _next_command(session: Session, outcomes: Sequence[Outcome]) -> str:
     endings = {outcome.ending for outcome in outcomes}
     if Ending.STOPPED in endings or session.stop.is_set():
         return options.command()
+    failed = [outcome for outcome in outcomes if outcome.ending == Ending.FAILED]
+    if any(outcome.position != Position.FAILED for outcome in failed):
+        return options.command()
+    if failed and not (options.verify or options.force_remigrate):
+        again = [] if options.retry_failed else ["--retry-failed"]
+        return options.command(add=again)
     if Ending.RUNNING in endings or Ending.UNSETTLED in endings:
         if options.verify:
             return options.command()

@@ -10,6 +10,7 @@ from h2ogpte_migration.model import Collection, SourceId
 from h2ogpte_migration.pipeline import Work
 from h2ogpte_migration.runners.preflight import check_admin
 from h2ogpte_migration.runners.session import RunSummary, Session
+from h2ogpte_migration.runners.tidying import sweep_leftovers
 from h2ogpte_migration.states import JobStatus
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.tracking.store import Store
@@ -24,13 +25,11 @@ def run(session: Session) -> RunSummary:
     records, missing = _in_scope(session, store)
     if session.admin and any(record.owner != session.identity.username for record in records):
         check_admin(session.gateway, session.identity)
-    session.credentials.sweep()
+    sweep_leftovers(session)
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     works = [_work(session, record) for record in records]
     importing = {work.source.id for work in works}
-    result = session.scheduler().run(
-        works, importing if session.options.wait_for_completion else set()
-    )
+    result = session.scheduler().run(works, importing)
     return RunSummary(result, missing=tuple(missing))
 
 

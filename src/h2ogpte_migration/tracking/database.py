@@ -191,6 +191,9 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         # A database in WAL mode on a read-only file system can only be read as it lies.
         connection.close()
         connection = _connect(f"{uri}?mode=ro&immutable=1")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

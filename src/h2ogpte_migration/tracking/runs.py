@@ -179,15 +179,6 @@ class Runs:
         return Holder(row["id"], row["host"], row["pid"], row["started_at"])
 
     # -- marks of forced and retried work ----------------------------------------------
-    def mark(self, lease: Lease, kind: str) -> None:
-        """This run begins a source afresh on demand; until it ends, that is done once."""
-        with self._db.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO marks (source_id, kind, run_id) "
-                "VALUES (:source, :kind, :run)",
-                {"source": lease.source_id, "kind": kind, "run": lease.run_id},
-            )
-
     def is_marked(self, source_id: SourceId, kind: str) -> bool:
         """Whether a run of this kind began the source afresh and did not end."""
         row = self._db.row(

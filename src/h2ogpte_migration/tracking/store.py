@@ -262,15 +262,28 @@ class Store:
                 _write_validation(db, attempt_id, Verdict.CLEAN, (), 0, ignored=False)
 
     def begin_attempt(
-        self, lease: Lease, new: NewAttempt, choose_name: Callable[[Set[str]], str]
+        self,
+        lease: Lease,
+        new: NewAttempt,
+        choose_name: Callable[[Set[str]], str],
+        mark: Optional[str] = None,
+        reason: str = "migrated anew",
     ) -> None:
         """Commit the intent to create a target, with the name that it will be found by.
 
         ``choose_name`` gets the names in use and returns an unused one. A live attempt of
-        the source is superseded; the documented row starts over.
+        the source is superseded; the documented row starts over. ``mark`` says that this was
+        done on demand (see ``Runs.is_marked``): in the same transaction, as a mark without
+        the attempt would keep the work from being done at all.
         """
         with self._held(lease) as db:
-            _end_live_attempt(db, lease.source_id, TargetFate.SUPERSEDED, "migrated anew")
+            if mark is not None:
+                db.execute(
+                    "INSERT OR REPLACE INTO marks (source_id, kind, run_id) "
+                    "VALUES (:source, :kind, :run)",
+                    {"source": lease.source_id, "kind": mark, "run": lease.run_id},
+                )
+            _end_live_attempt(db, lease.source_id, TargetFate.SUPERSEDED, reason)
             self._insert_attempt(db, lease, new, choose_name)
 
     def restart(

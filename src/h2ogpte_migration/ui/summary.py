@@ -13,6 +13,7 @@ from h2ogpte_migration.ui.text import plural, safe
 
 _WELL = (Ending.DONE, Ending.RUNNING, Ending.UNSETTLED)
 _LISTED_SKIPS = 20
+_WORDS = {Ending.HELD: "Held", Ending.LEFT: "Not finished"}
 
 
 def exit_code(summary: RunSummary) -> ExitCode:
@@ -79,8 +80,8 @@ def _tell_attention(
     for outcome in summary.result.outcomes:
         if outcome.attention:
             hint = f" {outcome.hint}" if outcome.hint else ""
-            word = "Held" if outcome.ending == Ending.HELD else "Failed"
-            console.attention(f"{word}: {_named(outcome)}: {outcome.reason}.{hint}")
+            word = _WORDS.get(outcome.ending, "Failed")
+            console.attention(f"{word}: {_named(outcome)}: {outcome.reason.rstrip('.')}.{hint}")
     if summary.result.breaker:
         console.attention(f"Stopped early: {summary.result.breaker}")
     if summary.result.not_started:
