@@ -197,7 +197,7 @@ class _Pass(Generic[Row]):
                 continue
             self._known.update(filter(None, page.ids))
             yield from self._with_id(page)
-            if page.is_last(known=len(tail) if in_order else 0):
+            if page.is_last(known=len(tail)):
                 return
             length, tail = len(page.rows), page.tail(self._listing.overlap)
             start += length - len(tail)

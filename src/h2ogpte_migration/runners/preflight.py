@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
 from typing import Optional
 from urllib.parse import urlsplit
@@ -46,11 +47,17 @@ def warn_about_transport(options: Options, console: Console) -> None:
     """Say aloud what weakens the protection of the key."""
     parts = urlsplit(options.url)
     host = parts.hostname or ""
-    loopback = host in ("localhost", "::1") or host.startswith("127.")
-    if parts.scheme == "http" and not loopback:
+    if parts.scheme == "http" and not _is_this_computer(host):
         console.attention(f"Warning: the key is sent to {host} unencrypted (http).")
     if options.insecure:
         console.attention("Warning: the server's certificate is not verified (--insecure).")
+
+
+def _is_this_computer(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # not just any name that begins like an address
 
 
 def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:

@@ -16,8 +16,6 @@ from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.text import shell
 
-_OVER = (Position.FINISHED, Position.CONNECTED)
-
 NEXT: Dict[Position, str] = {
     Position.NEW: "run the migration command",
     Position.CREATING: "run the migration command again",
@@ -48,21 +46,19 @@ def _report(database: Database) -> Dict[str, Any]:
     store, runs = Store(database), Runs(database)
     counts: Counter[str] = Counter()
     unfinished: List[Dict[str, Any]] = []
-    warnings = 0
-    for tracked in store.everything():
+    counts.update({where.value: number for where, number in store.over().items()})
+    for tracked in store.not_over():
         where = tracked.position
         counts[where.value] += 1
-        if where not in _OVER:
-            unfinished.append(_row(tracked, where, runs if database.version else None))
+        unfinished.append(_row(tracked, where, runs if database.version else None))
     kept = store.kept_warnings() if database.version else []
-    warnings = len(kept)
     return {
         "database": str(database.path),
         "server": runs.bound_server() if database.version else None,
         "counts": {where.value: counts[where.value] for where in Position if counts[where.value]},
         "total": sum(counts.values()),
         "unfinished": unfinished,
-        "warning_count": warnings,
+        "warning_count": len(kept),
         "warnings": [asdict(item) for item in kept[:200]],
         "runs": [asdict(run) for run in runs.last()] if database.version else [],
     }

@@ -25,7 +25,7 @@ from h2ogpte_migration.model import (
     SourceId,
     TargetId,
 )
-from h2ogpte_migration.states import JobStatus, Step, TargetFate, Verdict
+from h2ogpte_migration.states import JobStatus, Position, Step, TargetFate, Verdict
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -35,6 +35,14 @@ from h2ogpte_migration.tracking.records import (
     Tracked,
     Validation,
 )
+
+
+_OVER = (
+    "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
+    "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
+    "AND new_collection_id IS NOT NULL"
+)
+"""The condition for the positions connected and finished."""
 
 
 def utc_now() -> str:
@@ -120,26 +128,19 @@ class Store:
         over += " AND chats_migrated" if with_chats else ""
         return self.records(f"coalesce(job_status, '') != 'failed' AND NOT ({over})")
 
-    def everything(self) -> Iterator[Tracked]:
-        """All that is tracked, in few queries: for whoever looks at all of it at once."""
-        if not self._db.version:
-            for record in self.records():
-                yield Tracked(record, None, (), None)
-            return
-        attempts = {
-            row["source_id"]: Attempt.from_row(row)
-            for row in self._db.rows(
-                "SELECT a.* FROM attempts a JOIN collection_migrations m "
-                "ON m.old_collection_id = a.source_id WHERE a.fate = 'live' "
-                "AND NOT (m.import_completed AND m.connectors_migrated)"
-            )
-        }
-        for record in self.records():
-            attempt = attempts.get(record.source_id)
-            if attempt is None:
-                yield Tracked(record, None, (), None)
-            else:
-                yield self._with(record, attempt)
+    def over(self) -> Dict[Position, int]:
+        """How many collections are done with, counted by SQLite: they may be very many."""
+        rows = self._db.rows(
+            "SELECT coalesce(chats_migrated, 0) AS chats, count(*) AS n FROM collection_migrations "
+            f"WHERE {_OVER} GROUP BY chats"
+        )
+        names = {True: Position.FINISHED, False: Position.CONNECTED}
+        return {names[bool(row["chats"])]: row["n"] for row in rows}
+
+    def not_over(self) -> Iterator[Tracked]:
+        """Everything on record about the other ones."""
+        for record in self.records(f"NOT ({_OVER})"):
+            yield self._tracked(record)
 
     def kept_warnings(self) -> List[KeptWarning]:
         """Kept warnings of all live attempts."""
@@ -232,7 +233,7 @@ class Store:
         with self._held(lease) as db:
             row = db.execute(
                 "SELECT * FROM collection_migrations WHERE old_collection_id = :id "
-                "AND new_collection_id IS NOT NULL AND NOT EXISTS "
+                "AND coalesce(new_collection_id, '') != '' AND NOT EXISTS "
                 "(SELECT 1 FROM attempts WHERE source_id = :id AND origin != 'twin')",
                 {"id": lease.source_id},
             ).fetchone()
