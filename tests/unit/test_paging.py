@@ -261,6 +261,48 @@ def test_rows_that_come_in_front_hide_none(new: int):
     assert len(read) == len(set(read))
 
 
+def test_rows_that_vanish_in_front_cost_a_step_back_of_one_page():
+    world = World(names(500))
+
+    def vanish(call: int) -> None:
+        if call == 5:
+            del world.rows[:6]
+
+    world.before = vanish
+    assert set(world.listing().each_once()) == set(names(500))
+    first_reading = [offset for offset, _ in world.asked[:9]]
+    assert first_reading == [0, 45, 90, 135, 180, 225, 175, 220, 265]
+
+
+def test_rows_that_flicker_in_front_hide_none():
+    # The same rows are gone whenever the second page is read, and back for the next reading.
+    world = World(names(300))
+    ended = True
+
+    def flicker(call: int) -> None:
+        nonlocal ended
+        if ended:
+            world.rows = names(300)
+        elif world.asked[-1][0] == 0:
+            world.rows = names(300)[60:]
+        ended = bool(world.asked) and world.asked[-1][0] >= 200
+
+    world.before = flicker
+    assert set(names(300)[60:]) <= set(world.listing().each_once())
+
+
+def test_a_listing_that_shifts_without_news_is_read_twice_at_most():
+    world = World(names(60))
+
+    def swap(call: int) -> None:
+        if call % 2:
+            world.rows[36], world.rows[37] = world.rows[37], world.rows[36]
+
+    world.before = swap
+    assert set(world.listing(limit=40).each_once()) == set(names(60))
+    assert len(world.asked) == 4
+
+
 def test_everything_vanishing_ends_the_reading():
     world = World(names(200))
     world.before = lambda call: world.rows.clear() if call == 2 else None

@@ -167,6 +167,35 @@ def test_each_key_is_sent_with_its_own_requests(wire: Wire, server: RestServer):
     assert sent == [f"Bearer {KEY.reveal()}", f"Bearer {other.reveal()}"]
 
 
+class Renewable:
+    """A temporary key and what replaces it; gives up after one renewal."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = [Secret(key) for key in keys]
+
+    def current(self) -> Secret:
+        return self.keys[0]
+
+    def renew(self, stale: Secret) -> Optional[Secret]:
+        if len(self.keys) == 1:
+            return None
+        assert self.keys.pop(0) == stale
+        return self.current()
+
+
+@pytest.mark.parametrize("read", [RestGateway.jobs, lambda gateway: gateway.create_chat("c1")])
+def test_a_refused_key_is_renewed_once(wire: Wire, server: RestServer, read: Any):
+    wire.on("GET /jobs", {"message": "expired"}, 401)
+    wire.on("POST /chats", {"message": "expired"}, 401)
+    with pytest.raises(Unauthorized):
+        read(server.as_owner(Renewable("sk-first-key-1", "sk-second-key")))
+    sent = [asked.headers["Authorization"] for asked in wire.asked]
+    assert sent == ["Bearer sk-first-key-1", "Bearer sk-second-key"]
+    with pytest.raises(Unauthorized):
+        read(server.as_key(KEY))
+    assert len(wire.asked) == 3
+
+
 def test_embedding_models(wire: Wire, gateway: RestGateway):
     wire.on("GET /embedding_models", [{"id": "a/b", "x": 1}, {"display_name": "?"}, {"id": "c"}])
     assert gateway.embedding_models() == ["a/b", "c"]
@@ -243,12 +272,13 @@ def test_documents_with_their_positions(wire: Wire, gateway: RestGateway):
     rows = [
         {"id": "d1", "name": "One", "status": "completed"},
         {"name": "nothing"},
+        None,
         {"id": "d1", "name": "One", "status": "frozen_by_version_9"},
     ]
     wire.on("GET /collections/c1/documents", paged(rows))
-    assert list(gateway.documents("c1", expected=3)) == [
+    assert list(gateway.documents("c1", expected=4)) == [
         Document("d1", "One", "completed", index=0),
-        Document("d1", "One", "frozen_by_version_9", index=2),
+        Document("d1", "One", "frozen_by_version_9", index=3),
     ]
     assert len(wire.asked) == 1
 
@@ -355,6 +385,15 @@ def test_a_job_that_cannot_be_read_is_not_gone(
     wire.on("GET /jobs", [])
     with pytest.raises(family):
         gateway.job(JobId("j1"))
+
+
+@pytest.mark.parametrize(("told", "rights"), [([], ()), (None, None)])
+def test_public_without_any_right_differs_from_no_list(
+    wire: Wire, gateway: RestGateway, told: Any, rights: Any
+):
+    # An empty body would do as well; "null" is what a server without a list says.
+    wire.on("GET /collections/c1/public_permissions", told)
+    assert gateway.public_permissions("c1") == rights
 
 
 # -- one collection, writing ---------------------------------------------------------------

@@ -36,7 +36,6 @@ from h2ogpte_migration.tracking.records import (
     Validation,
 )
 
-
 _OVER = (
     "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
     "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
