@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Callable, List, NoReturn, Optional, Sequence
 from h2ogpte_migration import cli
 from h2ogpte_migration.errors import ExitCode, Interrupted, ToolError, UsageError
 from h2ogpte_migration.flags import Mode, Options
+from h2ogpte_migration.ui import logs
 from h2ogpte_migration.ui.console import Console
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place where a bug is told to people
         return _bug(console, error)
+    finally:
+        # Only now: what ended the run belongs into its log as well.
+        logs.close_log()
 
 
 def _bug(console: Console, error: Exception) -> int:
@@ -119,7 +123,6 @@ def _for_sandbox(options: Options, server: SandboxServer, folder: Path) -> Optio
 
 def _logged_run(options: Options, console: Console) -> int:
     from h2ogpte_migration.runners.signals import Stopper
-    from h2ogpte_migration.ui import logs
 
     try:
         log_path: Optional[Path] = logs.open_log(Path.cwd(), datetime.now(timezone.utc))
@@ -133,7 +136,6 @@ def _logged_run(options: Options, console: Console) -> int:
     finally:
         if log_path is not None:
             console.info(f"Log: {log_path}")
-        logs.close_log()
 
 
 def _tracked_run(options: Options, console: Console, stopper: Stopper) -> int:

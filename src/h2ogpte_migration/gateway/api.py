@@ -67,12 +67,17 @@ class Gateway(Protocol):
     def users(self) -> Iterator[User]:
         """Registered users; may leave out the caller. Repeatable. Wire: list_users."""
 
-    def documents(self, collection_id: str, expected: Optional[int] = None) -> Iterator[Document]:
+    def documents(
+        self, collection_id: str, expected: Optional[int] = None, *, shifting: bool = False
+    ) -> Iterator[Document]:
         """All documents of a collection, page by page; never all in memory. Repeatable.
 
         Rows come with their absolute index; a row of an overlapping page comes once.
         ``expected`` is the number that the server told elsewhere, if it did: where it
         agrees with a short page, no further page is asked for.
+        Raises ``ListingShifted`` where the order changed while it was read: start over. With
+        ``shifting``, for a listing that never stands still, every id comes once, and one that
+        is listed twice can't be told any more.
         Wire: list_documents_for_collection.
         """
 

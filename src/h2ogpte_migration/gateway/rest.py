@@ -117,11 +117,14 @@ class RestGateway:
         for row in self._listing("/users").each_once():
             yield User(id=_text(row, "id"), username=_text(row, "username"))
 
-    def documents(self, collection_id: str, expected: Optional[int] = None) -> Iterator[Document]:
+    def documents(
+        self, collection_id: str, expected: Optional[int] = None, *, shifting: bool = False
+    ) -> Iterator[Document]:
         listing = self._listing(
             f"{COLLECTION}/documents", path={"collection_id": collection_id}, expected=expected
         )
-        for index, row in listing.by_position():
+        rows = enumerate(listing.each_once()) if shifting else listing.by_position()
+        for index, row in rows:
             if not _text(row, "id"):
                 log.warning("%s: a row without an id is left out", listing.route)
                 continue

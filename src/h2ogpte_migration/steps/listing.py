@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Callable, Iterator, Optional, TypeVar
 
-from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.model import Document
 
 T = TypeVar("T")
 
-_TRIES = 5
+_TRIES = 3
 
 
 def listed(
@@ -22,17 +21,12 @@ def listed(
 ) -> T:
     """Feed all documents of a collection to ``consume``; again from the start if rows shifted.
 
-    ``consume`` must therefore replace what it got before.
-
-    Raises:
-        StepFailed: the listing changed under every try.
+    ``consume`` must therefore replace what it got before. A listing that never stands still
+    is read id by id in the end, so that a restless server does not stop a migration.
     """
     for _ in range(_TRIES):
         try:
             return consume(gateway.documents(collection_id, expected))
         except ListingShifted:
             continue
-    raise StepFailed(
-        f"the documents of {collection_id} keep changing while they are listed",
-        "Run the same command again when fewer people work on it.",
-    )
+    return consume(gateway.documents(collection_id, expected, shifting=True))
