@@ -1,0 +1,284 @@
+"""Who may import whom, read from the source; and what an import costs, asked of a process."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
+
+import pytest
+
+import h2ogpte_migration
+
+PACKAGE = "h2ogpte_migration"
+ROOT = Path(h2ogpte_migration.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# The layers, from the top; a module may import what lies below it, or beside it in its own
+# layer. Names are modules of the package, or folders of it.
+LAYERS: Tuple[Tuple[str, ...], ...] = (
+    ("__main__",),
+    ("app",),
+    ("ui.summary", "runners.telling"),
+    ("runners", "credentials"),
+    ("pipeline", "driving"),
+    ("steps",),
+    ("tracking", "gateway", "ui.progress"),
+    ("cli",),
+    ("ui.console",),
+    ("ui.logs",),
+    ("options",),
+    ("flags", "mappings"),
+    ("values",),
+    ("planner", "validation"),
+    ("model", "states", "naming"),
+    ("ui.text", "errors", "redact", ""),
+)
+CORE = ("model", "states", "planner", "validation", "naming")
+# Where a library may be imported at all.
+DOORS: Dict[str, Tuple[str, ...]] = {
+    "sqlite3": ("tracking",),
+    "h2ogpte": ("gateway",),
+    "urllib3": ("gateway",),
+    "rich": ("ui",),
+    "aiohttp": ("sandbox",),
+    "dotenv": ("options",),
+    "websockets": ("gateway",),
+    "pydantic": (),
+    "pandas": (),
+    "requests": (),
+}
+HEAVY = {"h2ogpte", "aiohttp", "pydantic", "pandas", "rich"}
+
+
+class Import(NamedTuple):
+    """One name that a module imports, and whether that happens when the module is loaded."""
+
+    module: str
+    line: int
+    at_start: bool
+
+
+def name_of(path: Path) -> str:
+    """The dotted name within the package; the package itself is the empty one."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(path: Path, *, typing_too: bool = True) -> Iterator[Import]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    folder = [PACKAGE, *path.relative_to(ROOT).parts[:-1]]
+    yield from _walk(tree, True, typing_too, folder)
+
+
+def _walk(node: ast.AST, at_start: bool, typing_too: bool, folder: List[str]) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(alias.name, child.lineno, at_start)
+        elif isinstance(child, ast.ImportFrom):
+            above = folder[: len(folder) + 1 - child.level] if child.level else []
+            origin = ".".join([*above, *([child.module] if child.module else [])])
+            for alias in child.names:
+                yield Import(f"{origin}.{alias.name}", child.lineno, at_start)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            if typing_too:
+                yield from _walk(child, False, typing_too, folder)
+        else:
+            inner = at_start and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+            yield from _walk(child, inner, typing_too, folder)
+
+
+def own_module(imported: str) -> str:
+    """The module of this package that a dotted name lies in."""
+    parts = imported.split(".")[1:]
+    while parts:
+        place = ROOT.joinpath(*parts)
+        if place.with_suffix(".py").exists() or (place / "__init__.py").exists():
+            break
+        parts.pop()
+    return ".".join(parts)
+
+
+def layer_of(module: str) -> int:
+    for number, members in enumerate(LAYERS):
+        for member in members:
+            if module == member or (member and module.startswith(f"{member}.")):
+                return number
+    raise AssertionError(f"{module} stands in no layer of this test")
+
+
+def top(imported: str) -> str:
+    return imported.split(".")[0]
+
+
+def within(module: str, places: Tuple[str, ...]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+MODULES = [path for path in FILES if not name_of(path).startswith("sandbox")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_downwards_only(path: Path) -> None:
+    module = name_of(path)
+    if path.name == "__init__.py" and not list(imports_of(path)):
+        return
+    wrong = []
+    for found in imports_of(path):
+        if top(found.module) != PACKAGE:
+            continue
+        imported = own_module(found.module)
+        if imported.startswith("sandbox"):
+            continue  # has a test of its own
+        if layer_of(imported) < layer_of(module):
+            wrong.append(f"line {found.line}: {imported}")
+    assert wrong == [], f"{module} imports what stands above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_libraries_are_imported_behind_their_doors_only(path: Path) -> None:
+    module = name_of(path)
+    wrong = [
+        found
+        for found in imports_of(path)
+        if top(found.module) in DOORS and not within(module, DOORS[top(found.module)])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_known_libraries_are_imported(path: Path) -> None:
+    known = {PACKAGE, *DOORS}
+    if sys.version_info >= (3, 10):
+        known |= set(sys.stdlib_module_names)
+    else:
+        pytest.skip("the names of the standard library are known from Python 3.10 on")
+    assert {top(found.module) for found in imports_of(path)} <= known
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_imports_the_standard_library_and_the_core(module: str) -> None:
+    path = ROOT / f"{module}.py"
+    own = {own_module(found.module) for found in imports_of(path) if top(found.module) == PACKAGE}
+    assert own <= set(CORE)
+    doing = {"os", "io", "socket", "subprocess", "threading", "time", "random", "pathlib"}
+    assert {top(found.module) for found in imports_of(path)} & doing == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_composition_root_knows_the_sandbox(path: Path) -> None:
+    knows = any(found.module.startswith(f"{PACKAGE}.sandbox") for found in imports_of(path))
+    assert knows == (name_of(path) == "app")
+
+
+def test_the_sandbox_knows_nothing_of_the_tool_but_how_harmless_text_is_made() -> None:
+    own = {
+        own_module(found.module)
+        for path in FILES
+        if name_of(path).startswith("sandbox")
+        for found in imports_of(path)
+        if top(found.module) == PACKAGE
+    }
+    assert {name for name in own if not name.startswith("sandbox")} <= {"", "ui.text"}
+
+
+def test_the_two_doors_do_not_know_each_other() -> None:
+    for door, other in (("tracking", "gateway"), ("gateway", "tracking")):
+        for path in sorted((ROOT / door).glob("*.py")):
+            for found in imports_of(path):
+                assert not found.module.startswith(f"{PACKAGE}.{other}"), path
+
+
+@pytest.mark.parametrize("folder", ["steps", "driving", "runners"])
+def test_the_middle_sees_the_gateway_as_a_protocol_only(folder: str) -> None:
+    for path in [*sorted((ROOT / folder).glob("*.py")), ROOT / "pipeline.py"]:
+        gateways = {
+            own_module(found.module)
+            for found in imports_of(path)
+            if found.module.startswith(f"{PACKAGE}.gateway")
+        }
+        # The listing step answers an error that only pages can raise.
+        assert gateways <= {"gateway.api", "gateway.paging"}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_heavy_libraries_are_imported_when_they_are_first_used(path: Path) -> None:
+    if name_of(path).startswith("sandbox"):
+        return
+    at_start = {top(found.module) for found in imports_of(path, typing_too=False) if found.at_start}
+    assert at_start & HEAVY == set()
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph: Dict[str, Set[str]] = {
+        name_of(path): {
+            own_module(found.module)
+            for found in imports_of(path, typing_too=False)
+            if found.at_start and top(found.module) == PACKAGE
+        }
+        - {name_of(path)}
+        for path in FILES
+    }
+    done: Set[str] = set()
+
+    def visit(module: str, trail: List[str]) -> None:
+        assert module not in trail, " > ".join([*trail, module])
+        if module in done:
+            return
+        for imported in graph.get(module, set()):
+            if imported:
+                visit(imported, [*trail, module])
+        done.add(module)
+
+    for module in graph:
+        visit(module, [])
+
+
+# -- what a process has loaded -------------------------------------------------------------
+PROBE = """
+import json, sys
+from h2ogpte_migration import app
+code = 0
+try:
+    code = app.main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code
+loaded = sorted({name.split(".")[0] for name in sys.modules})
+print("LOADED", json.dumps([code or 0, loaded]))
+"""
+
+
+def loaded_by(*words: str) -> Tuple[int, Set[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *words], capture_output=True, text=True, check=True
+    )
+    code, names = json.loads(done.stdout.rpartition("LOADED ")[2])
+    return code, set(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        pytest.param(["--help"], 0, id="help"),
+        pytest.param(["--version"], 0, id="version"),
+        pytest.param(["--status", "--db-path", "tracking.db"], 0, id="status"),
+        pytest.param(
+            ["--status", "--db-path", "tracking.db", "--json"], 0, id="status for machines"
+        ),
+        pytest.param(["--status", "--db-path", "none.db"], 2, id="status of nothing"),
+        pytest.param(["--no-such-flag"], 2, id="unknown flag"),
+        pytest.param([], 2, id="no arguments"),
+        pytest.param(["--url", "nonsense", "--users", "a"], 2, id="bad url"),
+    ],
+)
+def test_quick_answers_load_no_heavy_library(tmp_path: Path, words: List[str], code: int) -> None:
+    from h2ogpte_migration.tracking.database import Database
+
+    Database(tmp_path / "tracking.db").close()
+    answered, loaded = loaded_by(*words)
+    assert answered == code
+    assert loaded & HEAVY == set()

@@ -1,0 +1,428 @@
+"""Temporary keys: one per owner, on record before they are made, gone when done."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import pytest
+
+from h2ogpte_migration.credentials import (
+    KEY_NAME_PREFIX,
+    CannotImpersonate,
+    Credentials,
+    InMemoryKeys,
+    KeyPolicy,
+    KeyRecords,
+)
+from h2ogpte_migration.errors import (
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    ServerError,
+    Unauthorized,
+    Unavailable,
+)
+from h2ogpte_migration.gateway.api import KeySource
+from h2ogpte_migration.model import ApiKey, User
+from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.runs import Runs
+
+
+class Administration:
+    """An administrator's view of a server that keeps API keys."""
+
+    def __init__(self) -> None:
+        self.accounts = [User("u-anna", "anna"), User("u-bo", "bo"), User("u-bob", "bob")]
+        self.held: Dict[str, ApiKey] = {}
+        self.made = 0
+        self.listed_users = 0
+        self.create_troubles: List[Tuple[ServerError, bool]] = []
+        self.delete_troubles: List[Tuple[ServerError, bool]] = []
+        self.slow = threading.Event()
+        self.slow.set()
+
+    def users(self) -> Iterator[User]:
+        self.listed_users += 1
+        return iter(self.accounts)
+
+    def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
+        self.slow.wait(10)
+        trouble, done = self.create_troubles.pop(0) if self.create_troubles else (None, True)
+        owner = {user.id: user.username for user in self.accounts}.get(user_id)
+        if owner is None:
+            raise NotFound("no such user", status=404)
+        self.made += 1
+        key_id = f"id-{self.made}"
+        if done:
+            self.held[key_id] = ApiKey(key_id, name, owner)
+        if trouble is not None:
+            raise trouble
+        return key_id, Secret(f"sk-temporary-{key_id}-{expires_in}")
+
+    def keys(self, username: str) -> Iterator[ApiKey]:
+        return iter([key for key in self.held.values() if username in key.username])
+
+    def delete_key(self, key_id: str) -> None:
+        trouble, done = self.delete_troubles.pop(0) if self.delete_troubles else (None, True)
+        if done and self.held.pop(key_id, None) is None and trouble is None:
+            raise NotFound("no such key", status=404)
+        if trouble is not None:
+            raise trouble
+
+    @property
+    def owners(self) -> List[str]:
+        return sorted(key.username for key in self.held.values())
+
+
+class AsOwner:
+    """The server as the holder of a temporary key sees it."""
+
+    def __init__(self, source: KeySource) -> None:
+        self.source = source
+
+    def secret(self) -> str:
+        return self.source.current().reveal()
+
+
+class FakeServer:
+    def as_owner(self, keys: KeySource) -> Any:
+        return AsOwner(keys)
+
+
+class Desk:
+    def __init__(self, records: KeyRecords, admin: bool = True, label: str = "run-1") -> None:
+        self.own = Administration()
+        self.records = records
+        self.credentials = self.another(admin, label)
+
+    def another(self, admin: bool = True, label: str = "run-2") -> Credentials:
+        server: Any = FakeServer()
+        own: Any = self.own
+        policy = KeyPolicy(label, "30 days")
+        return Credentials(server, own, "admin", admin=admin, records=self.records, policy=policy)
+
+    def act_as(self, owner: str, owner_id: Optional[str] = None) -> AsOwner:
+        gateway: Any = self.credentials.gateway_for(owner, owner_id)
+        assert isinstance(gateway, AsOwner)
+        return gateway
+
+    def left(self) -> List[str]:
+        return [key.name for key in self.records.keys_left()]
+
+
+@pytest.fixture(params=["in memory", "in the database"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    """Return credentials whose keys are on record in memory, or in a database."""
+    if request.param == "in memory":
+        yield Desk(InMemoryKeys())
+        return
+    database = Database(tmp_path / "tracking.db")
+    runs = Runs(database)
+    runs.begin("1.3", "test")
+    yield Desk(runs)
+    database.close()
+
+
+LOST = OutcomeUnknown("no answer", status=502)
+
+
+# -- making --------------------------------------------------------------------------------
+def test_a_key_is_made_when_the_first_request_needs_it_and_used_from_then_on(desk: Desk) -> None:
+    first, second = desk.act_as("anna"), desk.act_as("anna")
+    assert (desk.own.made, desk.own.listed_users) == (0, 0)
+    assert first.secret() == second.secret() == first.secret() == "sk-temporary-id-1-30 days"
+    assert desk.own.made == 1
+    assert desk.act_as("bo").secret() != first.secret()
+    assert desk.own.listed_users == 1, "one list of users serves all owners"
+    assert desk.own.owners == ["anna", "bo"]
+    assert desk.left() == [f"{KEY_NAME_PREFIX} run-1-1", f"{KEY_NAME_PREFIX} run-1-2"]
+    assert sorted(key.name for key in desk.own.held.values()) == desk.left()
+
+
+def test_an_owner_whose_id_is_known_needs_no_list_of_users(desk: Desk) -> None:
+    desk.act_as("anna", "u-anna").secret()
+    assert desk.own.listed_users == 0
+
+
+def test_the_own_collections_need_no_key(desk: Desk) -> None:
+    gateway: Any = desk.credentials.gateway_for("admin")
+    assert gateway is desk.own
+
+
+def test_who_is_no_administrator_has_one_key_for_everything(desk: Desk) -> None:
+    credentials = desk.another(admin=False)
+    gateway: Any = credentials.gateway_for("anna")
+    assert gateway is desk.own
+    assert credentials.close() == []
+
+
+def test_many_threads_get_one_key(desk: Desk) -> None:
+    desk.own.slow.clear()
+    secrets: List[str] = []
+    threads = [
+        threading.Thread(target=lambda: secrets.append(desk.act_as("anna").secret()))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    desk.own.slow.set()
+    for thread in threads:
+        thread.join()
+    assert (len(secrets), len(set(secrets)), desk.own.made) == (8, 1, 1)
+
+
+# -- renewal -------------------------------------------------------------------------------
+def test_a_key_that_is_refused_is_renewed_once_for_all_who_were_refused(desk: Desk) -> None:
+    source = desk.act_as("anna").source
+    stale = source.current()
+    renewed: List[Optional[Secret]] = []
+    threads = [
+        threading.Thread(target=lambda: renewed.append(source.renew(stale))) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(renewed) == {source.current()}
+    assert source.current() != stale
+    assert desk.own.made == 2
+    assert list(desk.own.held) == ["id-2"], "the refused one is deleted"
+
+
+def test_a_renewed_key_that_is_refused_too_is_not_renewed_again(desk: Desk) -> None:
+    source = desk.act_as("anna").source
+    source.renew(source.current())
+    with pytest.raises(CannotImpersonate, match="anna"):
+        source.renew(source.current())
+    assert desk.own.made == 2
+    desk.credentials.close()
+    assert desk.own.held == {}
+
+
+def test_renewals_of_one_owner_do_not_touch_the_others(desk: Desk) -> None:
+    other = desk.act_as("bo").secret()
+    source = desk.act_as("anna").source
+    source.renew(source.current())
+    assert desk.act_as("bo").secret() == other
+
+
+# -- when it can't be made -----------------------------------------------------------------
+@pytest.mark.parametrize("arrived", [True, False])
+def test_an_unanswered_request_is_followed_by_another_key_and_swept_by_its_name(
+    desk: Desk, arrived: bool
+) -> None:
+    desk.own.create_troubles = [(LOST, arrived)]
+    assert desk.act_as("anna").secret() == "sk-temporary-id-2-30 days"
+    assert len(desk.left()) == 2
+    desk.credentials.sweep()
+    assert list(desk.own.held) == ["id-2"], "the one in use stays"
+    desk.credentials.close()
+    assert desk.own.held == {}
+    assert desk.left() == []
+
+
+def test_a_key_that_appears_late_is_found_by_the_second_look(desk: Desk) -> None:
+    desk.own.create_troubles = [(LOST, False)]
+    desk.act_as("anna").secret()
+    desk.credentials.sweep()
+    late = f"{KEY_NAME_PREFIX} run-1-1"
+    desk.own.held["id-9"] = ApiKey("id-9", late, "anna")
+    desk.own.held["id-8"] = ApiKey("id-8", late + "0", "anna")
+    assert desk.credentials.close() == []
+    assert list(desk.own.held) == ["id-8"], "names are compared exactly"
+
+
+def test_a_lost_key_is_looked_for_among_the_keys_of_its_owner_only(desk: Desk) -> None:
+    """The server's filter matches parts of names: ``bo`` also finds ``bob``."""
+    desk.own.create_troubles = [(LOST, True)]
+    desk.act_as("bo").secret()
+    desk.own.held["id-9"] = ApiKey("id-9", "bob's own", "bob")
+    desk.credentials.close()
+    assert list(desk.own.held) == ["id-9"]
+
+
+def test_a_server_that_never_answers_is_not_asked_for_ever(desk: Desk) -> None:
+    desk.own.create_troubles = [(LOST, True)] * 9
+    gateway = desk.act_as("anna")
+    for _ in range(3):
+        with pytest.raises(CannotImpersonate, match="anna"):
+            gateway.secret()
+    assert desk.own.made == 3
+    desk.credentials.close()
+    assert desk.own.held == {}
+
+
+@pytest.mark.parametrize("trouble", [Rejected("no", status=403), Unavailable("down", status=503)])
+def test_an_owner_who_cannot_be_impersonated_is_told_once_and_not_asked_for_again(
+    desk: Desk, trouble: ServerError
+) -> None:
+    desk.own.create_troubles = [(trouble, False)]
+    for _ in range(3):
+        with pytest.raises(CannotImpersonate, match="anna"):
+            desk.act_as("anna").secret()
+    assert desk.own.made == 1
+    assert desk.left() == []
+    desk.act_as("bo").secret()
+
+
+@pytest.mark.parametrize(
+    ("accounts", "words"),
+    [
+        ([], "no registered user"),
+        ([User("u1", "zoe"), User("u2", "zoe")], "2 registered users"),
+        ([User("", "zoe")], "no registered user"),
+    ],
+)
+def test_an_owner_who_is_not_exactly_one_user_cannot_be_impersonated(
+    desk: Desk, accounts: List[User], words: str
+) -> None:
+    desk.own.accounts += accounts
+    for _ in range(2):
+        with pytest.raises(CannotImpersonate, match=words):
+            desk.act_as("zoe").secret()
+    assert (desk.own.made, desk.own.listed_users) == (0, 1)
+    assert not desk.credentials.knows_user("zoe")
+
+
+def test_a_user_who_is_listed_twice_is_one_user(desk: Desk) -> None:
+    desk.own.accounts.append(User("u-anna", "anna"))
+    desk.act_as("anna").secret()
+
+
+def test_the_own_key_that_is_refused_ends_the_run_and_no_owner(desk: Desk) -> None:
+    desk.own.create_troubles = [(Unauthorized("no", status=401), False)]
+    with pytest.raises(Unauthorized):
+        desk.act_as("anna").secret()
+    assert desk.left() == []
+    assert desk.act_as("anna").secret()
+
+
+def test_known_users_are_those_on_the_list_and_oneself(desk: Desk) -> None:
+    known = [name for name in ("anna", "an", "admin", "") if desk.credentials.knows_user(name)]
+    assert known == ["anna", "admin"]
+
+
+# -- deleting ------------------------------------------------------------------------------
+def test_an_owner_who_is_done_has_no_key_any_more(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    desk.act_as("bo").secret()
+    desk.credentials.release("anna")
+    assert desk.own.owners == ["bo"]
+    assert len(desk.left()) == 1
+    desk.credentials.release("anna")
+    desk.credentials.release("nobody")
+    assert desk.act_as("anna").secret()
+    assert desk.own.made == 3
+
+
+def test_what_was_never_needed_is_not_deleted_either(desk: Desk) -> None:
+    desk.act_as("anna")
+    desk.credentials.release("anna")
+    assert desk.own.made == 0
+
+
+def test_closing_leaves_nothing(desk: Desk) -> None:
+    for owner in ("anna", "bo", "bob"):
+        desk.act_as(owner).secret()
+    assert desk.credentials.close() == []
+    assert (desk.own.held, desk.left()) == ({}, [])
+    assert desk.credentials.close() == []
+
+
+@pytest.mark.parametrize(
+    ("trouble", "done"),
+    [(NotFound("gone", status=404), True), (Conflict("being deleted", status=409), True)],
+)
+def test_a_key_that_is_gone_already_counts_as_deleted(
+    desk: Desk, trouble: ServerError, done: bool
+) -> None:
+    desk.act_as("anna").secret()
+    desk.own.delete_troubles = [(trouble, done)]
+    desk.credentials.release("anna")
+    assert (desk.own.held, desk.left()) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Conflict("busy", status=409), NotFound("odd", status=404), Unavailable("down", status=503)],
+)
+def test_a_key_that_could_not_be_deleted_is_deleted_by_the_next_sweep(
+    desk: Desk, trouble: ServerError
+) -> None:
+    desk.act_as("anna").secret()
+    desk.own.delete_troubles = [(trouble, False)]
+    desk.credentials.release("anna")
+    assert desk.own.owners == ["anna"]
+    assert len(desk.left()) == 1
+    assert desk.credentials.close() == []
+    assert (desk.own.held, desk.left()) == ({}, [])
+
+
+def test_a_key_that_stays_is_named(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    desk.own.delete_troubles = [(Unavailable("down", status=503), False)] * 2
+    assert desk.credentials.close() == [f"{KEY_NAME_PREFIX} run-1-1"]
+
+
+def test_one_key_that_stays_does_not_keep_the_others(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    desk.act_as("bo").secret()
+    desk.own.delete_troubles = [(Unavailable("down", status=503), False)]
+    desk.credentials.release("anna")
+    desk.own.delete_troubles = [(Unavailable("down", status=503), False)]
+    desk.credentials.sweep()
+    desk.credentials.release("bo")
+    assert desk.own.owners == ["anna"]
+
+
+# -- what others left ----------------------------------------------------------------------
+def test_a_run_sweeps_what_dead_runs_left_and_nothing_of_living_ones(tmp_path: Path) -> None:
+    database = Database(tmp_path / "tracking.db")
+    dead, living, present = Runs(database), Runs(database), Runs(database)
+    own = Administration()
+    for runs, label in ((dead, "dead"), (living, "living"), (present, "present")):
+        runs.begin("1.3", label)
+        server: Any = FakeServer()
+        gateway: Any = own
+        credentials = Credentials(
+            server, gateway, "admin", admin=True, records=runs, policy=KeyPolicy(label, "1 hour")
+        )
+        if label == "dead":
+            own.create_troubles = [(LOST, True)]
+        acting: Any = credentials.gateway_for("anna")
+        acting.secret()
+    assert len(own.held) == 4
+    dead.end(1)
+    credentials.sweep()
+    names = sorted(key.name for key in own.held.values())
+    assert names == [f"{KEY_NAME_PREFIX} living-1", f"{KEY_NAME_PREFIX} present-1"]
+    database.close()
+
+
+def test_no_secret_is_on_record(tmp_path: Path) -> None:
+    path = tmp_path / "tracking.db"
+    database = Database(path)
+    runs = Runs(database)
+    runs.begin("1.3", "test")
+    desk = Desk(runs)
+    secret = desk.act_as("anna").secret()
+    database.close()
+    assert secret.encode() not in path.read_bytes()
+
+
+def test_keys_of_a_preview_are_remembered_by_the_process_alone() -> None:
+    keys = InMemoryKeys()
+    keys.record_key("a", "anna")
+    keys.record_key("b", "bo")
+    keys.record_key_id("a", "id-a")
+    assert [(key.name, key.username, key.key_id) for key in keys.keys_left()] == [
+        ("a", "anna", "id-a"),
+        ("b", "bo", None),
+    ]
+    keys.record_key_gone("a")
+    keys.record_key_gone("a")
+    assert [key.name for key in keys.keys_left()] == ["b"]

@@ -1,0 +1,564 @@
+"""The SQLite file: opened safely, written by several processes, left alone where it is not ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import pytest
+
+from h2ogpte_migration.errors import ExitCode, TrackingError
+from h2ogpte_migration.tracking import database as database_module
+from h2ogpte_migration.tracking import schema
+from h2ogpte_migration.tracking.database import Database
+
+
+def _may_write_everywhere() -> bool:
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).chmod(0o400)
+        return os.access(file.name, os.W_OK)
+
+
+needs_permissions = pytest.mark.skipif(
+    _may_write_everywhere(), reason="permissions do not bind whoever runs this, such as root"
+)
+
+# As version 1.2.0 wrote it, comment and all.
+LEGACY_TABLE = """CREATE TABLE collection_migrations (
+    old_collection_id TEXT PRIMARY KEY,
+    old_collection_name TEXT,
+    new_collection_id TEXT,
+    new_collection_name TEXT,
+    old_model TEXT,
+    new_model TEXT,
+    job_id TEXT,
+    job_status TEXT,
+    user_id TEXT,
+    username TEXT,
+    created_at TIMESTAMP,
+    completed_at TIMESTAMP,
+    error TEXT,
+    -- Step tracking
+    collection_created BOOLEAN DEFAULT 0,
+    permissions_copied BOOLEAN DEFAULT 0,
+    import_submitted BOOLEAN DEFAULT 0,
+    import_completed BOOLEAN DEFAULT 0,
+    connectors_migrated BOOLEAN DEFAULT 0,
+    chats_migrated BOOLEAN DEFAULT 0
+)"""
+TABLE_SQL = "SELECT sql FROM sqlite_master WHERE name = 'collection_migrations'"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the database lies; nothing is there yet."""
+    return tmp_path / "tracking.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Database]:
+    """Return a new database."""
+    database = Database(path)
+    yield database
+    database.close()
+
+
+def make_legacy(path: Path, *, wal: bool = False) -> List[Tuple[Any, ...]]:
+    connection = sqlite3.connect(str(path))
+    connection.execute(LEGACY_TABLE)
+    if wal:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.executemany(
+        "INSERT INTO collection_migrations (old_collection_id, old_collection_name, job_status, "
+        "created_at, error) VALUES (?, ?, ?, ?, ?)",
+        [
+            ("c1", "Böses; -- Müll", "failed", "2026-01-01 00:00:00", "x"),
+            ("c2", "b", None, None, None),
+        ],
+    )
+    connection.commit()
+    rows = connection.execute("SELECT * FROM collection_migrations").fetchall()
+    connection.close()
+    return rows
+
+
+def state_of(folder: Path) -> Dict[str, Any]:
+    """Every file of a folder: its bytes, mode and time of change."""
+    return {
+        item.name: (
+            item.read_bytes() if item.is_file() else None,
+            item.stat().st_mode,
+            item.stat().st_mtime_ns,
+        )
+        for item in sorted(folder.rglob("*"))
+    }
+
+
+def put(database: Database, key: str, value: str = "v") -> None:
+    with database.transaction() as db:
+        db.execute("INSERT INTO meta VALUES (:k, :v)", {"k": key, "v": value})
+
+
+def keys(database: Database) -> List[str]:
+    return [row["key"] for row in database.rows("SELECT key FROM meta ORDER BY key")]
+
+
+# -- a new file ----------------------------------------------------------------------------
+def test_a_new_database_has_the_documented_table_and_can_be_opened_again(path: Path) -> None:
+    for _ in range(2):
+        database = Database(path)
+        columns = [row["name"] for row in database.rows("PRAGMA table_info(collection_migrations)")]
+        assert tuple(columns) == schema.DOCUMENTED_COLUMNS
+        assert database.version == schema.VERSION
+        database.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_the_files_can_be_read_by_their_owner_only_from_the_first_moment(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "chmod", lambda *_: None)  # not only afterwards
+    old = os.umask(0)
+    try:
+        database = Database(path)
+        put(database, "k")
+        modes = {item.name: stat.S_IMODE(item.stat().st_mode) for item in path.parent.iterdir()}
+        database.close()
+    finally:
+        os.umask(old)
+    assert path.name in modes
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_a_database_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    make_legacy(path)
+    path.chmod(0o644)
+    Database(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_empty_file_becomes_a_database(path: Path) -> None:
+    path.touch()
+    database = Database(path)
+    assert database.version == schema.VERSION
+    database.close()
+
+
+@pytest.mark.parametrize("name", ["with blank.db", "100%.db", "a?b#c.db", "ümlaut.db"])
+def test_the_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    database = Database(tmp_path / name)
+    put(database, "k")
+    database.close()
+    assert (tmp_path / name).stat().st_size > 0
+    assert [item.name for item in tmp_path.iterdir()] == [name]
+
+
+def test_commits_are_on_disk_before_the_next_step(opened: Database) -> None:
+    row = opened.row("PRAGMA synchronous")
+    assert row is not None
+    assert row[0] == 2, "FULL"
+
+
+# -- what is no database of ours -----------------------------------------------------------
+def text_file(path: Path) -> None:
+    path.write_text("This is a letter, not a database. " * 50)
+
+
+def cut_database(path: Path) -> None:
+    make_legacy(path)
+    path.write_bytes(path.read_bytes()[:700])
+
+
+def foreign_database(path: Path) -> None:
+    connection = sqlite3.connect(str(path))
+    connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.commit()
+    connection.close()
+
+
+def other_columns(path: Path) -> None:
+    connection = sqlite3.connect(str(path))
+    connection.execute(LEGACY_TABLE.replace("error TEXT", "mistake TEXT"))
+    connection.commit()
+    connection.close()
+
+
+def newer_schema(path: Path) -> None:
+    Database(path).close()
+    connection = sqlite3.connect(str(path))
+    connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    connection.close()
+
+
+UNUSABLE = [
+    pytest.param(text_file, "not an SQLite database", id="text"),
+    pytest.param(cut_database, "not an SQLite database", id="cut"),
+    pytest.param(foreign_database, "no tracking database of this tool", id="foreign"),
+    pytest.param(other_columns, "no tracking database of this tool", id="other columns"),
+    pytest.param(newer_schema, "newer version", id="newer"),
+    pytest.param(Path.mkdir, "can't be used", id="folder"),
+]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(("make", "words"), UNUSABLE)
+def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
+    path: Path, make: Callable[[Path], None], words: str, read_only: bool
+) -> None:
+    make(path)
+    path.chmod(0o755 if path.is_dir() else 0o644)
+    before = state_of(path.parent)
+    with pytest.raises(TrackingError, match=words) as refused:
+        Database(path, read_only=read_only)
+    assert state_of(path.parent) == before
+    assert str(path) in refused.value.message
+    assert refused.value.hint
+    assert refused.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_folder_that_does_not_exist_is_told_and_not_made(tmp_path: Path, read_only: bool) -> None:
+    with pytest.raises(TrackingError) as refused:
+        Database(tmp_path / "none" / "tracking.db", read_only=read_only)
+    assert refused.value.exit_code == ExitCode.USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_a_file_that_does_not_exist_makes_none(path: Path) -> None:
+    with pytest.raises(TrackingError, match="no such file"):
+        Database(path, read_only=True)
+    assert list(path.parent.iterdir()) == []
+
+
+@needs_permissions
+def test_a_file_that_may_not_be_written_is_refused_and_left_alone(path: Path) -> None:
+    make_legacy(path)
+    path.chmod(0o400)
+    before = state_of(path.parent)
+    with pytest.raises(TrackingError, match="permission") as refused:
+        Database(path)
+    assert refused.value.exit_code == ExitCode.USAGE
+    assert state_of(path.parent) == before
+
+
+@needs_permissions
+@pytest.mark.parametrize("there_already", [False, True])
+def test_a_folder_that_may_not_be_written_is_refused(path: Path, there_already: bool) -> None:
+    if there_already:
+        make_legacy(path)
+    path.parent.chmod(0o500)
+    before = state_of(path.parent)
+    try:
+        with pytest.raises(TrackingError, match=r"[Pp]ermission") as refused:
+            Database(path)
+        assert state_of(path.parent) == before
+    finally:
+        path.parent.chmod(0o700)
+    assert refused.value.exit_code == ExitCode.USAGE
+
+
+@needs_permissions
+@pytest.mark.parametrize("wal", [False, True])
+def test_a_database_in_a_folder_that_may_not_be_written_can_be_read(path: Path, wal: bool) -> None:
+    rows = make_legacy(path, wal=wal)
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    before = state_of(path.parent)
+    try:
+        database = Database(path, read_only=True)
+        assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
+        database.close()
+        assert state_of(path.parent) == before
+    finally:
+        path.parent.chmod(0o700)
+
+
+# -- reading without writing ---------------------------------------------------------------
+def make_current(path: Path) -> None:
+    database = Database(path)
+    put(database, "k")
+    database.close()
+
+
+def make_legacy_wal(path: Path) -> None:
+    make_legacy(path, wal=True)
+
+
+@pytest.mark.parametrize("make", [make_legacy, make_legacy_wal, make_current])
+def test_reading_changes_no_byte_and_leaves_no_file_behind(
+    path: Path, make: Callable[[Path], Any]
+) -> None:
+    make(path)
+    before = state_of(path.parent)
+    database = Database(path, read_only=True)
+    database.rows("SELECT * FROM collection_migrations")
+    database.close()
+    assert state_of(path.parent) == before
+
+
+@pytest.mark.parametrize("make", [make_legacy, make_current])
+def test_a_database_that_is_only_read_refuses_to_be_written(
+    path: Path, make: Callable[[Path], Any]
+) -> None:
+    make(path)
+    database = Database(path, read_only=True)
+    with pytest.raises(TrackingError), database.transaction() as db:
+        db.execute("UPDATE collection_migrations SET error = 'x'")
+    database.close()
+
+
+def test_reading_never_upgrades(path: Path) -> None:
+    make_legacy(path)
+    database = Database(path, read_only=True)
+    assert database.version == 0
+    database.close()
+
+
+def test_reading_sees_what_a_killed_run_had_committed_and_folds_nothing_in(path: Path) -> None:
+    crash = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from h2ogpte_migration.tracking.database import Database\n"
+        "database = Database(Path(sys.argv[1]))\n"
+        "with database.transaction() as db:\n"
+        "    db.execute(\"INSERT INTO meta VALUES ('k', 'v')\")\n"
+        "os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", crash, str(path)], check=False).returncode == 9
+    main = path.read_bytes()
+    database = Database(path, read_only=True)
+    assert keys(database) == ["k"]
+    database.close()
+    assert path.read_bytes() == main
+    again = Database(path)
+    assert keys(again) == ["k"]
+    again.close()
+
+
+def test_reading_goes_on_while_another_writes(path: Path, opened: Database) -> None:
+    reader = Database(path, read_only=True)
+    with opened.transaction() as db:
+        db.execute("INSERT INTO meta VALUES ('k', 'v')")
+        assert keys(reader) == []
+    assert keys(reader) == ["k"]
+    reader.close()
+    put(opened, "later")
+
+
+# -- upgrade -------------------------------------------------------------------------------
+@pytest.mark.parametrize("wal", [False, True])
+def test_a_database_of_version_1_2_0_is_upgraded_in_place_and_its_table_stays(
+    path: Path, wal: bool
+) -> None:
+    rows = make_legacy(path, wal=wal)
+    database = Database(path)
+    row = database.row(TABLE_SQL)
+    assert row is not None
+    assert row["sql"] == LEGACY_TABLE
+    assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
+    assert database.version == schema.VERSION
+    put(database, "k")
+    database.close()
+
+
+def test_a_new_table_is_the_one_that_version_1_2_0_makes(opened: Database) -> None:
+    row = opened.row(TABLE_SQL)
+    assert row is not None
+    assert " ".join(row["sql"].split()) == " ".join(LEGACY_TABLE.split())
+
+
+def test_an_upgrade_that_breaks_off_leaves_the_old_database(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_legacy(path)
+    broken = (*schema.UPGRADES[0][:4], "CREATE NONSENSE")
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "UPGRADES", (broken,))
+        with pytest.raises(TrackingError):
+            Database(path)
+    reader = Database(path, read_only=True)
+    assert reader.version == 0
+    names = {row["name"] for row in reader.rows("SELECT name FROM sqlite_master")}
+    assert "meta" not in names
+    reader.close()
+    Database(path).close()
+
+
+def test_an_upgraded_database_is_not_upgraded_again(path: Path) -> None:
+    make_current(path)
+    for _ in range(2):
+        database = Database(path)
+        assert keys(database) == ["k"]
+        database.close()
+
+
+# -- the journal ---------------------------------------------------------------------------
+@pytest.mark.parametrize(("network", "mode"), [(False, "wal"), (True, "delete")])
+def test_a_log_is_used_on_local_file_systems_only(
+    path: Path, monkeypatch: pytest.MonkeyPatch, network: bool, mode: str
+) -> None:
+    monkeypatch.setattr(database_module, "_on_network", lambda _: network)
+    database = Database(path)
+    row = database.row("PRAGMA journal_mode")
+    assert row is not None
+    assert row[0] == mode
+    put(database, "k")
+    database.close()
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("mounts", "network"),
+    [
+        ("dev / ext4 rw 0 0\n", False),
+        ("dev / ext4 rw 0 0\nserver:/x {parent} nfs4 rw 0 0\n", True),
+        ("dev / nfs rw 0 0\ndev {parent} ext4 rw 0 0\n", False),
+        ("dev / ext4 rw 0 0\nserver:/x {parent}/deeper nfs rw 0 0\n", False),
+        ("dev / ext4 rw 0 0\nserver:/x {sibling} nfs rw 0 0\n", False),
+        ("dev / ext4 rw 0 0\nsshfs {parent} fuse.sshfs rw 0 0\n", True),
+        ("", False),
+        ("rubbish\n\n", False),
+    ],
+)
+def test_the_file_system_is_that_of_the_closest_mount(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mounts: str, network: bool
+) -> None:
+    folder = str(path.parent)
+    text = mounts.format(parent=folder, sibling=folder[:-1]).replace("\\", "\\\\")
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    assert database_module._on_network(path) is network
+
+
+# -- transactions --------------------------------------------------------------------------
+def test_a_transaction_is_all_or_nothing(opened: Database) -> None:
+    with suppress(RuntimeError), opened.transaction() as db:
+        db.execute("INSERT INTO meta VALUES ('k', 'v')")
+        raise RuntimeError
+    assert keys(opened) == []
+    put(opened, "k")
+    assert keys(opened) == ["k"]
+
+
+def test_a_broken_rule_of_a_table_stays_what_it_is_for_whoever_asks(opened: Database) -> None:
+    put(opened, "k")
+    with pytest.raises(sqlite3.IntegrityError):
+        put(opened, "k")
+    put(opened, "other")
+
+
+def test_a_full_disk_is_told_and_what_was_recorded_stays(opened: Database) -> None:
+    put(opened, "before")
+    pages = opened.rows("PRAGMA page_count")[0][0]
+    opened.rows(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(TrackingError, match="The disk is full") as refused:
+        fill(opened, 5000)
+    assert refused.value.exit_code == ExitCode.ATTENTION
+    assert keys(opened) == ["before"]
+
+
+def test_a_file_that_stays_locked_is_told(
+    path: Path, opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.1)
+    other = Database(path)
+    with opened.transaction() as db:
+        db.execute("INSERT INTO meta VALUES ('k', 'v')")
+        with pytest.raises(TrackingError, match="locked"):
+            put(other, "x")
+    put(other, "x")
+    other.close()
+
+
+# -- long queries --------------------------------------------------------------------------
+def fill(database: Database, number: int) -> None:
+    with database.transaction() as db:
+        db.executemany("INSERT INTO meta VALUES (?, 'v')", [(f"{n:05}",) for n in range(number)])
+
+
+BATCHES = "SELECT key, rowid AS place FROM meta WHERE rowid > :place ORDER BY rowid"
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 25])
+def test_a_long_query_gives_every_row_once_and_in_order(opened: Database, number: int) -> None:
+    fill(opened, number)
+    batches = list(opened.batches(BATCHES, {}, size=10))
+    assert [row["key"] for rows in batches for row in rows] == [f"{n:05}" for n in range(number)]
+    assert all(len(rows) <= 10 for rows in batches)
+
+
+def test_a_long_query_that_is_not_read_to_its_end_hinders_no_writing(
+    path: Path, opened: Database
+) -> None:
+    """Another process writes while this one is in the middle of a query, then this one writes."""
+    fill(opened, 25)
+    query = opened.batches(BATCHES, {}, size=10)
+    next(query)
+    other = Database(path)
+    put(other, "other")
+    put(opened, "own")
+    other.close()
+    assert sum(len(rows) for rows in query) == 17
+
+
+# -- several at once -----------------------------------------------------------------------
+WRITER = """
+import sys
+from pathlib import Path
+from h2ogpte_migration.tracking.database import Database
+sys.stdin.readline()
+database = Database(Path(sys.argv[1]))
+for number in range(60):
+    with database.transaction() as db:
+        row = db.execute("SELECT value FROM meta WHERE key = 'n'").fetchone()
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('n', :v)", {"v": int(row[0]) + 1 if row else 1})
+database.close()
+"""
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_processes_that_open_upgrade_and_write_at_once_get_in_each_others_way_never(
+    path: Path, legacy: bool
+) -> None:
+    if legacy:
+        make_legacy(path)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        assert writer.communicate(timeout=90)[1] == ""
+        assert writer.returncode == 0
+    database = Database(path)
+    assert database.rows("SELECT value FROM meta")[0]["value"] == "180"
+    database.close()
+
+
+def test_threads_share_one_database(opened: Database) -> None:
+    def work(name: int) -> None:
+        for number in range(20):
+            put(opened, f"{name}-{number}")
+            opened.rows("SELECT * FROM meta")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys(opened)) == 80

@@ -1,0 +1,313 @@
+"""Two listings of documents compared, by id where they are referenced, by name where copied."""
+
+from __future__ import annotations
+
+import time
+from typing import Iterator, List, Sequence, Tuple
+
+import pytest
+
+from h2ogpte_migration.model import Document
+from h2ogpte_migration.tracking.ledger import BASELINE, SOURCE, TARGET, DocumentLedger
+
+Row = Tuple[str, ...]  # id, name, status: name and status may be left out
+
+
+def documents(rows: Sequence[Row]) -> List[Document]:
+    return [
+        Document(
+            row[0],
+            row[1] if len(row) > 1 else f"{row[0]}.pdf",
+            row[2] if len(row) > 2 else "completed",
+            index,
+        )
+        for index, row in enumerate(rows)
+    ]
+
+
+def tallies(
+    by_name: bool, baseline: Sequence[Row], source: Sequence[Row], target: Sequence[Row]
+) -> dict:  # type: ignore[type-arg]
+    ledger = DocumentLedger(by_name=by_name)
+    try:
+        ledger.fill(BASELINE, documents(baseline))
+        ledger.fill(SOURCE, documents(source))
+        ledger.fill(TARGET, documents(target))
+        counted = {
+            name: getattr(ledger, name)()
+            for name in ("missing", "duplicated", "newly_bad", "bad_before", "late", "pending")
+        }
+    finally:
+        ledger.close()
+    for number, names in counted.values():
+        assert bool(number) == bool(names), "a number comes with names"
+    return {name: tally[0] for name, tally in counted.items() if tally[0]}
+
+
+AB: List[Row] = [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "source", "target", "expected"),
+    [
+        pytest.param([], [], [], {}, id="nothing at all"),
+        pytest.param(AB, AB, AB, {}, id="all arrived"),
+        pytest.param(AB, AB, [("b",), ("a",)], {}, id="in another order"),
+        pytest.param(AB, AB, [("a",)], {"missing": 1}, id="one missing"),
+        pytest.param(AB, AB, [], {"missing": 2}, id="none arrived"),
+        pytest.param(AB, [("a",)], [("a",)], {}, id="deleted at the source since"),
+        pytest.param(AB, [("a",)], AB, {}, id="deleted at the source after it arrived"),
+        pytest.param(AB, [], AB, {}, id="the source is gone, all arrived"),
+        pytest.param(AB, [], [], {}, id="the source is gone, nothing tells of a loss"),
+        pytest.param(AB, [*AB, ("c",)], AB, {"late": 1}, id="added to the source since"),
+        pytest.param(AB, [*AB, ("c",)], [*AB, ("c",)], {}, id="added, and arrived"),
+        pytest.param(AB, AB, [*AB, ("a",)], {"duplicated": 1}, id="the same id at two places"),
+        pytest.param(AB, AB, [*AB, *AB], {"duplicated": 2}, id="everything at two places"),
+        pytest.param(
+            AB,
+            AB,
+            [*AB, ("x", "a.pdf"), ("y", "b.pdf")],
+            {"duplicated": 2},
+            id="a second import brought new ids of the same names",
+        ),
+        pytest.param(AB, AB, [*AB, ("x", "x.pdf")], {}, id="the owner uploaded one to the target"),
+        pytest.param(
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("b", "n")],
+            {},
+            id="two documents of one name are two documents",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("a", "n")],
+            {"missing": 1, "duplicated": 1},
+            id="of two of one name, one came twice and one not",
+        ),
+        pytest.param(
+            AB, AB, [("a", "a.pdf", "failed"), ("b",)], {"newly_bad": 1}, id="failed in the target"
+        ),
+        pytest.param(
+            AB, AB, [("a", "a.pdf", "novel"), ("b",)], {"newly_bad": 1}, id="an unknown status"
+        ),
+        pytest.param(
+            AB, AB, [("a", "a.pdf", "agent_only"), ("b",)], {}, id="agent only is good enough"
+        ),
+        pytest.param(
+            AB, AB, [("a", "a.pdf", "queued"), ("b",)], {"pending": 1}, id="still in the queue"
+        ),
+        pytest.param(
+            [("a", "a.pdf", "failed")],
+            [("a", "a.pdf", "failed")],
+            [("a", "a.pdf", "failed")],
+            {"bad_before": 1},
+            id="bad to begin with",
+        ),
+        pytest.param(
+            [("a", "a.pdf", "failed")],
+            [("a", "a.pdf", "failed")],
+            [],
+            {"bad_before": 1, "missing": 1},
+            id="bad to begin with, and missing",
+        ),
+        pytest.param(
+            [("a", "a.pdf", "queued")],
+            [("a", "a.pdf", "failed")],
+            [("a", "a.pdf", "failed")],
+            {"bad_before": 1},
+            id="in work at submission, failed since",
+        ),
+        pytest.param(
+            [("a", "a.pdf", "failed")],
+            [("a", "a.pdf", "failed")],
+            [("a", "a.pdf", "queued")],
+            {"bad_before": 1},
+            id="bad before, being tried again",
+        ),
+    ],
+)
+def test_documents_that_are_referenced_are_compared_by_id(
+    baseline: List[Row], source: List[Row], target: List[Row], expected: object
+) -> None:
+    assert tallies(False, baseline, source, target) == expected
+
+
+COPIED: List[Row] = [("x", "a.pdf"), ("y", "b.pdf")]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "source", "target", "expected"),
+    [
+        pytest.param([], [], [], {}, id="nothing at all"),
+        pytest.param(AB, AB, COPIED, {}, id="all arrived under new ids"),
+        pytest.param(AB, AB, COPIED[:1], {"missing": 1}, id="one missing"),
+        pytest.param(AB, AB, [*COPIED, *COPIED], {"duplicated": 2}, id="everything twice"),
+        pytest.param(AB, AB, [*COPIED, ("z", "a.pdf")], {"duplicated": 1}, id="one twice"),
+        pytest.param(AB, AB[:1], COPIED, {}, id="deleted at the source after it arrived"),
+        pytest.param(AB, AB[:1], COPIED[:1], {}, id="deleted at the source since"),
+        pytest.param(AB, [], COPIED, {}, id="the source is gone"),
+        pytest.param(AB, [*AB, ("c",)], COPIED, {"late": 1}, id="added to the source since"),
+        pytest.param(AB, AB, [*COPIED, ("z", "z.pdf")], {}, id="uploaded to the target"),
+        pytest.param(
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("b", "n")],
+            [("x", "n"), ("y", "n")],
+            {},
+            id="two of one name, both there",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("b", "n")],
+            [("x", "n")],
+            {"missing": 1},
+            id="two of one name, one there",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n")],
+            [("a", "n"), ("b", "n")],
+            [("x", "n"), ("y", "n"), ("z", "n")],
+            {"duplicated": 1},
+            id="two of one name, three there",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n")],
+            [("a", "n")],
+            [("x", "n")],
+            {},
+            id="two of one name, one deleted since",
+        ),
+        pytest.param(
+            [("a", "n")],
+            [("a", "n"), ("b", "n")],
+            [("x", "n")],
+            {"late": 1},
+            id="one of the same name added since",
+        ),
+        pytest.param(
+            AB, AB, [("x", "a.pdf", "failed"), COPIED[1]], {"newly_bad": 1}, id="failed as a copy"
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n", "failed")],
+            [("a", "n"), ("b", "n", "failed")],
+            [("x", "n"), ("y", "n", "failed")],
+            {"bad_before": 1},
+            id="of two of one name, the same one is bad as before",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n", "failed")],
+            [("a", "n"), ("b", "n", "failed")],
+            [("x", "n", "failed"), ("y", "n", "failed")],
+            {"bad_before": 1, "newly_bad": 1},
+            id="of two of one name, now both are bad",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n", "queued")],
+            [("a", "n"), ("b", "n", "queued")],
+            [("x", "n"), ("y", "n", "queued")],
+            {"bad_before": 1},
+            id="of two of one name, the same one is stuck as before",
+        ),
+        pytest.param(
+            AB, AB, [("x", "a.pdf", "running"), COPIED[1]], {"pending": 1}, id="copy in work"
+        ),
+    ],
+)
+def test_documents_that_are_copied_are_compared_by_name(
+    baseline: List[Row], source: List[Row], target: List[Row], expected: object
+) -> None:
+    assert tallies(True, baseline, source, target) == expected
+
+
+def test_findings_name_the_documents_and_their_state() -> None:
+    ledger = DocumentLedger(by_name=False)
+    ledger.fill(BASELINE, documents([("a", "Report.pdf"), ("b", "Plan.pdf")]))
+    ledger.fill(SOURCE, documents([("a", "Report.pdf"), ("b", "Plan.pdf")]))
+    ledger.fill(TARGET, documents([("a", "Report.pdf", "failed")]))
+    assert ledger.newly_bad() == (1, ["Report.pdf (failed)"])
+    assert ledger.missing() == (1, ["Plan.pdf"])
+    ledger.close()
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_of_many_only_a_few_are_named_and_all_are_counted(by_name: bool) -> None:
+    ledger = DocumentLedger(by_name=by_name)
+    rows = documents([(str(number),) for number in range(12)])
+    ledger.fill(BASELINE, rows)
+    ledger.fill(SOURCE, rows)
+    number, names = ledger.missing()
+    assert (number, len(names)) == (12, 5)
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("by_name", "left", "right", "same"),
+    [
+        (False, AB, AB, True),
+        (False, AB, COPIED, False),
+        (True, AB, COPIED, True),
+        (False, [], [], True),
+        (False, AB, [], False),
+        (False, [], AB, False),
+        (False, AB, [*AB, ("c",)], False),
+        (False, AB, [*AB, ("a",)], False),
+        (True, [("a", "n"), ("b", "n")], [("x", "n")], False),
+        (True, [("a", "n"), ("b", "n")], [("x", "n"), ("y", "n")], True),
+    ],
+)
+def test_two_sides_are_the_same_where_each_holds_every_document_as_often(
+    by_name: bool, left: List[Row], right: List[Row], same: bool
+) -> None:
+    ledger = DocumentLedger(by_name=by_name)
+    ledger.fill(BASELINE, documents(left))
+    ledger.fill(TARGET, documents(right))
+    assert ledger.same(BASELINE, TARGET) is same
+    ledger.close()
+
+
+def test_a_side_is_replaced_when_filled_again_and_the_others_stay() -> None:
+    ledger = DocumentLedger(by_name=False)
+    assert ledger.fill(SOURCE, documents(AB)) == 2
+    assert ledger.fill(TARGET, documents(AB)) == 2
+    assert ledger.fill(TARGET, documents([("c",)])) == 1
+    assert (ledger.count(SOURCE), ledger.count(TARGET), ledger.count(BASELINE)) == (2, 1, 0)
+    ledger.copy(TARGET, SOURCE)
+    assert ledger.same(SOURCE, TARGET)
+    ledger.close()
+
+
+def test_a_listing_that_broke_off_is_filled_anew_from_its_start() -> None:
+    def breaks_off() -> Iterator[Document]:
+        yield from documents([("old",)])
+        raise RuntimeError("rows shifted")
+
+    ledger = DocumentLedger(by_name=False)
+    with pytest.raises(RuntimeError):
+        ledger.fill(TARGET, breaks_off())
+    assert ledger.fill(TARGET, documents(AB)) == 2
+    assert ledger.count(TARGET) == 2
+    ledger.fill(BASELINE, documents(AB))
+    assert ledger.same(BASELINE, TARGET)
+    ledger.close()
+
+
+def test_names_with_quotes_blanks_and_other_scripts_are_only_names() -> None:
+    odd: List[Row] = [
+        ("1", "it's; DROP TABLE"),
+        ("2", ""),
+        ("3", "％ 文書.pdf"),
+        ("4", "a\nb\x00c"),
+    ]
+    assert tallies(True, odd, odd, odd) == {}
+    assert tallies(True, odd, odd, odd[:1]) == {"missing": 3}
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("one_name", [False, True])
+def test_twenty_thousand_documents_are_compared_in_seconds(by_name: bool, one_name: bool) -> None:
+    many = 20_000
+    # Names repeat in real collections; that must not make the comparison quadratic.
+    rows = [(str(n), f"scan-{n % 50 if one_name else n}.pdf") for n in range(many)]
+    began = time.monotonic()
+    assert tallies(by_name, rows, rows, rows) == {}
+    assert time.monotonic() - began < 30

@@ -1,0 +1,185 @@
+"""Every position, with every wish of a command line: what is done now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Any, Iterator, Tuple
+
+import pytest
+
+from h2ogpte_migration.model import ImportOptions
+from h2ogpte_migration.planner import Action, Plan, Policy, plan
+from h2ogpte_migration.states import Position
+
+PLAIN = Policy(ImportOptions())
+FLAGS = ("verify", "wait", "migrate_chats", "retry_failed", "force", "ignore_validation")
+Case = Tuple[Position, Policy, bool, bool, Plan]
+
+
+def every_case() -> Iterator[Case]:
+    both = (False, True)
+    for values in product(both, repeat=len(FLAGS)):
+        chosen: Any = dict(zip(FLAGS, values))
+        for query in (None, "What is it about?"):
+            policy = replace(PLAIN, verify_query=query, **chosen)
+            for where, marked, restarted in product(Position, both, both):
+                yield (
+                    where,
+                    policy,
+                    marked,
+                    restarted,
+                    plan(where, policy, marked=marked, restarted=restarted),
+                )
+
+
+EVERYTHING = tuple(every_case())
+
+
+def decide(where: Position, policy: Policy, **more: bool) -> Plan:
+    return plan(
+        where, policy, marked=more.get("marked", False), restarted=more.get("restarted", False)
+    )
+
+
+def test_verify_never_begins_a_target() -> None:
+    for case in EVERYTHING:
+        if case[1].verify:
+            assert case[4].action != Action.BEGIN, case
+
+
+def test_what_is_inconsistent_is_never_touched() -> None:
+    for case in EVERYTHING:
+        if case[0] == Position.INCONSISTENT:
+            assert case[4].action == Action.LEAVE, case
+            assert case[4].needs_attention
+
+
+def test_force_without_a_mark_begins_whatever_is_consistent() -> None:
+    for case in EVERYTHING:
+        where, policy, marked, _, decided = case
+        if policy.force and not policy.verify and not marked and where != Position.INCONSISTENT:
+            assert decided.action == Action.BEGIN, case
+
+
+def test_force_is_not_forced_twice() -> None:
+    for case in EVERYTHING:
+        where, _, marked, _, decided = case
+        if marked and where != Position.NEW:
+            assert decided.action != Action.BEGIN, case
+
+
+def test_what_failed_or_is_held_begins_anew_on_retry_only() -> None:
+    for case in EVERYTHING:
+        where, policy, marked, _, decided = case
+        if policy.verify or policy.force or where not in (Position.FAILED, Position.HELD):
+            continue
+        if policy.retry_failed and not marked:
+            assert decided.action == Action.BEGIN, case
+        elif where == Position.FAILED:
+            assert decided.action == Action.LEAVE, case
+            assert decided.needs_attention
+        else:
+            assert decided.action == Action.CONTINUE, case
+
+
+def test_without_force_and_retry_only_what_is_new_begins() -> None:
+    for case in EVERYTHING:
+        where, policy, _, _, decided = case
+        if not policy.force and not policy.retry_failed:
+            assert (decided.action == Action.BEGIN) == (
+                where == Position.NEW and not policy.verify
+            ), case
+
+
+def test_what_was_begun_and_not_imported_is_never_left_by_a_migration() -> None:
+    for case in EVERYTHING:
+        where, policy, _, _, decided = case
+        begun = where in (Position.CREATING, Position.CREATED, Position.SUBMITTING)
+        if begun and not policy.verify:
+            assert decided.action != Action.LEAVE, case
+
+
+def test_a_migration_leaves_what_is_finished_without_a_word_of_worry() -> None:
+    for case in EVERYTHING:
+        where, policy, _, _, decided = case
+        if where == Position.FINISHED and not policy.force and not policy.verify:
+            assert decided.action == Action.LEAVE, case
+            assert not decided.needs_attention, case
+
+
+def test_whatever_is_left_says_why() -> None:
+    for case in EVERYTHING:
+        if case[4].action == Action.LEAVE:
+            assert case[4].reason, case
+        else:
+            assert not case[4].needs_attention, case
+
+
+def test_the_validation_and_the_mark_of_other_flags_change_no_decision() -> None:
+    decided = {case[:4]: case[4] for case in EVERYTHING}
+    for where, policy, marked, restarted, outcome in EVERYTHING:
+        other = replace(policy, ignore_validation=not policy.ignore_validation)
+        assert decided[where, other, marked, restarted] == outcome
+
+
+@pytest.mark.parametrize(
+    ("where", "policy", "action", "attention"),
+    [
+        (Position.NEW, PLAIN, Action.BEGIN, False),
+        (Position.CREATING, PLAIN, Action.CONTINUE, False),
+        (Position.CREATED, PLAIN, Action.CONTINUE, False),
+        (Position.SUBMITTING, PLAIN, Action.CONTINUE, False),
+        (Position.IMPORTING, PLAIN, Action.LEAVE, False),
+        (Position.IMPORTING, replace(PLAIN, wait=True), Action.CONTINUE, False),
+        (Position.IMPORTED, PLAIN, Action.CONTINUE, False),
+        (Position.HELD, PLAIN, Action.CONTINUE, False),
+        (Position.CONNECTED, PLAIN, Action.LEAVE, False),
+        (Position.CONNECTED, replace(PLAIN, migrate_chats=True), Action.CONTINUE, False),
+        (Position.CONNECTED, replace(PLAIN, verify_query="?"), Action.CONTINUE, False),
+        (Position.FINISHED, PLAIN, Action.LEAVE, False),
+        (Position.FAILED, PLAIN, Action.LEAVE, True),
+        (Position.INCONSISTENT, PLAIN, Action.LEAVE, True),
+    ],
+)
+def test_a_plain_run_goes_on_where_each_position_says(
+    where: Position, policy: Policy, action: Action, attention: bool
+) -> None:
+    decided = decide(where, policy)
+    assert (decided.action, decided.needs_attention) == (action, attention)
+
+
+@pytest.mark.parametrize(
+    ("where", "restarted", "action", "attention"),
+    [
+        (Position.NEW, False, Action.LEAVE, True),
+        (Position.CREATING, False, Action.LEAVE, True),
+        (Position.CREATING, True, Action.CONTINUE, False),
+        (Position.CREATED, False, Action.LEAVE, True),
+        (Position.CREATED, True, Action.CONTINUE, False),
+        (Position.SUBMITTING, False, Action.CONTINUE, False),
+        (Position.IMPORTING, False, Action.CONTINUE, False),
+        (Position.IMPORTED, False, Action.CONTINUE, False),
+        (Position.HELD, False, Action.CONTINUE, False),
+        (Position.CONNECTED, False, Action.CONTINUE, False),
+        (Position.FAILED, False, Action.LEAVE, True),
+    ],
+)
+def test_verify_continues_imports_and_only_its_own_restarts_before_them(
+    where: Position, restarted: bool, action: Action, attention: bool
+) -> None:
+    decided = decide(where, replace(PLAIN, verify=True), restarted=restarted)
+    assert (decided.action, decided.needs_attention) == (action, attention)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mark"),
+    [
+        ({}, None),
+        ({"force": True}, "force"),
+        ({"retry_failed": True}, "retry"),
+        ({"force": True, "retry_failed": True}, "force"),
+    ],
+)
+def test_forced_and_retried_runs_have_a_mark(changes: Any, mark: Any) -> None:
+    assert replace(PLAIN, **changes).mark == mark

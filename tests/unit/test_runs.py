@@ -1,0 +1,383 @@
+"""Who works where: runs, leases, marks, and what a run has to tidy up."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+from h2ogpte_migration.errors import ExitCode, ToolError
+from h2ogpte_migration.model import Collection, ImportOptions, SourceId, TargetId
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.records import Attempt, Holder
+from h2ogpte_migration.tracking.runs import Runs
+from h2ogpte_migration.tracking.store import Lease, NewAttempt, Store
+
+C1 = SourceId("c1")
+T1 = TargetId("t1")
+
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.runs import Runs
+from h2ogpte_migration.tracking.store import Store
+runs = Runs(Database(Path(sys.argv[1])))
+print(runs.begin("1", "other"), flush=True)
+lease = runs.claim("c1")
+runs.record_key("key-made", "anna")
+runs.record_key_id("key-made", "k1")
+runs.record_key("key-lost", "anna")
+number = runs.record_test_chat("c1", "t1", "anna", ["s1"], "What?")
+print("holds", flush=True)
+if sys.stdin.readline() == "end\\n":
+    runs.end(0)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the database lies."""
+    return tmp_path / "tracking.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    """Return a new database."""
+    database = Database(path)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def runs(database: Database) -> Runs:
+    """Return a run that has begun."""
+    return begun(database)
+
+
+def begun(database: Database) -> Runs:
+    runs = Runs(database)
+    runs.begin("1.3", "h2ogpte-migrate --all-users")
+    return runs
+
+
+class Other:
+    """A process that holds ``c1``, two temporary keys and a test chat."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OTHER_PROCESS, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.run_id = int(self.process.stdout.readline())
+        assert self.process.stdout.readline() == "holds\n"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self) -> None:
+        self.process.communicate("end\n")
+
+
+@pytest.fixture
+def other(path: Path, database: Database) -> Iterator[Other]:
+    """Return a living process that works with the same database."""
+    other = Other(path)
+    yield other
+    other.kill()
+
+
+def age(database: Database, run_id: int, **values: object) -> None:
+    """Change what is on record about a run, as if another machine had written it."""
+    columns = ", ".join(f"{column} = :{column}" for column in values)
+    with database.transaction() as db:
+        db.execute(f"UPDATE runs SET {columns} WHERE id = :id", {**values, "id": run_id})
+
+
+def move_elsewhere(database: Database, run_id: int, silent: timedelta) -> None:
+    beat = (datetime.now(timezone.utc) - silent).isoformat(timespec="seconds")
+    age(database, run_id, host="build-7", machine="build-7|m|b|n", heartbeat_at=beat)
+
+
+# -- leases --------------------------------------------------------------------------------
+def test_a_source_is_held_until_it_is_given_back(runs: Runs) -> None:
+    lease = runs.claim(C1)
+    assert lease == Lease(C1, runs.run_id)
+    assert isinstance(lease, Lease)
+    assert runs.still_holds(lease)
+    holder = runs.holder(C1)
+    assert holder is not None
+    assert (holder.run_id, holder.pid, holder.host) == (
+        runs.run_id,
+        os.getpid(),
+        socket.gethostname(),
+    )
+    runs.release(lease)
+    assert not runs.still_holds(lease)
+    assert runs.holder(C1) is None
+
+
+def test_the_same_run_may_claim_again(runs: Runs) -> None:
+    assert runs.claim(C1) == runs.claim(C1)
+
+
+def test_two_runs_of_one_process_do_not_share_a_source(database: Database, runs: Runs) -> None:
+    second = begun(database)
+    runs.claim(C1)
+    assert isinstance(second.claim(C1), Holder)
+    assert isinstance(second.claim(SourceId("c2")), Lease)
+
+
+def test_a_living_holder_is_never_displaced(database: Database, runs: Runs, other: Other) -> None:
+    # However long it has given no sign of life: it is this host's process, and it is there.
+    age(database, other.run_id, heartbeat_at="2001-01-01T00:00:00+00:00")
+    for _ in range(3):
+        claimed = runs.claim(C1)
+        assert isinstance(claimed, Holder)
+        assert (claimed.run_id, claimed.pid) == (other.run_id, other.process.pid)
+    assert str(other.process.pid) in str(claimed)
+    assert socket.gethostname() in str(claimed)
+    assert not runs.is_dead(other.run_id)
+    holder = runs.holder(C1)
+    assert holder is not None
+    assert holder.run_id == other.run_id
+
+
+def test_a_killed_holder_is_replaced_at_once(runs: Runs, other: Other) -> None:
+    other.kill()
+    assert runs.holder(C1) is None
+    assert runs.is_dead(other.run_id)
+    assert runs.claim(C1) == Lease(C1, runs.run_id)
+
+
+def test_a_holder_that_ended_left_nothing_behind(runs: Runs, other: Other) -> None:
+    other.end()
+    assert runs.holder(C1) is None
+    assert runs.claim(C1) == Lease(C1, runs.run_id)
+
+
+def test_the_pid_alone_is_no_holder(database: Database, runs: Runs, other: Other) -> None:
+    """The pid is in use, but by a process that started at another time."""
+    age(database, other.run_id, process_start="1")
+    assert isinstance(runs.claim(C1), Lease)
+
+
+def test_a_lease_that_went_to_another_run_is_no_longer_held(
+    database: Database, runs: Runs, other: Other
+) -> None:
+    other.kill()
+    lost = Lease(C1, other.run_id)
+    assert runs.still_holds(lost)
+    runs.claim(C1)
+    assert not runs.still_holds(lost)
+    runs.release(lost)
+    assert runs.holder(C1) is not None, "giving back what one does not hold changes nothing"
+
+
+# -- runs of other machines ----------------------------------------------------------------
+@pytest.mark.parametrize("silent", [timedelta(0), timedelta(minutes=14)])
+def test_a_run_of_another_machine_that_may_live_stops_this_one_by_name(
+    database: Database, runs: Runs, silent: timedelta
+) -> None:
+    move_elsewhere(database, runs.run_id, silent)
+    with pytest.raises(ToolError, match="build-7") as refused:
+        Runs(database).begin("1.3", "again")
+    assert refused.value.exit_code == ExitCode.ATTENTION
+    assert refused.value.hint
+    assert len(runs.last()) == 1
+
+
+def test_a_run_of_another_machine_that_is_silent_for_long_stops_nobody(
+    database: Database, runs: Runs
+) -> None:
+    runs.claim(C1)
+    move_elsewhere(database, runs.run_id, timedelta(minutes=16))
+    later = begun(database)
+    assert later.is_dead(runs.run_id)
+    assert isinstance(later.claim(C1), Lease)
+
+
+def test_a_run_of_another_machine_that_ended_stops_nobody(database: Database, runs: Runs) -> None:
+    runs.end(0)
+    move_elsewhere(database, runs.run_id, timedelta(0))
+    begun(database)
+
+
+def test_a_heartbeat_is_what_others_go_by(database: Database, runs: Runs) -> None:
+    move_elsewhere(database, runs.run_id, timedelta(minutes=16))
+    runs.heartbeat()
+    with pytest.raises(ToolError, match="build-7"):
+        Runs(database).begin("1.3", "again")
+
+
+def test_a_heartbeat_that_cannot_be_read_counts_as_none(database: Database, runs: Runs) -> None:
+    move_elsewhere(database, runs.run_id, timedelta(0))
+    age(database, runs.run_id, heartbeat_at="soon")
+    begun(database)
+
+
+def test_a_living_run_of_this_host_does_not_stop_another_one(runs: Runs, path: Path) -> None:
+    other = Database(path)
+    assert begun(other).run_id != runs.run_id
+    other.close()
+
+
+# -- the log of runs -----------------------------------------------------------------------
+def test_runs_are_logged_with_what_became_of_them(database: Database, runs: Runs) -> None:
+    runs.claim(C1)
+    runs.end(1)
+    begun(database)
+    newest, oldest = runs.last()
+    assert newest.id > oldest.id
+    assert (newest.ended_at, newest.exit_code) == (None, None)
+    assert (oldest.exit_code, oldest.command, oldest.version) == (
+        1,
+        "h2ogpte-migrate --all-users",
+        "1.3",
+    )
+    assert oldest.ended_at is not None
+    assert oldest.ended_at.endswith("+00:00")
+    assert [run.id for run in runs.last(1)] == [newest.id]
+
+
+def test_a_run_that_ended_holds_nothing(database: Database, runs: Runs) -> None:
+    lease = runs.claim(C1)
+    assert isinstance(lease, Lease)
+    runs.end(0)
+    assert not runs.still_holds(lease)
+    assert runs.is_dead(runs.run_id)
+    assert runs.holder(C1) is None
+    assert isinstance(begun(database).claim(C1), Lease)
+
+
+def test_a_run_that_nobody_knows_is_dead(runs: Runs) -> None:
+    assert runs.is_dead(4711)
+
+
+# -- marks ---------------------------------------------------------------------------------
+def begin(database: Database, runs: Runs, mark: str) -> None:
+    lease = runs.claim(C1)
+    assert isinstance(lease, Lease)
+    new = NewAttempt(
+        Collection("c1", "n", "anna", "old"), None, "new", ImportOptions(), Attempt.RUN
+    )
+    Store(database).begin_attempt(lease, new, lambda taken: f"target {len(taken)}", mark)
+
+
+def test_forced_work_stays_marked_until_its_run_came_to_its_end(
+    database: Database, runs: Runs
+) -> None:
+    assert not runs.is_marked(C1, "force")
+    begin(database, runs, "force")
+    assert runs.is_marked(C1, "force")
+    assert not runs.is_marked(C1, "retry")
+    assert not runs.is_marked(SourceId("c2"), "force")
+    runs.end(130)
+    again = begun(database)
+    assert again.is_marked(C1, "force"), "an interrupted run's mark outlives it"
+    again.clear_marks([SourceId("c2")])
+    assert again.is_marked(C1, "force")
+    again.clear_marks([C1])
+    assert not again.is_marked(C1, "force")
+
+
+def test_the_last_kind_of_mark_counts(database: Database, runs: Runs) -> None:
+    begin(database, runs, "retry")
+    begin(database, runs, "force")
+    assert runs.is_marked(C1, "force")
+    assert not runs.is_marked(C1, "retry")
+
+
+def test_the_same_forced_command_in_two_terminals_forces_once(
+    database: Database, runs: Runs
+) -> None:
+    beside = begun(database)
+    begin(database, runs, "force")
+    assert beside.is_marked(C1, "force")
+    runs.clear_marks([C1])
+    runs.end(0)
+    assert beside.is_marked(C1, "force"), "done already, for the demand that both fulfil"
+    assert not beside.is_marked(C1, "retry")
+    beside.clear_marks([C1])
+    beside.end(0)
+    assert not begun(database).is_marked(C1, "force"), "a later demand is another one"
+
+
+# -- temporary keys and test chats ---------------------------------------------------------
+def names(runs: Runs) -> List[str]:
+    return [key.name for key in runs.keys_left()]
+
+
+def test_keys_are_left_until_they_are_gone(runs: Runs) -> None:
+    runs.record_key("a", "anna")
+    runs.record_key("b", "bertil")
+    runs.record_key_id("b", "id-b")
+    assert [(key.name, key.username, key.key_id) for key in runs.keys_left()] == [
+        ("a", "anna", None),
+        ("b", "bertil", "id-b"),
+    ]
+    runs.record_key_gone("a")
+    assert names(runs) == ["b"]
+    runs.record_key_gone("b")
+    assert names(runs) == []
+
+
+def test_a_key_name_is_given_out_once(runs: Runs) -> None:
+    runs.record_key("a", "anna")
+    with pytest.raises(sqlite3.IntegrityError):
+        runs.record_key("a", "anna")
+
+
+def test_only_dead_runs_keys_and_chats_are_tidied_up(runs: Runs, other: Other) -> None:
+    runs.record_key("own", "anna")
+    assert names(runs) == ["own"], "what a living run uses is not touched"
+    assert runs.test_chats_left(C1) == []
+    assert runs.sources_with_test_chats() == [C1]
+    other.kill()
+    assert sorted(names(runs)) == ["key-lost", "key-made", "own"]
+    (chat,) = runs.test_chats_left(C1)
+    assert (chat.target_id, chat.owner, chat.known_sessions, chat.session_id, chat.question) == (
+        T1,
+        "anna",
+        ("s1",),
+        None,
+        "What?",
+    )
+
+
+def test_test_chats_are_left_until_they_are_gone(runs: Runs) -> None:
+    number = runs.record_test_chat(C1, T1, "anna", [], "What?")
+    runs.record_test_chat_id(number, "s7")
+    (chat,) = runs.test_chats_left(C1)
+    assert (chat.id, chat.session_id) == (number, "s7")
+    assert runs.test_chats_left(SourceId("c2")) == []
+    runs.record_test_chat_gone(number)
+    assert runs.test_chats_left(C1) == []
+    assert runs.sources_with_test_chats() == []
+
+
+# -- the server ----------------------------------------------------------------------------
+def test_a_database_is_bound_to_its_first_server(runs: Runs) -> None:
+    assert runs.bound_server() is None
+    runs.bind_server("https://one", rebind=False)
+    runs.bind_server("https://one", rebind=False)
+    with pytest.raises(ToolError) as refused:
+        runs.bind_server("https://two", rebind=False)
+    assert refused.value.exit_code == ExitCode.USAGE
+    assert "https://one" in refused.value.message
+    assert "https://two" in refused.value.message
+    assert "--rebind-server" in refused.value.hint
+    assert runs.bound_server() == "https://one"
+    runs.bind_server("https://two", rebind=True)
+    assert runs.bound_server() == "https://two"

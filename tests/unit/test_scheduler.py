@@ -1,0 +1,559 @@
+"""Many collections at once: who is next, who waits, when to give up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
+
+import pytest
+
+from h2ogpte_migration.errors import (
+    Interrupted,
+    ToolError,
+    TrackingError,
+    Unauthorized,
+    Unavailable,
+)
+from h2ogpte_migration.model import Collection, ImportOptions
+from h2ogpte_migration.pipeline import Ending, Outcome, Work
+from h2ogpte_migration.planner import Policy
+from h2ogpte_migration.runners import scheduler as scheduler_module
+from h2ogpte_migration.runners.scheduler import Limits, RunResult, Scheduler
+from h2ogpte_migration.states import Step
+from h2ogpte_migration.ui.progress import SilentProgress
+
+Answer = Union[Outcome, Exception, Callable[[Work], Outcome]]
+
+DONE, FAILED, RUNNING, PARKED = Ending.DONE, Ending.FAILED, Ending.RUNNING, Ending.PARKED
+NO_WAITING = Limits(workers=4, jobs=None, begun=None, max_failures=5)
+
+
+def work(ident: str, owner: str = "anna") -> Work:
+    nothing: Any = None
+    return Work(
+        source=Collection(ident, f"name of {ident}", owner, "old"),
+        gateway=nothing,
+        owner_id=None,
+        model="new",
+        policy=Policy(ImportOptions()),
+    )
+
+
+def outcome(one: Work, ending: Ending = DONE, **more: Any) -> Outcome:
+    return Outcome(ending, one.source_id, one.source.name, one.source.owner, **more)
+
+
+def failure(reason: str = "no room", kind: str = "Rejected 400", step: Step = Step.CREATE) -> Any:
+    return lambda one: outcome(one, FAILED, reason=reason, kind=kind, step=step, attention=True)
+
+
+def ends(ending: Ending, **more: Any) -> Any:
+    return lambda one: outcome(one, ending, **more)
+
+
+class Server:
+    """Jobs that take a number of polls; counts how many run at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.left: Dict[str, int] = {}
+        self.now = 0
+        self.most = 0
+
+    def begin(self, ident: str, polls: int) -> None:
+        with self.lock:
+            self.left[ident] = polls
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def poll(self, ident: str) -> bool:
+        """Whether the job has ended."""
+        with self.lock:
+            self.left[ident] -= 1
+            if self.left[ident] > 0:
+                return False
+            del self.left[ident]
+            self.now -= 1
+            return True
+
+
+class ScriptedPipeline:
+    """Answers what its script says; by default, imports go through a server's jobs."""
+
+    def __init__(self, script: Optional[Dict[str, List[Any]]] = None, polls: int = 2) -> None:
+        self.script = script or {}
+        self.polls = polls
+        self.server = Server()
+        self.lock = threading.Lock()
+        self.calls: List[str] = []
+        self.released: List[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.pause: Callable[[Work], None] = lambda _: None
+
+    def advance(self, one: Work) -> Outcome:
+        ident = one.source.id
+        with self.lock:
+            self.calls.append(ident)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            self.pause(one)
+            answers = self.script.get(ident)
+            if answers is None:
+                return self.import_it(one)
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            result: Outcome = answer(one)
+            return result
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
+    def import_it(self, one: Work) -> Outcome:
+        ident = one.source.id
+        if ident not in self.server.left:
+            if not one.may_submit():
+                return outcome(one, PARKED)
+            one.on_step(Step.IMPORT)
+            self.server.begin(ident, self.polls)
+            return outcome(one, RUNNING)
+        if not self.server.poll(ident):
+            return outcome(one, RUNNING)
+        one.job_ended()
+        return outcome(one, DONE)
+
+    def release(self, one: Work) -> None:
+        self.released.append(one.source.id)
+
+
+class Bench:
+    """A scheduler on a scripted pipeline, and what it told its observers."""
+
+    def __init__(self, pipeline: ScriptedPipeline, limits: Limits) -> None:
+        self.pipeline = pipeline
+        self.owners: List[Tuple[str, Tuple[str, ...]]] = []
+        self.owner_trouble: Optional[Exception] = None
+        self.stop = threading.Event()
+        fake: Any = pipeline
+        self.remarks: Callable[[Work, Outcome], List[str]] = lambda *_: []
+        self.scheduler = Scheduler(
+            fake,
+            limits,
+            SilentProgress(),
+            self.owner_done,
+            self.stop,
+            lambda one, came_of_it: self.remarks(one, came_of_it),
+        )
+
+    def owner_done(self, owner: str) -> None:
+        self.owners.append((owner, tuple(self.pipeline.calls)))
+        if self.owner_trouble is not None:
+            raise self.owner_trouble
+
+    def run(self, works: List[Work], importing: Optional[Set[str]] = None) -> RunResult:
+        return self.scheduler.run(works, importing or set())
+
+
+@pytest.fixture(autouse=True)
+def _polls_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "poll_delay", lambda _: 0.005)
+
+
+def endings(result: RunResult) -> Dict[str, Ending]:
+    assert len({one.source_id for one in result.outcomes}) == len(result.outcomes)
+    return {one.source_id: one.ending for one in result.outcomes}
+
+
+def several(number: int) -> List[Work]:
+    return [work(f"c{index:02}") for index in range(number)]
+
+
+def bench(
+    script: Optional[Dict[str, List[Any]]] = None, limits: Limits = NO_WAITING, polls: int = 2
+) -> Bench:
+    return Bench(ScriptedPipeline(script, polls), limits)
+
+
+def waiting(jobs: int, **more: Any) -> Limits:
+    """One job at a time means one collection at a time; else some are prepared meanwhile."""
+    return Limits(
+        workers=more.get("workers", 8),
+        jobs=jobs,
+        begun=1 if jobs == 1 else 2 * jobs,
+        max_failures=more.get("failures", 5),
+    )
+
+
+# -- without waiting -----------------------------------------------------------------------
+def test_every_collection_is_advanced_once_and_booked_once() -> None:
+    desk = bench()
+    result = desk.run(several(40))
+    assert set(endings(result).values()) == {RUNNING}
+    assert Counter(desk.pipeline.calls) == Counter(one.source.id for one in several(40))
+    assert sorted(desk.pipeline.released) == sorted(desk.pipeline.calls), "leases are given back"
+    assert (result.not_started, result.breaker) == ([], "")
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    result = bench(limits=waiting(3)).run([])
+    assert (result.outcomes, result.not_started) == ([], [])
+
+
+def test_collections_are_begun_in_their_order() -> None:
+    desk = bench(limits=Limits(workers=1, jobs=None, begun=None, max_failures=0))
+    desk.run(several(12))
+    assert desk.pipeline.calls == [one.source.id for one in several(12)]
+
+
+def test_several_are_worked_on_at_once_and_not_more_than_there_are_workers() -> None:
+    desk = bench(limits=Limits(workers=3, jobs=None, begun=None, max_failures=0))
+    together = threading.Barrier(3)
+    desk.pipeline.pause = lambda _: together.wait(10) and None
+    desk.run(several(9))
+    assert desk.pipeline.most_at_once == 3
+
+
+@pytest.mark.parametrize("ending", sorted(set(Ending) - {FAILED}))
+def test_without_waiting_every_answer_is_final(ending: Ending) -> None:
+    result = bench({"c00": [ends(ending)]}).run(several(1))
+    assert endings(result) == {"c00": ending}
+
+
+# -- waiting for jobs ----------------------------------------------------------------------
+@pytest.mark.parametrize("jobs", [1, 2, 3, 7])
+@pytest.mark.parametrize("polls", [1, 3])
+def test_job_slots_are_never_exceeded_and_all_are_used(jobs: int, polls: int) -> None:
+    desk = bench(limits=waiting(jobs), polls=polls)
+    result = desk.run(several(20))
+    assert set(endings(result).values()) == {DONE}
+    assert len(result.outcomes) == 20
+    assert desk.pipeline.server.most == jobs
+    assert result.peak_jobs == jobs
+
+
+def test_a_run_that_may_look_at_everything_keeps_to_its_job_slots_all_the_same() -> None:
+    desk = bench(limits=Limits(workers=4, jobs=2, begun=None, max_failures=5), polls=3)
+    result = desk.run(several(20))
+    assert set(endings(result).values()) == {DONE}
+    assert desk.pipeline.server.most == 2
+
+
+def test_with_one_job_at_a_time_one_collection_is_finished_before_the_next_is_begun() -> None:
+    desk = bench(limits=waiting(1))
+    desk.run(several(5))
+    assert desk.pipeline.most_at_once == 1
+    assert desk.pipeline.calls == sorted(desk.pipeline.calls)
+
+
+def test_the_next_import_begins_as_soon_as_one_has_ended() -> None:
+    """A long job holds back nobody but itself."""
+    desk = bench(limits=waiting(2), polls=2)
+    real = desk.pipeline.server.begin
+    desk.pipeline.server.begin = (  # type: ignore[method-assign]
+        lambda ident, polls: real(ident, 60 if ident == "c00" else polls)
+    )
+    result = desk.run(several(8))
+    assert [one.source_id for one in result.outcomes][-1] == "c00"
+    assert desk.pipeline.server.most == 2
+
+
+def test_targets_are_prepared_while_other_jobs_run_but_not_without_end() -> None:
+    desk = bench(limits=waiting(2), polls=40)
+    begun_at_first_end: List[int] = []
+    real = desk.pipeline.server.poll
+
+    def poll(ident: str) -> bool:
+        ended = real(ident)
+        if ended and not begun_at_first_end:
+            begun_at_first_end.append(len(set(desk.pipeline.calls)))
+        return ended
+
+    desk.pipeline.server.poll = poll  # type: ignore[method-assign]
+    desk.run(several(12))
+    assert begun_at_first_end == [4]
+
+
+def test_a_collection_that_waits_keeps_no_thread() -> None:
+    desk = bench(limits=waiting(6, workers=1), polls=5)
+    result = desk.run(several(6))
+    assert set(endings(result).values()) == {DONE}
+    assert desk.pipeline.server.most == 6
+
+
+def test_what_runs_already_counts_as_a_job() -> None:
+    desk = bench(limits=waiting(2), polls=3)
+    for ident in ("c00", "c01"):
+        desk.pipeline.server.begin(ident, 30)
+    result = desk.run(several(5), {"c00", "c01"})
+    assert set(endings(result).values()) == {DONE}
+    assert desk.pipeline.server.most == 2
+
+
+def test_more_running_already_than_slots_are_all_waited_for() -> None:
+    desk = bench(limits=waiting(1), polls=3)
+    for ident in ("c00", "c01", "c02"):
+        desk.pipeline.server.begin(ident, 4)
+    result = desk.run(several(5), {"c00", "c01", "c02"})
+    assert set(endings(result).values()) == {DONE}
+    assert desk.pipeline.server.most == 3, "no more than ran before"
+
+
+def test_a_slot_is_free_again_whatever_its_collection_came_to() -> None:
+    def takes_and_fails(one: Work) -> Outcome:
+        assert one.may_submit()
+        return outcome(one, FAILED, kind="x", reason="no")
+
+    script = {one.source.id: [takes_and_fails] for one in several(3)}
+    desk = bench(script, waiting(1, failures=0))
+    result = desk.run([*several(3), work("last")])
+    assert endings(result)["last"] == DONE
+
+
+def test_documents_in_work_are_waited_for() -> None:
+    script = {"c00": [*[ends(Ending.UNSETTLED, reason="3 in work")] * 4, ends(DONE)]}
+    desk = bench(script, waiting(1))
+    assert endings(desk.run(several(1))) == {"c00": DONE}
+    assert len(desk.pipeline.calls) == 5
+
+
+def test_documents_that_do_not_change_any_more_are_left_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduler_module, "SETTLE_PATIENCE_S", 0.2)
+    desk = bench({"c00": [ends(Ending.UNSETTLED, reason="3 in work")]}, waiting(1))
+    assert endings(desk.run([*several(1), work("next")])) == {
+        "c00": Ending.UNSETTLED,
+        "next": DONE,
+    }
+    assert [owner for owner, _ in desk.owners] == ["anna"]
+
+
+# -- owners --------------------------------------------------------------------------------
+@pytest.mark.parametrize("limits", [NO_WAITING, waiting(2)])
+def test_an_owner_is_done_once_after_the_last_of_their_collections(limits: Limits) -> None:
+    desk = bench(limits=limits)
+    works = [work(f"{owner}-{number}", owner) for number in range(4) for owner in ("anna", "bo")]
+    desk.run(works)
+    assert sorted(owner for owner, _ in desk.owners) == ["anna", "bo"]
+    for owner, calls_before in desk.owners:
+        mine = [ident for ident in desk.pipeline.calls if ident.startswith(owner)]
+        assert [ident for ident in calls_before if ident.startswith(owner)] == mine
+
+
+def test_an_owner_whose_collections_fail_is_done_too() -> None:
+    desk = bench({"c00": [RuntimeError("bug")], "c01": [failure()]})
+    desk.run(several(3))
+    assert [owner for owner, _ in desk.owners] == ["anna"]
+
+
+def test_a_database_that_fails_at_an_owners_end_ends_the_run_and_does_not_hang() -> None:
+    desk = bench()
+    desk.owner_trouble = TrackingError("the disk is full")
+    with pytest.raises(TrackingError, match="disk is full"):
+        desk.run([work("c00", "anna"), work("c01", "bo")])
+
+
+def test_a_stop_while_a_key_is_deleted_does_not_hang_the_run() -> None:
+    desk = bench()
+    desk.owner_trouble = Interrupted("stopped")
+    assert set(endings(desk.run(several(2)))) == {"c00", "c01"}
+
+
+def test_remarks_are_asked_for_while_the_owners_key_is_still_there() -> None:
+    desk = bench({"c00": [ends(DONE, notes=("first",))]})
+    desk.remarks = lambda one, _: [f"{one.source.id}, {len(desk.owners)} owners done"]
+    (found,) = desk.run(several(1)).outcomes
+    assert found.notes == ("first", "c00, 0 owners done")
+
+
+@pytest.mark.parametrize("trouble", [Interrupted("stopped"), Unavailable("down", status=503)])
+def test_remarks_that_cannot_be_had_do_not_turn_a_success_into_a_failure(
+    trouble: ToolError,
+) -> None:
+    def no_remarks(*_: Any) -> List[str]:
+        raise trouble
+
+    desk = bench({"c00": [ends(DONE)]})
+    desk.remarks = no_remarks
+    assert endings(desk.run(several(1))) == {"c00": DONE}
+    assert [owner for owner, _ in desk.owners] == ["anna"]
+
+
+# -- when to give up -----------------------------------------------------------------------
+ONE_WORKER = Limits(workers=1, jobs=None, begun=None, max_failures=3)
+
+
+def run_to_breaker(answers: List[Any], limits: Limits = ONE_WORKER, more: int = 20) -> RunResult:
+    script = {f"c{index:02}": [answer] for index, answer in enumerate(answers)}
+    return bench(script, limits).run(several(len(answers) + more))
+
+
+@pytest.mark.parametrize("limits", [ONE_WORKER, waiting(1, failures=3)])
+def test_after_several_failures_alike_nothing_new_is_started(limits: Limits) -> None:
+    result = run_to_breaker([failure()] * 20, limits, more=0)
+    # What was handed to a worker already may still fail; nothing else is begun.
+    assert 3 <= len(result.outcomes) <= 6
+    assert len(result.outcomes) + len(result.not_started) == 20
+    assert "no room" in result.breaker
+    assert "3 collections" in result.breaker
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        [f"collection 0f{n}a8e2c-1111-4222-8333-94445555666{n} is gone" for n in range(4)],
+        [f"job j-{n}{n} failed after {n}.{n} s" for n in range(4)],
+        [f"cannot write '{name}'" for name in ("Anna", "Bo's", "Carl", "D")],
+        [f'cannot write "{name}"' for name in ("Anna", "Bo", "Carl", "D")],
+    ],
+)
+def test_ids_numbers_and_names_in_messages_do_not_make_failures_different(
+    reasons: List[str],
+) -> None:
+    reasons = [reason for reason in reasons if "'Bo's'" not in reason]
+    assert run_to_breaker([failure(reason) for reason in reasons]).breaker
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([failure(), failure()] * 1, id="too few"),
+        pytest.param([failure(), failure(), ends(DONE)] * 3, id="a success in between"),
+        pytest.param([failure(), failure(), ends(RUNNING)] * 3, id="a submission in between"),
+        pytest.param([failure(), failure(), ends(Ending.HELD)] * 3, id="an import in between"),
+        pytest.param([failure("no room"), failure("too hot")] * 4, id="other words"),
+        pytest.param([failure(kind="a"), failure(kind="b")] * 4, id="other kinds"),
+        pytest.param([failure(), failure(step=Step.IMPORT)] * 4, id="other steps"),
+        pytest.param([failure(kind="")] * 9, id="no server trouble"),
+        pytest.param([ends(Ending.ELSEWHERE)] * 9, id="worked on elsewhere"),
+        pytest.param([ends(Ending.LEFT, attention=True)] * 9, id="left as they are"),
+    ],
+)
+def test_what_is_not_the_same_trouble_again_and_again_stops_nothing(answers: List[Any]) -> None:
+    result = run_to_breaker(answers)
+    assert result.breaker == ""
+    assert len(result.outcomes) == len(answers) + 20
+
+
+@pytest.mark.parametrize("between", [Ending.LEFT, Ending.ELSEWHERE])
+def test_what_is_left_alone_in_between_is_no_success(between: Ending) -> None:
+    assert run_to_breaker([failure(), ends(between)] * 4).breaker
+
+
+def test_zero_means_never() -> None:
+    limits = Limits(workers=1, jobs=None, begun=None, max_failures=0)
+    result = run_to_breaker([failure()] * 50, limits, more=0)
+    assert (len(result.outcomes), result.breaker) == (50, "")
+
+
+def test_what_was_begun_before_is_brought_to_its_end() -> None:
+    script: Dict[str, List[Any]] = {f"c{n:02}": [failure()] for n in range(1, 30)}
+    desk = bench(script, waiting(2, failures=3), polls=40)
+    result = desk.run(several(30))
+    assert endings(result)["c00"] == DONE
+    assert result.breaker
+    assert result.not_started
+
+
+def test_bugs_are_failures_of_their_collection_and_trip_the_breaker_too() -> None:
+    result = run_to_breaker([RuntimeError("oops")])
+    first = result.outcomes[0]
+    assert (first.ending, first.attention) == (FAILED, True)
+    assert "bug" in first.reason
+    assert len(result.outcomes) == 21
+    assert run_to_breaker([RuntimeError("oops")] * 9).breaker
+
+
+@pytest.mark.parametrize("limits", [NO_WAITING, waiting(3)])
+@pytest.mark.parametrize("error", [TrackingError("disk full"), Unauthorized("no", status=401)])
+def test_what_no_collection_can_go_on_with_ends_the_run(limits: Limits, error: ToolError) -> None:
+    desk = bench({"c05": [error]}, limits)
+    with pytest.raises(type(error)):
+        desk.run(several(60))
+    partial = desk.scheduler.partial
+    assert endings(partial)["c05"] == Ending.STOPPED
+    assert len(partial.outcomes) + len(partial.not_started) == 60
+    assert len(partial.outcomes) < 60
+
+
+# -- a stop --------------------------------------------------------------------------------
+def test_a_stop_before_the_start_starts_nothing() -> None:
+    desk = bench()
+    desk.stop.set()
+    result = desk.run(several(5))
+    assert desk.pipeline.calls == []
+    assert len(result.not_started) == 5
+
+
+def test_a_stop_leaves_what_waits_and_starts_nothing_new() -> None:
+    desk = bench(limits=waiting(2), polls=10_000)
+    threading.Timer(0.3, desk.stop.set).start()
+    result = desk.run(several(9))
+    found = endings(result)
+    assert set(found.values()) == {Ending.STOPPED}
+    assert set(found) == {"c00", "c01", "c02", "c03"}, "two run, two are prepared"
+    assert sorted(set(desk.pipeline.released)) == sorted(found), "leases are given back"
+    assert [one.source.id for one in result.not_started] == ["c04", "c05", "c06", "c07", "c08"]
+    assert [one for one in result.outcomes if one.attention] == []
+
+
+def test_after_a_stop_calls_under_way_end_and_count() -> None:
+    desk = bench({"c00": [ends(DONE)]})
+
+    def pause(_: Work) -> None:
+        desk.stop.set()
+        time.sleep(0.2)
+
+    desk.pipeline.pause = pause
+    result = desk.run(several(1))
+    assert endings(result) == {"c00": DONE}
+    assert [owner for owner, _ in desk.owners] == ["anna"]
+
+
+@pytest.mark.parametrize("ending", [RUNNING, PARKED, Ending.UNSETTLED])
+def test_a_stop_between_an_answer_and_its_booking_still_ends_the_owner(
+    ending: Ending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = bench({"c00": [ends(ending)]}, waiting(2))
+    real = desk.scheduler._settle
+
+    def settle(*args: Any) -> None:
+        desk.stop.set()
+        real(*args)
+
+    monkeypatch.setattr(desk.scheduler, "_settle", settle)
+    result = desk.run(several(1))
+    assert len(result.outcomes) == 1
+    assert [owner for owner, _ in desk.owners] == ["anna"]
+
+
+def test_calls_that_do_not_end_after_a_stop_are_not_waited_for_and_not_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduler_module, "STOP_PATIENCE_S", 0.3)
+    desk = bench(limits=Limits(workers=2, jobs=None, begun=None, max_failures=0))
+    never = threading.Event()
+
+    def pause(_: Work) -> None:
+        desk.stop.set()
+        never.wait(20)
+
+    desk.pipeline.pause = pause
+    began = time.monotonic()
+    result = desk.run(several(1))
+    assert time.monotonic() - began < 10
+    never.set()
+    assert endings(result) == {"c00": Ending.STOPPED}
+
+
+# -- times ---------------------------------------------------------------------------------
+def test_times_are_told_by_step_and_by_collection() -> None:
+    result = bench(limits=waiting(2), polls=3).run(several(4))
+    assert set(result.seconds_by_step) == {"import"}
+    assert result.seconds_by_step["import"] > 0
+    assert set(result.seconds_by_source) == {f"c{n:02}" for n in range(4)}
+    assert all(0 < seconds < 60 for seconds in result.seconds_by_source.values())
