@@ -18,6 +18,7 @@ from h2ogpte_migration.errors import (
     NotFound,
     OutcomeUnknown,
     ServerError,
+    TrackingError,
     Unauthorized,
 )
 from h2ogpte_migration.gateway.api import Gateway, Server
@@ -189,7 +190,8 @@ class Credentials:
             if key.name not in in_use:
                 try:
                     self._sweep_one(key)
-                except ServerError as error:
+                except (ServerError, TrackingError) as error:
+                    # Each for itself: a disk that is full must not keep the others alive.
                     log.warning("the temporary key %s could not be deleted: %s", key.name, error)
 
     def _sweep_one(self, key: TempKey) -> None:
@@ -208,7 +210,8 @@ class Credentials:
                 self._left.append(key.name)
 
     def _find(self, key: TempKey) -> List[str]:
-        return [item.id for item in self._own.keys(key.username) if item.name == key.name]
+        listed = self._own.keys(key.username)
+        return [item.id for item in listed if item.name == key.name and item.active]
 
     # -- one key -----------------------------------------------------------------------
     def _make(self, owner: str, owner_id: Optional[str]) -> _Key:
@@ -249,7 +252,7 @@ class Credentials:
     def _drop(self, key: _Key) -> None:
         try:
             self._delete(key.name, key.key_id)
-        except ServerError as error:
+        except (ServerError, TrackingError) as error:
             log.warning("the temporary key %s could not be deleted: %s", key.name, error)
 
     def _delete(self, name: str, key_id: str) -> None:
@@ -264,7 +267,8 @@ class Credentials:
     def _still_listed(self, name: str, key_id: str) -> bool:
         for key in self._records.keys_left():
             if key.name == name:
-                return any(item.id == key_id for item in self._own.keys(key.username))
+                listed = self._own.keys(key.username)
+                return any(item.id == key_id and item.active for item in listed)
         return False
 
 

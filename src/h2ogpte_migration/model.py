@@ -141,6 +141,7 @@ class ApiKey:
     id: str
     name: str
     username: str
+    active: bool = True
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from h2ogpte_migration.errors import (
     TrackingError,
     Unauthorized,
 )
-from h2ogpte_migration.planner import Action, Plan, Policy, plan
-from h2ogpte_migration.states import TRANSITIONS, Position, Step
+from h2ogpte_migration.planner import UNFINISHED, Action, Plan, Policy, plan
+from h2ogpte_migration.states import TRANSITIONS, Position, Step, TargetFate
 from h2ogpte_migration.steps.base import Waiter
+from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.tracking.records import Attempt, Holder, Tracked
 from h2ogpte_migration.tracking.runs import Runs
 from h2ogpte_migration.tracking.store import NewAttempt, Store
@@ -81,6 +82,7 @@ class Pipeline:
                     reason=f"{claimed} works on it",
                 )
             work.lease = claimed
+            work.target_seen = False
             keep = False
             try:
                 outcome = self._advance(Drive(self._desk, work, claimed))
@@ -101,18 +103,23 @@ class Pipeline:
             self._store.adopt_legacy(drive.lease, drive.work.policy.import_options)
             moving.settle_open_moves(drive)
             outcome = self._begin_or_leave(drive)
+            stood: Optional[Tracked] = None
             while outcome is None:
                 self._desk.waiter.check()
-                step = _next_step(drive.tracked(), drive.work.policy)
+                tracked = drive.tracked()
+                if tracked == stood:
+                    raise StepFailed(f"bug: the step {step} changed nothing")
+                stood, step = tracked, _next_step(tracked, drive.work.policy)
                 if step is None:
-                    settling.ask_if_finished_before(drive)
-                    return drive.outcome(Ending.DONE, tracked=drive.tracked())
+                    return self._done(drive)
                 drive.work.on_step(step)
                 outcome = CARRY_THROUGH[step](drive)
         except Interrupted:
             return drive.outcome(Ending.STOPPED, step=step, reason="interrupted")
         except LeaseLost as error:
-            return drive.outcome(Ending.ELSEWHERE, step=step, reason=error.message)
+            return drive.outcome(Ending.ELSEWHERE, step=step, reason=error.message, attention=True)
+        except SourceGone as error:
+            return self._source_gone(drive, step, error)
         except (TrackingError, Unauthorized):
             raise
         except (ServerError, StepFailed) as error:
@@ -130,6 +137,9 @@ class Pipeline:
             restarted=was_restarted(tracked),
         )
         if decided.action == Action.LEAVE:
+            interrupted = tracked is not None and tracked.position in UNFINISHED
+            if interrupted and is_gone(work.gateway, work.source_id):
+                raise SourceGone  # begun, and without its source never to be ended well
             return _left(drive, tracked, decided)
         if decided.action == Action.BEGIN:
             self._begin(drive, mark, decided.reason)
@@ -147,6 +157,28 @@ class Pipeline:
         names = self._desk.name_for(work.source.name)
         self._store.begin_attempt(drive.lease, new, names, reason=reason, mark=mark)
 
+    def _done(self, drive: Drive) -> Outcome:
+        settling.ask_if_finished_before(drive)
+        if drive.work.policy.verify:
+            # What a forced run began is finished: the next forced run forces again.
+            self._runs.clear_marks([drive.work.source_id])
+        return drive.outcome(Ending.DONE, tracked=drive.tracked())
+
+    def _source_gone(self, drive: Drive, step: Optional[Step], error: SourceGone) -> Outcome:
+        """Nothing was imported and nothing can be: the attempt has failed, for good."""
+        tracked = self._store.load(drive.work.source_id)
+        if tracked is None or tracked.attempt is None:
+            return self._failed(drive, step, error)
+        self._store.end_attempt(drive.lease, TargetFate.FAILED, error.message)
+        return drive.outcome(
+            Ending.FAILED,
+            tracked=self._store.load(drive.work.source_id),
+            step=step,
+            reason=error.message,
+            hint=error.hint,
+            attention=True,
+        )
+
     def _failed(
         self, drive: Drive, step: Optional[Step], error: Union[ServerError, StepFailed]
     ) -> Outcome:
@@ -155,7 +187,7 @@ class Pipeline:
         try:
             self._store.record_error(drive.lease, reason)
         except LeaseLost as lost:
-            return drive.outcome(Ending.ELSEWHERE, step=step, reason=lost.message)
+            return drive.outcome(Ending.ELSEWHERE, step=step, reason=lost.message, attention=True)
         return drive.outcome(
             Ending.FAILED,
             tracked=self._store.load(drive.work.source_id),

@@ -53,7 +53,8 @@ class Plan:
 
 
 _CONTINUE = Plan(Action.CONTINUE)
-_UNFINISHED = (Position.CREATING, Position.CREATED, Position.SUBMITTING)
+UNFINISHED = (Position.CREATING, Position.CREATED, Position.SUBMITTING)
+"""Positions before the import."""
 
 
 def plan(position: Position, policy: Policy, *, marked: bool, restarted: bool) -> Plan:
@@ -63,9 +64,12 @@ def plan(position: Position, policy: Policy, *, marked: bool, restarted: bool) -
         marked: this forced or retried work was begun already, by a run that did not end.
         restarted: the live attempt was begun by the tool itself, in place of an abandoned one.
     """
-    if position == Position.INCONSISTENT:
+    if position == Position.INCONSISTENT and not (policy.force and not policy.verify):
         return Plan(
-            Action.LEAVE, "its record holds a combination that cannot arise; nothing was done", True
+            Action.LEAVE,
+            "its record holds a combination that cannot arise; nothing was done. "
+            "--force-remigrate makes a new target",
+            True,
         )
     if policy.verify:
         return _plan_verify(position, restarted)
@@ -94,7 +98,7 @@ def _plan_verify(position: Position, restarted: bool) -> Plan:
     if position == Position.FAILED:
         return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
     if position == Position.NEW or (
-        position in _UNFINISHED and position != Position.SUBMITTING and not restarted
+        position in UNFINISHED and position != Position.SUBMITTING and not restarted
     ):
         return Plan(
             Action.LEAVE,

@@ -94,6 +94,7 @@ class Drive:
             waiter=self.desk.waiter,
             tracked=tracked,
             attempt=tracked.attempt,
+            owner=self.work.source.owner or tracked.attempt.owner,
             before_write=self.before_write,
             read_source=self.work.read_source,
         )
@@ -109,9 +110,13 @@ class Drive:
         """Look, and where nothing is there, once more later: it may still be on its way."""
         found = look()
         if isinstance(found, Absent):
-            self.desk.waiter.sleep(SECOND_LOOK_AFTER_TIMEOUT_S if timed_out else SECOND_LOOK_S)
+            self.pause_before_second_look(timed_out)
             found = look()
         return found
+
+    def pause_before_second_look(self, timed_out: bool) -> None:
+        """Give an unanswered request the time to come to effect."""
+        self.desk.waiter.sleep(SECOND_LOOK_AFTER_TIMEOUT_S if timed_out else SECOND_LOOK_S)
 
     def restart(self, fate: TargetFate, reason: str) -> None:
         """Give up the target for a fresh one; it stays in the history."""
@@ -128,8 +133,8 @@ class Drive:
         self.store.restart(self.lease, fate, reason, names)
         work.notes.append(f"a first target was given up: {reason}")
 
-    def import_failed(self, reason: str) -> Outcome:
-        """The import is over and did not bring what it should."""
+    def import_failed(self, reason: str, kind: str) -> Outcome:
+        """The import is over and did not bring what it should; ``kind`` is free of ids."""
         self.store.end_attempt(self.lease, TargetFate.FAILED, reason)
         log.error("%s", reason)
         return self.outcome(
@@ -138,7 +143,7 @@ class Drive:
             step=Step.JOB,
             reason=reason,
             hint="--retry-failed makes a new target.",
-            kind="job",
+            kind=kind,
             attention=True,
         )
 

@@ -11,12 +11,12 @@ from h2ogpte_migration.driving.drive import (
     SENDS_PER_RUN,
     Drive,
 )
-from h2ogpte_migration.driving.settling import sweep_test_chats
+from h2ogpte_migration.driving.settling import failed_if_gone, sweep_test_chats
 from h2ogpte_migration.driving.work import Outcome
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, StepFailed
 from h2ogpte_migration.model import Job
 from h2ogpte_migration.states import Step
-from h2ogpte_migration.steps import moves
+from h2ogpte_migration.steps import moves, ragcheck
 from h2ogpte_migration.steps.base import Context
 from h2ogpte_migration.steps.moves import MOVES, MoveKind
 
@@ -31,44 +31,50 @@ def move_connectors(drive: Drive) -> Optional[Outcome]:
 def move_chats(drive: Drive) -> Optional[Outcome]:
     """Move the chat sessions; a test chat must not be among them."""
     sweep_test_chats(drive)
+    ragcheck.give_up(drive.desk.runs, drive.work.source_id)
     return _move(drive, Step.CHATS)
 
 
 def _move(drive: Drive, step: Step) -> Optional[Outcome]:
     """Move until the source lists none; what a move job says decides nothing."""
     kind, context = MOVES[step], drive.context()
-    left = moves.left_in(context.gateway, kind, context.source_id)
-    if left:
-        refused = _before_first_move(drive, context)
-        if refused is not None:
-            return refused
-        in_target = kind.count(context.gateway, context.target_id)
-        counts = moves.counts(left, in_target)
-        drive.store.record_move_counts(drive.lease, context.attempt, step, counts)
-    tries, words = 0, ""
-    while left:
-        if tries == SENDS_PER_RUN:
-            what = f"{left} {kind.noun} are still in the source after {tries} moves: {words}"
-            raise StepFailed(what.rstrip(": "), "Run --verify later; it tries again.")
-        words = _move_once(drive, context, step, kind)
-        tries += 1
+    try:
         left = moves.left_in(context.gateway, kind, context.source_id)
-    _finish(drive, context, step, kind)
+        if left or not drive.work.target_seen:
+            _read_target_again(drive, context)
+        if left:
+            in_target = kind.count(context.gateway, context.target_id)
+            counts = moves.counts(left, in_target)
+            drive.store.record_move_counts(drive.lease, context.attempt, step, counts)
+            _move_all(drive, context, step, left)
+        _finish(drive, context, step, kind)
+    except NotFound as error:
+        return failed_if_gone(drive, context, error)
     return None
 
 
-def _before_first_move(drive: Drive, context: Context) -> Optional[Outcome]:
+def _move_all(drive: Drive, context: Context, step: Step, left: int) -> None:
+    kind = MOVES[step]
+    for _ in range(SENDS_PER_RUN):
+        _move_once(drive, context, step, kind)
+        left = moves.left_in(context.gateway, kind, context.source_id)
+        if not left:
+            return
+    raise StepFailed(
+        f"{left} {kind.noun} are still in the source after {SENDS_PER_RUN} moves",
+        "Run --verify later; it tries again.",
+    )
+
+
+def _read_target_again(drive: Drive, context: Context) -> None:
     """Right before a move, the target and what validation found are read again."""
-    try:
-        target = context.gateway.collection(context.target_id)
-    except NotFound:
-        return drive.import_failed("the target was deleted after the import")
+    target = context.gateway.collection(context.target_id)
     validation = drive.tracked().validation
     if validation is None or not validation.settled:
         raise StepFailed("the target is not validated, nothing was moved")
     if target.model != context.attempt.model and not validation.ignored:
         raise StepFailed(f"the target has the model {target.model} by now, nothing was moved")
-    return None
+    drive.work.target_seen = True
 
 
 def _move_once(drive: Drive, context: Context, step: Step, kind: MoveKind) -> str:

@@ -9,13 +9,15 @@ from h2ogpte_migration.driving.creating import note_twins
 from h2ogpte_migration.driving.drive import Drive
 from h2ogpte_migration.driving.submitting import running
 from h2ogpte_migration.driving.work import Ending, Outcome
-from h2ogpte_migration.errors import NotFound
+from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.model import Finding, Job
 from h2ogpte_migration.states import JobStatus, Step, TargetFate, Verdict
 from h2ogpte_migration.steps import ragcheck, validate
 from h2ogpte_migration.steps.base import Context
 from h2ogpte_migration.steps.listing import listed
+from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.validate import ValidationResult
+from h2ogpte_migration.ui.text import plural
 from h2ogpte_migration.validation import DUPLICATED, MISSING
 
 log = logging.getLogger(__name__)
@@ -50,15 +52,15 @@ def _job_ended(drive: Drive, context: Context, job: Job) -> Optional[Outcome]:
         # It may never have been ours: it does not bring this source's documents.
         drive.restart(TargetFate.ABANDONED, f"adopted, but {reason}")
         return None
-    return drive.import_failed(reason)
+    return drive.import_failed(reason, f"job {job.state}")
 
 
 def _decide_by_documents(drive: Drive, context: Context, what: str) -> Optional[Outcome]:
     """The job does not tell how it went: whether all documents arrived does."""
     try:
         result = validate.run(context, drive.store)
-    except NotFound:
-        return drive.import_failed("the target was deleted")
+    except NotFound as error:
+        return failed_if_gone(drive, context, error)
     if result.pending_documents and not result.has(MISSING, DUPLICATED):
         return _unsettled(drive, result)
     blocking = _blocking_words(result.findings)
@@ -68,7 +70,7 @@ def _decide_by_documents(drive: Drive, context: Context, what: str) -> Optional[
     if _may_be_ours_twice(drive, context, result):
         drive.restart(TargetFate.ABANDONED, f"{what}; {blocking}")
         return None
-    return drive.import_failed(f"{what}; {blocking}")
+    return drive.import_failed(f"{what}; {blocking}", "job did not bring all documents")
 
 
 # -- validation --------------------------------------------------------------------------
@@ -78,8 +80,9 @@ def validate_target(drive: Drive) -> Optional[Outcome]:
     sweep_test_chats(drive)
     try:
         result = validate.run(context, drive.store)
-    except NotFound:
-        return drive.import_failed("the target was deleted after the import")
+    except NotFound as error:
+        return failed_if_gone(drive, context, error)
+    work.target_seen = True
     note_twins(drive, context)
     if result.verdict == Verdict.HELD and _may_be_ours_twice(drive, context, result):
         drive.restart(TargetFate.ABANDONED, _blocking_words(result.findings))
@@ -101,6 +104,17 @@ def validate_target(drive: Drive) -> Optional[Outcome]:
     return None
 
 
+def failed_if_gone(drive: Drive, context: Context, error: NotFound) -> Outcome:
+    """A 404 after the import: failed for good if it is the target that is gone.
+
+    Raises:
+        StepFailed: the target is there, and something else was not found.
+    """
+    if not is_gone(context.gateway, context.target_id):
+        raise StepFailed(error.message) from error
+    return drive.import_failed("the target was deleted after the import", "target deleted")
+
+
 def _may_be_ours_twice(drive: Drive, context: Context, result: ValidationResult) -> bool:
     """Whether what is wrong may come from a submission that was never answered."""
     attempt = context.attempt
@@ -114,7 +128,7 @@ def _unsettled(drive: Drive, result: ValidationResult) -> Outcome:
         Ending.UNSETTLED,
         tracked=drive.tracked(),
         step=Step.VALIDATE,
-        reason=f"{result.pending_documents} documents are still being worked on",
+        reason=f"{plural(result.pending_documents, 'document')} still being worked on",
     )
 
 
@@ -172,6 +186,7 @@ def _ask(drive: Drive, context: Context, documents: int) -> None:
         owner=context.attempt.owner,
         question=question,
         timeout_s=work.policy.query_timeout_s,
+        pause=drive.pause_before_second_look,
     )
     log.log(logging.INFO if result.ok else logging.WARNING, "%s", result.text)
     work.notes.append(result.text)

@@ -24,6 +24,7 @@ from h2ogpte_migration.states import Position, Step, TargetFate
 from h2ogpte_migration.steps import importing, permissions
 from h2ogpte_migration.steps.base import Ambiguous, Context, FoundImport
 from h2ogpte_migration.steps.listing import listed
+from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.tracking.records import Holder, Intent, Tracked
 
 log = logging.getLogger(__name__)
@@ -41,12 +42,22 @@ def share_and_submit(drive: Drive) -> Optional[Outcome]:
             return drive.outcome(Ending.PARKED, tracked=context.tracked, step=Step.IMPORT)
         return _submit(drive, context)
     except NotFound as error:
-        if "/documents" in error.route:
-            raise StepFailed(
-                "the source collection does not exist any more", "There is nothing left to migrate."
-            ) from error
-        drive.restart(TargetFate.VANISHED, f"the target {context.target_id} was deleted")
+        restart_if_gone(drive, context, error)
         return None
+
+
+def restart_if_gone(drive: Drive, context: Context, error: NotFound) -> None:
+    """A 404 before the import: begin afresh if it is the target that is gone.
+
+    Raises:
+        SourceGone: it is the source.
+        StepFailed: both are there, and something else was not found.
+    """
+    if is_gone(context.gateway, context.source_id):
+        raise SourceGone from error
+    if not is_gone(context.gateway, context.target_id):
+        raise StepFailed(error.message) from error
+    drive.restart(TargetFate.VANISHED, f"the target {context.target_id} was deleted")
 
 
 def _prepare(drive: Drive, context: Context) -> None:
@@ -115,8 +126,8 @@ def resolve_import(drive: Drive) -> Optional[Outcome]:
     try:
         if _resolved(drive, context, timed_out=bool(intent and intent.timed_out)):
             return None
-    except NotFound:
-        drive.restart(TargetFate.VANISHED, "the target was deleted")
+    except NotFound as error:
+        restart_if_gone(drive, context, error)
         return None
     if drive.work.policy.verify and not was_restarted(context.tracked):
         return drive.outcome(
@@ -196,9 +207,10 @@ def _claim_and_settle(drive: Drive, intent: Intent) -> None:
     try:
         if other.tracked().attempt is None:
             return
+        context = other.context()
         try:
-            _resolved(other, other.context(), timed_out=intent.timed_out)
-        except NotFound:
-            other.restart(TargetFate.VANISHED, "the target was deleted")
+            _resolved(other, context, timed_out=intent.timed_out)
+        except NotFound as error:
+            restart_if_gone(other, context, error)
     finally:
         drive.desk.runs.release(claimed)

@@ -75,6 +75,7 @@ class Work:
     carried: Optional[Source] = None
     asked: bool = False
     prepared: bool = False
+    target_seen: bool = False
     restarts: int = 0
 
     @property

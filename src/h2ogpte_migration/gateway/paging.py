@@ -154,7 +154,8 @@ class Listing(Generic[Row]):
             rows,
             [self.key(row) for row in rows],
             full=len(rows) >= min(limit, honoured),
-            as_expected=len(rows) < limit and start + len(rows) == self.expected,
+            # A server may cap its pages below what was asked for, hardly below its default.
+            as_expected=len(rows) < min(limit, SAFE_PAGE) and start + len(rows) == self.expected,
         )
 
     def _fetch(self, start: int) -> Tuple[List[Row], int]:

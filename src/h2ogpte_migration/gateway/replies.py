@@ -135,6 +135,9 @@ def raise_refusal(reply: Reply, route: str) -> NoReturn:
     """Raise what a status other than 2xx means."""
     status, words = reply.status, server_words(reply.data)
     what = f"the server answered {_status(status)}" + (f": {words}" if words else "")
+    if status == HTTPStatus.NOT_FOUND and not _is_own_error(reply.data):
+        # A proxy without its backend says so too. What does not exist is told by the server.
+        raise Trouble(what, status=status, nothing_done=True, bad_reply=True)
     if status in TRANSIENT or status >= 500:
         raise Trouble(
             what,
@@ -199,6 +202,15 @@ def server_words(data: bytes) -> str:
     except (ValueError, RecursionError):
         said = _plain(text)
     return safe(scrub(" ".join(said.split())), LONGEST_QUOTE)
+
+
+def _is_own_error(data: bytes) -> bool:
+    """Whether an error was written by h2oGPTe itself, not by something on the way to it."""
+    try:
+        payload = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(payload, dict) and any(key in payload for key in ("message", "error", "code"))
 
 
 def _said(payload: Any) -> str:

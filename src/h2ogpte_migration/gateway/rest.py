@@ -158,13 +158,13 @@ class RestGateway:
         return Collection.from_json({"id": collection_id, **row}, keep_raw=True)
 
     def settings(self, collection_id: str) -> Json:
-        return self._object(f"{COLLECTION}/settings", collection_id=collection_id)
+        return self._object_or_null(f"{COLLECTION}/settings", collection_id)
 
     def chat_settings(self, collection_id: str) -> Json:
-        return self._object(f"{COLLECTION}/chat_settings", collection_id=collection_id)
+        return self._object_or_null(f"{COLLECTION}/chat_settings", collection_id)
 
     def metadata(self, collection_id: str) -> Json:
-        return self._object(f"{COLLECTION}/metadata", collection_id=collection_id)
+        return self._object_or_null(f"{COLLECTION}/metadata", collection_id)
 
     def public_permissions(self, collection_id: str) -> Optional[Tuple[str, ...]]:
         # No list at all (null) is not an empty one: it stands for all rights.
@@ -296,7 +296,10 @@ class RestGateway:
         query = {"filter": username or None}
         for row in self._listing("/admin/api_keys", query).each_once():
             yield ApiKey(
-                id=_text(row, "id"), name=_text(row, "name"), username=_text(row, "username")
+                id=_text(row, "id"),
+                name=_text(row, "name"),
+                username=_text(row, "username"),
+                active=row.get("is_active") is not False,
             )
 
     def delete_key(self, key_id: str) -> None:
@@ -343,6 +346,18 @@ class RestGateway:
             expect=dict,
         )
         return reply
+
+    def _object_or_null(self, template: str, collection_id: str) -> Json:
+        """Settings of a collection: none at all (null) are empty ones."""
+        path = {"collection_id": collection_id}
+        value = self._request("GET", template, path=path, repeatable=True)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise BadReply(
+                f"GET {template}: JSON of another shape than documented.", route=f"GET {template}"
+            )
+        return value
 
     def _array(
         self,

@@ -56,6 +56,7 @@ def run(session: Session) -> RunSummary:
     announce(session, found)
     sweep_leftovers(session)
     works, importing = _works(session, store, found)
+    works += _sources_gone(session, store, found)
     scheduler = session.scheduler(lambda work, outcome: recovery.notes_for(session, work, outcome))
     result = scheduler.run(works, importing)
     if not session.stop.is_set() and not result.breaker:
@@ -90,7 +91,7 @@ def discover(session: Session, store: Optional[Store]) -> Found:
         scope = _find_as_admin(session, wanted)
     else:
         scope = find_own(session.gateway, session.identity.username, wanted)
-    known = knowledge(store)
+    known = knowledge(store, scope)
     if store is not None and not session.options.dry_run:
         _record_twins(store, scope, known)
     found = Found(scope, list(select(scope, wanted, known)))
@@ -120,15 +121,23 @@ def wanted_of(session: Session) -> Wanted:
     )
 
 
-def knowledge(store: Optional[Store]) -> Known:
-    """What the database knows of sources and targets."""
+def knowledge(store: Optional[Store], scope: Scope) -> Known:
+    """What the database knows of sources and targets.
+
+    Names given out to an owner are also theirs under a new name, which the scope tells.
+    """
     if store is None:
         return Known({}, {}, set(), {})
     records: Dict[str, Record] = {record.source_id: record for record in store.records()}
     targets: Dict[str, Record] = {
         record.target_id: record for record in records.values() if record.target_id is not None
     }
-    return Known(records, targets, store.past_targets(), store.given_names())
+    names = store.given_names()
+    for collection in scope.collections:
+        record = records.get(collection.id)
+        if record is not None and record.owner != collection.owner:
+            names.setdefault(collection.owner, set()).update(names.get(record.owner, set()))
+    return Known(records, targets, store.past_targets(), names)
 
 
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
@@ -177,13 +186,18 @@ def announce(session: Session, found: Found) -> None:
     )
     if found.guests:
         session.console.info(f"Skipped {plural(found.guests, 'guest account')}.")
-    for item in found.skipped:
-        log.info("skipped: %s (%s): %s", item.collection.name, item.collection.id, item.reason)
+    note_skipped(found)
     counts = Counter(_standing(session.store, item) for item in found.selected)
     del counts[""]
     if counts:
         words = ", ".join(f"{number} {standing}" for standing, number in counts.items())
         session.console.info(f"Found from earlier runs: {words}.")
+
+
+def note_skipped(found: Found) -> None:
+    """All of them into the log; the terminal shows a few."""
+    for item in found.skipped:
+        log.info("skipped: %s (%s): %s", item.collection.name, item.collection.id, item.reason)
 
 
 def _standing(store: Optional[Store], item: Selected) -> str:
@@ -200,7 +214,7 @@ def _works(session: Session, store: Store, found: Found) -> Tuple[List[Work], Se
         source = item.collection
         tracked = store.load(SourceId(source.id))
         record = tracked.record if tracked else None
-        if record is not None and _is_importing(record):
+        if tracked is not None and tracked.position in (Position.SUBMITTING, Position.IMPORTING):
             importing.add(source.id)
         works.append(
             Work(
@@ -219,9 +233,31 @@ def _owner_id(record: Optional[Record]) -> Optional[str]:
     return record.owner_id if record else None
 
 
-def _is_importing(record: Record) -> bool:
-    return (
-        record.import_submitted
-        and not record.import_completed
-        and record.job_status in (JobStatus.SUBMITTED, JobStatus.RUNNING)
-    )
+def _sources_gone(session: Session, store: Store, found: Found) -> List[Work]:
+    """Tracked migrations of this scope, begun and not submitted, whose source is not listed.
+
+    Worked on, they turn out to be without a source, and are ended as failed.
+    """
+    options, listed = session.options, {item.id for item in found.scope.collections}
+    works = []
+    for record in store.records("NOT coalesce(import_submitted, 0)"):
+        in_scope = (
+            record.source_id in options.collections
+            if options.collections
+            else options.all_users
+            or record.owner in options.users
+            or (not session.admin and record.owner == session.identity.username)
+        )
+        if not in_scope or record.source_id in listed or record.job_status == JobStatus.FAILED:
+            continue
+        source = Collection(record.source_id, record.source_name, record.owner, record.source_model)
+        works.append(
+            Work(
+                source=source,
+                gateway=session.credentials.gateway_for(record.owner, record.owner_id),
+                owner_id=partial(session.owner_id, record.owner, record.owner_id),
+                model=record.target_model,
+                policy=session.policy(verify=False),
+            )
+        )
+    return works

@@ -12,7 +12,7 @@ from h2ogpte_migration.model import Collection, Job, SourceId, TargetId
 from h2ogpte_migration.runners import scope
 from h2ogpte_migration.runners.session import Session
 from h2ogpte_migration.states import Step
-from h2ogpte_migration.steps import moves
+from h2ogpte_migration.steps import moves, ragcheck
 from h2ogpte_migration.tracking.records import Holder
 from h2ogpte_migration.tracking.runs import Runs
 from h2ogpte_migration.tracking.store import Lease, Store
@@ -45,7 +45,11 @@ def run(session: Session) -> List[Moved]:
     gateway = session.credentials.gateway_for(source.owner)
     leases = _lease(runs, session.store, [source.id, target.id])
     try:
-        return [_move(session, gateway, step, source, target) for step in _steps(session)]
+        for lease in leases:
+            # What a dead run left is to be told from the chats that move.
+            ragcheck.sweep(gateway, runs, lease.source_id)
+            ragcheck.give_up(runs, lease.source_id)
+        return [_move(session, gateway, leases, step, source, target) for step in _steps(session)]
     finally:
         for lease in leases:
             runs.release(lease)
@@ -109,7 +113,12 @@ def _lease(runs: Runs, store: Store, ids: List[str]) -> List[Lease]:
 
 
 def _move(
-    session: Session, gateway: Gateway, step: Step, source: Collection, target: Collection
+    session: Session,
+    gateway: Gateway,
+    leases: List[Lease],
+    step: Step,
+    source: Collection,
+    target: Collection,
 ) -> Moved:
     kind = moves.MOVES[step]
     before = kind.count(gateway, source.id)
@@ -117,6 +126,7 @@ def _move(
     left, tries, words = before, 0, ""
     while left and tries < TRIES:
         session.waiter.check()
+        _check_leases(session, leases)
         words = _move_once(session, gateway, kind, source.id, target.id)
         tries += 1
         left = kind.count(gateway, source.id)
@@ -126,6 +136,15 @@ def _move(
             "Run the same command again; it moves the rest.",
         )
     return Moved(kind.noun, before, target_before, kind.count(gateway, target.id))
+
+
+def _check_leases(session: Session, leases: List[Lease]) -> None:
+    for lease in leases:
+        if session.runs is not None and not session.runs.still_holds(lease):
+            raise ToolError(
+                f"Another process took over collection {lease.source_id}.",
+                "Try again when that run has ended.",
+            )
 
 
 def _move_once(

@@ -10,7 +10,7 @@ from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, plan
-from h2ogpte_migration.runners.migrate import Found, discover
+from h2ogpte_migration.runners.migrate import Found, discover, note_skipped
 from h2ogpte_migration.runners.scope import Selected
 from h2ogpte_migration.runners.session import Session, import_options, target_models_exist
 from h2ogpte_migration.states import Position
@@ -50,6 +50,7 @@ def run(session: Session) -> PreviewResult:
     """Look at everything that the migration would work on."""
     found = discover(session, session.store)
     target_models_exist(session, {item.model for item in found.selected})
+    note_skipped(found)
     workers = session.options.max_concurrent_requests
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="preview")
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import logging
 import queue
-import re
 import threading
 import time
 from collections import Counter, deque
@@ -17,7 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
 
-from h2ogpte_migration.errors import ToolError, TrackingError, Unauthorized
+from h2ogpte_migration.errors import (
+    Interrupted,
+    ServerError,
+    ToolError,
+    TrackingError,
+    Unauthorized,
+)
 from h2ogpte_migration.pipeline import Ending, Outcome, Pipeline, Work
 from h2ogpte_migration.states import Step
 from h2ogpte_migration.steps.moves import poll_delay
@@ -217,7 +222,13 @@ class Scheduler:
     def _with_remarks(self, work: Work, outcome: Outcome) -> Outcome:
         if self._halted():
             return outcome
-        return replace(outcome, notes=(*outcome.notes, *self._remarks(work, outcome)))
+        try:
+            remarks = self._remarks(work, outcome)
+        except (ServerError, Interrupted) as error:
+            # What came of the collection stays what it is.
+            log.warning("no remarks: %s", error)
+            return outcome
+        return replace(outcome, notes=(*outcome.notes, *remarks))
 
     def _guarded(self, advance: Callable[[], Outcome], work: Work) -> Outcome:
         try:
@@ -270,6 +281,12 @@ class Scheduler:
                 self._progress.waiting(self._jobs_held)
                 return
             self._count_down(slot.work.source.owner)
+            outcome = replace(
+                outcome,
+                attention=True,
+                reason=f"{outcome.reason}, and nothing changed in {SETTLE_PATIENCE_S / 60:.0f} min",
+                hint="Connectors and chats wait for that: run --verify later.",
+            )
         if outcome.ending in (Ending.RUNNING, Ending.PARKED):
             self._pipeline.release(slot.work)
         self._book(slot, outcome, now)
@@ -371,27 +388,32 @@ class _Breaker:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kind: Optional[Tuple[Optional[Step], str]] = None
-        self._count = 0
+        self._counts: Counter[Tuple[Optional[Step], str]] = Counter()
         self.tripped = ""
 
     def saw(self, outcome: Outcome) -> None:
-        if outcome.ending == Ending.FAILED and outcome.kind:
-            kind = (outcome.step, _without_ids(f"{outcome.kind} {outcome.reason}"))
-            self._count = self._count + 1 if kind == self._kind else 1
-            self._kind = kind
-        elif outcome.ending in (Ending.DONE, Ending.RUNNING, Ending.UNSETTLED, Ending.HELD):
-            self._kind, self._count = None, 0
-        if self._most and self._count >= self._most and not self.tripped:
-            self.tripped = (
-                f"{self._count} collections in a row failed alike ({outcome.reason}); "
-                "nothing new was started."
-            )
+        if outcome.ending == Ending.FAILED and _is_servers_fault(outcome):
+            kind = (outcome.step, outcome.kind)
+            self._counts[kind] += 1
+            if self._most and self._counts[kind] >= self._most and not self.tripped:
+                self.tripped = (
+                    f"{self._counts[kind]} collections failed alike, and none went well in "
+                    f"between ({outcome.reason}); nothing new was started."
+                )
+        elif outcome.ending in _WENT_WELL and (outcome.step is not None or not outcome.reason):
+            # What was merely left as it was, with a reason, says nothing of the server.
+            self._counts.clear()
 
 
-def _without_ids(text: str) -> str:
-    """A message without what differs from one collection to the next."""
-    return re.sub(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{10,}|\S*\d\S*|\"[^\"]*\"|'[^']*'", "#", text)
+_WENT_WELL = (Ending.DONE, Ending.RUNNING, Ending.UNSETTLED, Ending.HELD)
+_BREAKING = (None, Step.CREATE, Step.SETTINGS, Step.PERMISSIONS, Step.IMPORT, Step.JOB)
+"""Steps up to the end of the job; before the first one, the source is read."""
+
+
+def _is_servers_fault(outcome: Outcome) -> bool:
+    """Whether others would fail alike. An owner that no key can be made for is no sick server."""
+    kind = outcome.kind
+    return bool(kind) and not kind.startswith("CannotImpersonate") and outcome.step in _BREAKING
 
 
 def _broken(work: Work, ending: Ending, reason: str) -> Outcome:

@@ -26,6 +26,11 @@ def run(session: Session) -> RunSummary:
     if session.admin and any(record.owner != session.identity.username for record in records):
         check_admin(session.gateway, session.identity)
     sweep_leftovers(session)
+    failed = failed_earlier(store)
+    if failed:
+        session.console.info(
+            f"{plural(failed, 'import')} failed earlier and are left alone: see --status."
+        )
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     works = [_work(session, record) for record in records]
     importing = {work.source.id for work in works}

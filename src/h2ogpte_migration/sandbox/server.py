@@ -115,7 +115,8 @@ class SandboxServer:
 
     async def _open(self, listener: socket.socket) -> None:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        # A dot would not match the newlines that names may hold.
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, ssl_context=self._ssl_context).start()

@@ -46,12 +46,16 @@ def _unread() -> Source:
 
 @dataclass
 class Context:
-    """What a step works with: one collection, its attempt, its owner's key."""
+    """What a step works with: one collection, its attempt, its owner's key.
+
+    ``owner`` is the owner's present name; the attempt keeps the one of its beginning.
+    """
 
     gateway: Gateway
     waiter: Waiter
     tracked: Tracked
     attempt: Attempt
+    owner: str
     before_write: Callable[[], None]
     read_source: Callable[[], Source] = _unread
     source_gone: bool = False

@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
-from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
+from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import Collection, Json, SourceId
 from h2ogpte_migration.steps.base import Absent, Ambiguous, Context, Existing, FoundTarget, Source
+from h2ogpte_migration.steps.presence import SourceGone, is_gone
 
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -21,14 +22,12 @@ def read_source(gateway: Gateway, source_id: SourceId) -> Source:
     """What the source carries.
 
     Raises:
-        StepFailed: the source is gone, so there is nothing to migrate any more.
+        SourceGone: there is nothing to migrate any more.
     """
     try:
         collection = gateway.collection(source_id)
     except NotFound as error:
-        raise StepFailed(
-            "the source collection does not exist any more", "There is nothing left to migrate."
-        ) from error
+        raise SourceGone from error
     metadata = collection.get("metadata_dict")
     if not isinstance(metadata, dict) or not metadata:
         # The record of a collection may leave its metadata out; only this call says so.
@@ -172,7 +171,8 @@ def named(context: Context) -> List[Collection]:
     return [
         collection
         for collection in context.gateway.own_collections()
-        if normal(collection.name) == wanted and collection.owner in ("", context.attempt.owner)
+        if normal(collection.name) == wanted
+        and collection.owner in ("", context.owner, context.attempt.owner)
     ]
 
 
@@ -248,13 +248,6 @@ def _carry(context: Context, what: str, send: Callable[[], None]) -> None:
     except Rejected as error:
         context.warn(f"the {what} could not be carried over: {error.message}")
     except NotFound as error:
-        _raise_if_target_gone(context, error)
+        if is_gone(context.gateway, context.target_id):
+            raise
         context.warn(f"the {what} could not be carried over: {error.message}")
-
-
-def _raise_if_target_gone(context: Context, error: NotFound) -> None:
-    """A 404 may speak of the target or of what is set on it: only the target itself tells."""
-    try:
-        context.gateway.collection(context.target_id)
-    except NotFound:
-        raise error from None

@@ -5,42 +5,30 @@ from __future__ import annotations
 from datetime import datetime
 from typing import List, Optional
 
-from h2ogpte_migration.errors import NotFound, StepFailed
+from h2ogpte_migration.errors import NotFound
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import Job, JobId, JobKind
 from h2ogpte_migration.steps.base import Absent, Ambiguous, Context, Existing, FoundImport
 from h2ogpte_migration.steps.listing import listed
+from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.tracking.ledger import BASELINE, TARGET, DocumentLedger
 from h2ogpte_migration.tracking.store import Store
 
 
 def run(context: Context) -> JobId:
-    """Submit the import. Raises ``OutcomeUnknown`` where ``find`` has to look."""
+    """Submit the import. Raises ``OutcomeUnknown`` where ``find`` has to look, and
+    ``NotFound`` where source or target may be gone."""
     context.before_write()
-    try:
-        return context.gateway.submit_import(
-            source=context.source_id, target=context.target_id, how=context.how
-        )
-    except NotFound:
-        _fail_if_source_gone(context)
-        raise
-
-
-def _fail_if_source_gone(context: Context) -> None:
-    """A 404 may mean the source or the target."""
-    try:
-        context.gateway.collection(context.source_id)
-    except NotFound as error:
-        raise StepFailed(
-            "the source collection does not exist any more", "There is nothing left to migrate."
-        ) from error
+    return context.gateway.submit_import(
+        source=context.source_id, target=context.target_id, how=context.how
+    )
 
 
 def find(context: Context, store: Store) -> Existing:
     """Gather the evidence: the owner's import jobs that nobody claims, and the documents.
 
     Only jobs that the server made after the target count, by the server's own times.
-    Raises ``NotFound`` where the target is gone.
+    Raises ``NotFound`` where the target may be gone.
     """
     jobs = _unclaimed_jobs(context.gateway, context.attempt.target_created_at, store)
     if len(jobs) == 1:
@@ -90,5 +78,7 @@ def fill_baseline(context: Context, store: Store, ledger: DocumentLedger) -> Non
     try:
         listed(context.gateway, context.source_id, lambda rows: ledger.fill(BASELINE, rows))
     except NotFound:
+        if not is_gone(context.gateway, context.source_id):
+            raise
         # The source is gone and nothing tells what it held: what arrived is what there is.
         ledger.copy(TARGET, BASELINE)

@@ -13,6 +13,7 @@ from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
 from h2ogpte_migration.states import Step
 from h2ogpte_migration.steps.base import Waiter
+from h2ogpte_migration.steps.presence import is_gone
 
 PATIENCE_S = 900.0
 """How long a move job is waited for before its collection is left for a later run."""
@@ -60,6 +61,8 @@ def left_in(gateway: Gateway, kind: MoveKind, source_id: str) -> int:
     try:
         return kind.count(gateway, source_id)
     except NotFound:
+        if not is_gone(gateway, source_id):
+            raise
         return 0
 
 

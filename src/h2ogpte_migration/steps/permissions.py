@@ -2,29 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
-from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError, StepFailed
+from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError
 from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.model import Permissions, Share
 from h2ogpte_migration.steps.base import Context
+from h2ogpte_migration.steps.presence import SourceGone, is_gone
+
+T = TypeVar("T")
 
 
-def read(gateway: Gateway, collection_id: str, owner: str, *, is_public: bool) -> Permissions:
-    """Who may see a collection, its owner left out."""
-    users = [share for share in gateway.user_shares(collection_id) if share.grantee != owner]
+def read(
+    gateway: Gateway,
+    collection_id: str,
+    owner: str,
+    *,
+    is_public: bool,
+    refused: Optional[Callable[[str], None]] = None,
+) -> Permissions:
+    """Who may see a collection, its owner left out.
+
+    ``refused`` is told of a list that the server does not give; without it, that is raised.
+    """
+
+    def shares(what: str, listing: Callable[[str], List[Share]]) -> List[Share]:
+        return _listed(gateway, collection_id, what, listing, refused) or []
+
+    users = shares("user shares", gateway.user_shares)
+    groups = shares("group shares", gateway.group_shares)
+    public: Optional[Tuple[str, ...]] = None
+    if is_public:
+        public = _public(gateway, collection_id, refused)
     return Permissions(
         is_public=is_public,
-        public=gateway.public_permissions(collection_id) if is_public else None,
-        users=tuple(users),
-        groups=tuple(gateway.group_shares(collection_id)),
+        public=public,
+        users=tuple(share for share in users if share.grantee != owner),
+        groups=tuple(groups),
     )
+
+
+def _public(
+    gateway: Gateway, collection_id: str, refused: Optional[Callable[[str], None]]
+) -> Optional[Tuple[str, ...]]:
+    told: List[Optional[Tuple[str, ...]]] = []
+
+    def listing(which: str) -> bool:
+        told.append(gateway.public_permissions(which))
+        return True
+
+    _listed(gateway, collection_id, "public rights", listing, refused)
+    # Without a list all rights would be granted: where it can't be read, none are.
+    return told[0] if told else ()
+
+
+def _listed(
+    gateway: Gateway,
+    collection_id: str,
+    what: str,
+    listing: Callable[[str], T],
+    refused: Optional[Callable[[str], None]],
+) -> Optional[T]:
+    """What a listing says; None where the server refuses it and somebody is to be told."""
+    try:
+        return listing(collection_id)
+    except (Rejected, NotFound) as error:
+        if refused is None or is_gone(gateway, collection_id):
+            raise
+        refused(f"the {what} could not be read, and so not copied: {error.message}")
+        return None
 
 
 def run(context: Context) -> Permissions:
     """Copy public, user and group rights; returns what the source has.
 
-    A refused share is a warning. Raises ``NotFound`` where the target is gone.
+    A refused share is a warning. Raises ``NotFound`` where the target may be gone.
     """
     permissions = _read_source(context)
     if permissions.is_public:
@@ -35,16 +88,16 @@ def run(context: Context) -> Permissions:
             context,
             f"user {share.grantee}",
             share,
-            lambda s=share: gateway.share_with_user(target, s),  # type: ignore[misc]
-            lambda: gateway.user_shares(target),
+            partial(gateway.share_with_user, target, share),
+            partial(gateway.user_shares, target),
         )
     for share in permissions.groups:
         _share(
             context,
             f"group {share.grantee}",
             share,
-            lambda s=share: gateway.share_with_group(target, s),  # type: ignore[misc]
-            lambda: gateway.group_shares(target),
+            partial(gateway.share_with_group, target, share),
+            partial(gateway.group_shares, target),
         )
     return permissions
 
@@ -52,11 +105,15 @@ def run(context: Context) -> Permissions:
 def _read_source(context: Context) -> Permissions:
     is_public = context.source.collection.is_public
     try:
-        return read(context.gateway, context.source_id, context.attempt.owner, is_public=is_public)
+        return read(
+            context.gateway,
+            context.source_id,
+            context.owner,
+            is_public=is_public,
+            refused=context.warn,
+        )
     except NotFound as error:
-        raise StepFailed(
-            "the source collection does not exist any more", "There is nothing left to migrate."
-        ) from error
+        raise SourceGone from error
 
 
 def _publish(context: Context, rights: Optional[Tuple[str, ...]]) -> None:
@@ -64,7 +121,9 @@ def _publish(context: Context, rights: Optional[Tuple[str, ...]]) -> None:
     context.before_write()
     try:
         context.gateway.make_public(context.target_id, rights)
-    except Rejected as error:
+    except (Rejected, NotFound) as error:
+        if isinstance(error, NotFound) and is_gone(context.gateway, context.target_id):
+            raise
         context.warn(f"the target could not be made public: {error.message}")
 
 
@@ -81,10 +140,8 @@ def _share(
     except Conflict as error:
         if not _as_wanted(share, listed()):
             context.warn(f"the share with {who} was refused: {error.message}")
-    except Rejected as error:
-        context.warn(f"the share with {who} was refused: {error.message}")
-    except NotFound as error:
-        if _target_gone(context):
+    except (Rejected, NotFound) as error:
+        if isinstance(error, NotFound) and is_gone(context.gateway, context.target_id):
             raise
         context.warn(f"the share with {who} was refused: {error.message}")
 
@@ -95,14 +152,6 @@ def _as_wanted(share: Share, listed: Sequence[Share]) -> bool:
             return share.permissions is None or set(share.permissions) == set(
                 have.permissions or ()
             )
-    return False
-
-
-def _target_gone(context: Context) -> bool:
-    try:
-        context.gateway.collection(context.target_id)
-    except NotFound:
-        return True
     return False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
 from h2ogpte_migration.gateway.api import Gateway
@@ -19,6 +19,7 @@ from h2ogpte_migration.tracking.runs import Runs
 from h2ogpte_migration.ui.text import safe
 
 PREVIEW_LENGTH = 200
+PAGE = 100
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +41,33 @@ def run(
     owner: str,
     question: str,
     timeout_s: float,
+    pause: Callable[[bool], None],
 ) -> RagResult:
-    """Open a test chat on the target, ask, judge the references, delete the chat."""
+    """Open a test chat on the target, ask, judge the references, delete the chat.
+
+    Args:
+        pause: waits until what brought no answer has come to effect, if it ever does; told
+            whether that was a time-out.
+    """
     try:
-        known = [str(chat.get("id")) for chat in gateway.chats(target_id, limit=100)]
+        known = [str(chat.get("id")) for chat in gateway.chats(target_id, limit=PAGE)]
         number = runs.record_test_chat(source_id, target_id, owner, known, question)
         try:
             session_id = gateway.create_chat(target_id)
-            runs.record_test_chat_id(number, session_id)
-            return _ask(gateway, session_id, target_id, question, timeout_s)
         except OutcomeUnknown as error:
+            # It may open late: "none there" counts only after a while. If the run is stopped
+            # meanwhile, the record stays, and the next run looks.
+            pause(error.timed_out)
+            sweep(gateway, runs, source_id)
             return RagResult(
                 False, f"RAG check: the test chat could not be opened: {error.message}"
             )
+        except ServerError:
+            runs.record_test_chat_gone(number)
+            raise
+        try:
+            runs.record_test_chat_id(number, session_id)
+            return _ask(gateway, session_id, target_id, question, timeout_s)
         finally:
             sweep(gateway, runs, source_id)
     except ServerError as error:
@@ -89,17 +104,31 @@ def _remove(gateway: Gateway, runs: Runs, chat: TestChat) -> None:
     try:
         session_id: Optional[str] = chat.session_id or _find(gateway, chat)
     except NotFound:
-        session_id = None  # the target is gone, and its chats with it
+        runs.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
+        return
     if session_id is not None:
         gateway.delete_chat(session_id)
         log.info("deleted the test chat %s", session_id)
     runs.record_test_chat_gone(chat.id)
 
 
+def give_up(runs: Runs, source_id: SourceId) -> None:
+    """Forget test chats that could not be found: right before other chats move to the target.
+
+    Afterwards an unanswered one can't be told from a moved chat, which must not be deleted.
+    """
+    for chat in runs.test_chats_left(source_id):
+        if chat.session_id is None:
+            log.warning("a test chat on %s was never found; look for an empty one", chat.target_id)
+            runs.record_test_chat_gone(chat.id)
+
+
 def _find(gateway: Gateway, chat: TestChat) -> Optional[str]:
     """The session that was opened without an answer: new, and with nothing but our question."""
     ours: List[str] = []
-    for session in gateway.chats(chat.target_id, limit=100):
+    if len(chat.known_sessions) >= PAGE:
+        return None  # there were more than are known: what seems new may be an old one
+    for session in gateway.chats(chat.target_id, limit=PAGE):
         session_id = str(session.get("id"))
         if session_id in chat.known_sessions or session.get("username") not in (
             None,

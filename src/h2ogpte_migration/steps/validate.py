@@ -12,6 +12,7 @@ from h2ogpte_migration.states import Verdict
 from h2ogpte_migration.steps import importing, permissions
 from h2ogpte_migration.steps.base import Context
 from h2ogpte_migration.steps.listing import listed
+from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.tracking.ledger import BASELINE, SOURCE, TARGET, DocumentLedger
 from h2ogpte_migration.tracking.store import Store
 
@@ -34,7 +35,7 @@ class ValidationResult:
 def run(context: Context, store: Store) -> ValidationResult:
     """Validate afresh. A blocking finding is confirmed by a second listing.
 
-    Raises ``NotFound`` where the target is gone.
+    Raises ``NotFound`` where the target may be gone.
     """
     target = context.gateway.collection(context.target_id)
     ledger = DocumentLedger(by_name=context.by_name)
@@ -74,16 +75,15 @@ def _compare(
     )
     importing.fill_baseline(context, store, ledger)
     try:
-        listed(
-            gateway,
-            context.source_id,
-            lambda rows: ledger.fill(SOURCE, rows),
-            ledger.count(BASELINE),
-        )
+        # No number to expect: people may have added to it or deleted from it meanwhile.
+        listed(gateway, context.source_id, lambda rows: ledger.fill(SOURCE, rows))
     except NotFound:
+        if not is_gone(gateway, context.source_id):
+            raise
         # Nothing is left to compare with: what was there at submission decides alone.
         context.source_gone = True
         ledger.copy(BASELINE, SOURCE)
+    ledger.settle_pending_baseline()
     tallies = validation.DocumentTallies(
         missing=ledger.missing(),
         duplicated=ledger.duplicated(),
@@ -106,7 +106,7 @@ def _carried(context: Context, target: Collection) -> List[Finding]:
         lambda: permissions.read(
             context.gateway,
             context.target_id,
-            context.attempt.owner,
+            context.owner,
             is_public=target.is_public,
         )
     )

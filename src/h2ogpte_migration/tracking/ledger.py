@@ -64,6 +64,15 @@ class DocumentLedger:
         row = self._db.execute("SELECT count(*) FROM documents WHERE side = ?", (side,)).fetchone()
         return int(row[0])
 
+    def settle_pending_baseline(self) -> None:
+        """Documents that were being worked on at submission count as the source has them now."""
+        self._db.execute(
+            "UPDATE documents SET status = (SELECT min(s.status) FROM documents s "
+            "WHERE s.side = 'source' AND s.id = documents.id) "
+            f"WHERE side = 'baseline' AND status IN ({_PENDING}) AND EXISTS "
+            "(SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = documents.id)"
+        )
+
     def missing(self) -> Tuple[int, List[str]]:
         """Documents of the baseline that are still in the source and not in the target."""
         if self._key == "name":
@@ -105,7 +114,8 @@ class DocumentLedger:
     def bad_before(self) -> Tuple[int, List[str]]:
         """Documents of the baseline that were not good to begin with."""
         return self._count_rows(
-            f"SELECT id, name FROM documents WHERE side = 'baseline' AND status NOT IN ({_GOOD})"
+            "SELECT id, name FROM documents WHERE side = 'baseline' "
+            f"AND status NOT IN ({_GOOD}, {_PENDING})"
         )
 
     def late(self) -> Tuple[int, List[str]]:

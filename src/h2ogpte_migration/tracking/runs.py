@@ -24,12 +24,18 @@ OTHER_HOST_EXPIRY = timedelta(minutes=15)
 """How long a run of another machine counts as living after its last heartbeat."""
 
 
+_ENDED = " (ended)"
+"""Behind the kind of a mark: its run has ended, and only runs beside that one still care."""
+
+
 class Runs:
     """The log of runs of one database, and this run in it."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
         self.run_id = 0
+        self._beside: Set[int] = set()
+        self._over: Set[str] = set()
 
     # -- this run ----------------------------------------------------------------------
     def begin(self, version: str, command: str) -> int:
@@ -41,6 +47,9 @@ class Runs:
         me = current_process()
         with self._db.transaction() as db:
             self._refuse_other_machines(db)
+            self._beside = _living_runs(db)
+            if not self._beside:
+                db.execute("DELETE FROM marks WHERE kind LIKE :ended", {"ended": f"%{_ENDED}"})
             cursor = db.execute(
                 "INSERT INTO runs (started_at, heartbeat_at, host, machine, pid, process_start, "
                 "folder, version, command) VALUES (:now, :now, :host, :machine, :pid, :start, "
@@ -85,6 +94,7 @@ class Runs:
         """This run is over: its leases go, its exit code stays."""
         with self._db.transaction() as db:
             values = {"now": utc_now(), "code": exit_code, "run": self.run_id}
+            self._clear_marks(db)
             db.execute("DELETE FROM leases WHERE run_id = :run", values)
             db.execute("UPDATE runs SET ended_at = :now, exit_code = :code WHERE id = :run", values)
 
@@ -180,19 +190,42 @@ class Runs:
 
     # -- marks of forced and retried work ----------------------------------------------
     def is_marked(self, source_id: SourceId, kind: str) -> bool:
-        """Whether a run of this kind began the source afresh and did not end."""
-        row = self._db.row(
-            "SELECT 1 FROM marks WHERE source_id = :source AND kind = :kind",
-            {"source": source_id, "kind": kind},
-        )
-        return row is not None
+        """Whether a source was begun afresh already, for the demand that this run fulfils.
+
+        By a run of this kind that did not end; or by one that ran beside this one, as the same
+        command in several terminals is one demand.
+        """
+        row = self._db.row("SELECT * FROM marks WHERE source_id = :source", {"source": source_id})
+        if row is None or row["kind"] == kind:
+            return row is not None
+        beside = row["run_id"] in self._beside or 0 < self.run_id < row["run_id"]
+        return bool(row["kind"] == kind + _ENDED and beside)
 
     def clear_marks(self, source_ids: Iterable[str]) -> None:
-        """The forced run came to its end for these sources: the next one forces again."""
-        with self._db.transaction() as db:
-            db.executemany(
-                "DELETE FROM marks WHERE source_id = :source",
-                [{"source": source} for source in source_ids],
+        """The forced run came to its end for these sources: the next one forces again.
+
+        Takes effect in the transaction that ends this run: one that dies before it continues.
+        """
+        self._over.update(source_ids)
+
+    def _clear_marks(self, db: sqlite3.Connection) -> None:
+        """What a living run beside this one has begun stays its own."""
+        if not self._over:
+            return
+        others = _living_runs(db) - {self.run_id}
+        for row in db.execute("SELECT * FROM marks").fetchall():
+            mine = row["source_id"] in self._over and row["run_id"] not in others
+            if not mine or row["kind"].endswith(_ENDED):
+                continue
+            db.execute(
+                "UPDATE marks SET kind = :kind, run_id = :run WHERE source_id = :source"
+                if others
+                else "DELETE FROM marks WHERE source_id = :source",
+                {
+                    "kind": row["kind"] + _ENDED,
+                    "run": self.run_id,
+                    "source": row["source_id"],
+                },
             )
 
     # -- temporary keys ----------------------------------------------------------------
@@ -280,7 +313,16 @@ class Runs:
         return [SourceId(row["source_id"]) for row in rows]
 
     def _dead_runs(self, run_ids: Set[int]) -> Set[int]:
-        return {run_id for run_id in run_ids if run_id != self.run_id and self.is_dead(run_id)}
+        """Runs whose leftovers may be deleted: surely over, whatever a clock says.
+
+        A silent run of another machine is not: it sweeps its own when it runs there again.
+        """
+        dead = set()
+        for run_id in run_ids - {self.run_id}:
+            row = self._db.row("SELECT * FROM runs WHERE id = :run", {"run": run_id})
+            if row is None or row["ended_at"] is not None or is_alive(_identity(row)) is False:
+                dead.add(run_id)
+        return dead
 
 
 def other_server(path: str, bound: str, asked: str) -> ToolError:
@@ -304,6 +346,12 @@ def _dead(row: sqlite3.Row) -> bool:
     if alive is None:
         return _expiry(row) is None
     return not alive
+
+
+def _living_runs(db: sqlite3.Connection) -> Set[int]:
+    """The runs of this database that have not ended and whose processes live."""
+    rows = db.execute("SELECT * FROM runs WHERE ended_at IS NULL").fetchall()
+    return {row["id"] for row in rows if not _dead(row)}
 
 
 def _expiry(row: sqlite3.Row) -> Optional[datetime]:

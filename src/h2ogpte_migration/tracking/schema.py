@@ -103,6 +103,7 @@ _VERSION_1: Tuple[str, ...] = (
         permissions TEXT,
         origin TEXT NOT NULL,
         adopted INTEGER NOT NULL DEFAULT 0,
+        baseline_at TEXT,
         fate TEXT NOT NULL,
         reason TEXT,
         run_id INTEGER,

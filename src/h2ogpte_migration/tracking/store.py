@@ -498,6 +498,9 @@ class Store:
                 "AND step = :step AND state = 'open'",
                 {"attempt": attempt.id, "step": step.value},
             )
+            if step == Step.IMPORT:
+                # Version 1.2.0 may have noted a submission that never came to be.
+                _set(db, lease.source_id, {"import_submitted": 0, "job_id": None})
 
     def record_no_answer(self, lease: Lease, attempt: Attempt, step: Step, timed_out: bool) -> None:
         """No usable answer came; a time-out wants a longer wait before the second look."""
@@ -563,6 +566,7 @@ class Store:
         """Store the source's documents as they are now; read as a stream."""
         with self._held(lease) as db:
             db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt.id})
+            db.execute("UPDATE attempts SET baseline_at = NULL WHERE id = :id", {"id": attempt.id})
         pending: List[Dict[str, Any]] = []
         for document in documents:
             pending.append(
@@ -577,6 +581,11 @@ class Store:
                 self._add_baseline(lease, pending)
                 pending = []
         self._add_baseline(lease, pending)
+        with self._held(lease) as db:
+            db.execute(
+                "UPDATE attempts SET baseline_at = :now WHERE id = :id",
+                {"now": utc_now(), "id": attempt.id},
+            )
 
     def _add_baseline(self, lease: Lease, rows: List[Dict[str, Any]]) -> None:
         if not rows:
@@ -601,11 +610,11 @@ class Store:
                 index += 1
 
     def has_baseline(self, attempt: Attempt) -> bool:
-        """Whether a baseline was taken for an attempt (it may be empty)."""
+        """Whether a baseline was taken for an attempt; it may be empty."""
         row = self._db.row(
-            "SELECT 1 FROM baseline WHERE attempt_id = :id LIMIT 1", {"id": attempt.id}
+            "SELECT 1 FROM attempts WHERE id = :id AND baseline_at IS NOT NULL", {"id": attempt.id}
         )
-        return row is not None or self.sends(attempt, Step.IMPORT) > 0
+        return row is not None
 
     def record_validation(
         self,
@@ -627,6 +636,9 @@ class Store:
             _set(db, lease.source_id, {"error": f"held: {'; '.join(blocking)}" if held else None})
             if verdict == Verdict.CLEAN:
                 db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt.id})
+                db.execute(
+                    "UPDATE attempts SET baseline_at = NULL WHERE id = :id", {"id": attempt.id}
+                )
 
     # -- facts: moves ------------------------------------------------------------------
     def record_move_counts(self, lease: Lease, attempt: Attempt, step: Step, counts: Json) -> None:

@@ -13,7 +13,12 @@ from h2ogpte_migration.ui.text import plural, safe
 
 _WELL = (Ending.DONE, Ending.RUNNING, Ending.UNSETTLED)
 _LISTED_SKIPS = 20
-_WORDS = {Ending.HELD: "Held", Ending.LEFT: "Not finished"}
+_WORDS = {
+    Ending.HELD: "Held",
+    Ending.LEFT: "Not finished",
+    Ending.UNSETTLED: "Not settled",
+    Ending.ELSEWHERE: "Taken over",
+}
 
 
 def exit_code(summary: RunSummary) -> ExitCode:
@@ -139,6 +144,10 @@ def tell_preview(console: Console, result: PreviewResult) -> None:
     for item in result.found.skipped[:_LISTED_SKIPS]:
         console.info(
             f"Would skip: {safe(item.collection.name)} ({item.collection.id}): {item.reason}"
+        )
+    if len(result.found.skipped) > _LISTED_SKIPS:
+        console.info(
+            f"Would skip: {len(result.found.skipped) - _LISTED_SKIPS} more; the log names them all."
         )
     for missing in result.found.missing:
         console.attention(f"Not available: {safe(missing.what)}: {missing.reason}")
