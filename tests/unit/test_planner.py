@@ -48,17 +48,19 @@ def test_verify_never_begins_a_target() -> None:
             assert case[4].action != Action.BEGIN, case
 
 
-def test_what_is_inconsistent_is_never_touched() -> None:
+def test_what_is_inconsistent_is_touched_by_force_only() -> None:
     for case in EVERYTHING:
-        if case[0] == Position.INCONSISTENT:
-            assert case[4].action == Action.LEAVE, case
-            assert case[4].needs_attention
+        where, policy, _, _, decided = case
+        if where == Position.INCONSISTENT and (policy.verify or not policy.force):
+            assert decided.action == Action.LEAVE, case
+            assert decided.needs_attention
+            assert "--force-remigrate" in decided.reason
 
 
-def test_force_without_a_mark_begins_whatever_is_consistent() -> None:
+def test_force_without_a_mark_begins_whatever_there_is() -> None:
     for case in EVERYTHING:
-        where, policy, marked, _, decided = case
-        if policy.force and not policy.verify and not marked and where != Position.INCONSISTENT:
+        _, policy, marked, _, decided = case
+        if policy.force and not policy.verify and not marked:
             assert decided.action == Action.BEGIN, case
 
 

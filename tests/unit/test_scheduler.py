@@ -425,9 +425,10 @@ def test_ids_numbers_and_names_in_messages_do_not_make_failures_different(
         pytest.param([failure(), failure(), ends(DONE)] * 3, id="a success in between"),
         pytest.param([failure(), failure(), ends(RUNNING)] * 3, id="a submission in between"),
         pytest.param([failure(), failure(), ends(Ending.HELD)] * 3, id="an import in between"),
-        pytest.param([failure("no room"), failure("too hot")] * 4, id="other words"),
-        pytest.param([failure(kind="a"), failure(kind="b")] * 4, id="other kinds"),
-        pytest.param([failure(), failure(step=Step.IMPORT)] * 4, id="other steps"),
+        pytest.param([failure(kind="a"), failure(kind="b")] * 2, id="other kinds"),
+        pytest.param([failure(), failure(step=Step.IMPORT)] * 2, id="other steps"),
+        pytest.param([failure(step=Step.CONNECTORS)] * 9, id="a move, not an import"),
+        pytest.param([failure(kind="CannotImpersonate 403")] * 9, id="an owner without a key"),
         pytest.param([failure(kind="")] * 9, id="no server trouble"),
         pytest.param([ends(Ending.ELSEWHERE)] * 9, id="worked on elsewhere"),
         pytest.param([ends(Ending.LEFT, attention=True)] * 9, id="left as they are"),
@@ -442,6 +443,15 @@ def test_what_is_not_the_same_trouble_again_and_again_stops_nothing(answers: Lis
 @pytest.mark.parametrize("between", [Ending.LEFT, Ending.ELSEWHERE])
 def test_what_is_left_alone_in_between_is_no_success(between: Ending) -> None:
     assert run_to_breaker([failure(), ends(between)] * 4).breaker
+
+
+def test_two_kinds_in_turn_do_not_hide_each_other() -> None:
+    assert run_to_breaker([failure(kind="a"), failure(kind="b")] * 4).breaker
+
+
+def test_what_was_finished_before_is_no_success() -> None:
+    skipped = ends(DONE, reason="already migrated")
+    assert run_to_breaker([failure(), skipped] * 4).breaker
 
 
 def test_zero_means_never() -> None:
@@ -494,7 +504,8 @@ def test_a_stop_leaves_what_waits_and_starts_nothing_new() -> None:
     threading.Timer(0.3, desk.stop.set).start()
     result = desk.run(several(9))
     found = endings(result)
-    assert set(found.values()) == {Ending.STOPPED}
+    # One that was just being looked at is known to run; the others were waiting.
+    assert set(found.values()) <= {Ending.STOPPED, Ending.RUNNING}
     assert set(found) == {"c00", "c01", "c02", "c03"}, "two run, two are prepared"
     assert sorted(set(desk.pipeline.released)) == sorted(found), "leases are given back"
     assert [one.source.id for one in result.not_started] == ["c04", "c05", "c06", "c07", "c08"]

@@ -470,7 +470,7 @@ def test_a_baseline_comes_back_as_it_was(desk: Desk, number: int) -> None:
     attempt = desk.created()
     desk.store.replace_baseline(desk.lease(), attempt, rows(number))
     assert list(desk.store.baseline(attempt)) == list(rows(number))
-    assert desk.store.has_baseline(attempt) is (number > 0)
+    assert desk.store.has_baseline(attempt)
 
 
 def test_a_baseline_is_read_and_written_as_a_stream(desk: Desk) -> None:
@@ -501,12 +501,34 @@ def test_a_baseline_that_broke_off_is_replaced(desk: Desk) -> None:
     assert [document.id for document in desk.store.baseline(attempt)] == ["d0", "d1", "d2"]
 
 
-def test_an_empty_source_has_a_baseline_once_its_import_was_sent(desk: Desk) -> None:
+def test_a_request_that_was_sent_is_no_baseline(desk: Desk) -> None:
+    """A row of 1.2.0 counts as sent, and has none: nothing could be missing from nothing."""
     attempt = desk.created()
-    desk.store.replace_baseline(desk.lease(), attempt, rows(0))
-    assert not desk.store.has_baseline(attempt)
     desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
-    assert desk.store.has_baseline(attempt)
+    assert not desk.store.has_baseline(attempt)
+
+
+def test_a_baseline_that_broke_off_is_none(desk: Desk) -> None:
+    attempt = desk.created()
+    desk.store.replace_baseline(desk.lease(), attempt, rows(3))
+
+    def breaks_off() -> Iterator[Document]:
+        yield from rows(25)
+        raise RuntimeError("rows shifted")
+
+    with pytest.raises(RuntimeError):
+        desk.store.replace_baseline(desk.lease(), attempt, breaks_off(), batch=10)
+    assert not desk.store.has_baseline(attempt)
+
+
+def test_an_import_that_never_came_to_be_is_not_submitted_any_more(desk: Desk) -> None:
+    """Else its position would stay the same after the look, and it would be looked for forever."""
+    attempt = desk.created()
+    desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
+    desk.store.record_absent(desk.lease(), attempt, Step.IMPORT)
+    tracked = desk.store.load(attempt.source_id)
+    assert tracked is not None
+    assert tracked.position == Position.CREATED
 
 
 def test_a_baseline_is_kept_until_the_collection_is_settled(desk: Desk) -> None:

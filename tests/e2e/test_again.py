@@ -1,0 +1,146 @@
+"""Retrying and forcing: fresh targets, what becomes of the old ones, and how to recover."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import List
+
+import pytest
+
+from h2ogpte_migration.sandbox.habits import Fate
+from h2ogpte_migration.sandbox.world import World
+from tests.support.earlier import by_this_tool, let_imports_end, loaded_source
+from tests.support.terminal import M3, MAPPED, WAIT, Operator
+
+SCOPE = ("--users", "anna", MAPPED)
+CHATS = "--migrate-chats"
+FORCE = "--force-remigrate"
+RETRY = "--retry-failed"
+
+
+def printed_moves(text: str) -> List[List[str]]:
+    """The commands with ``--move-...`` that were printed, as words."""
+    found = re.findall(r"h2ogpte-migrate --url .*--move-.*", text)
+    return [shlex.split(command)[1:] for command in found]
+
+
+@pytest.mark.promise("retry.only-failed", "retry.names-the-old-target")
+def test_retry_starts_only_what_failed(operator: Operator, world: World) -> None:
+    good = world.add_collection("anna", "Good", M3)
+    bad = world.add_collection("anna", "Bad", M3)
+    running = world.add_collection("anna", "Running", M3)
+    world.set_fate(bad.id, Fate.FAIL, times=1)
+    world.set_fate(running.id, Fate.NEVER_END)
+    operator.admin(*SCOPE)
+    while world.running_imports() > 1:
+        pass
+    operator.admin("--verify", code=1)
+    old = operator.target_of(bad.id)
+    operator.server.forget_requests()
+    operator.admin(*SCOPE, RETRY)
+    assert operator.server.counts()["POST /collections"] == 1
+    assert operator.target_of(bad.id) is not old
+    assert old.id in operator.log
+    assert len(world.targets_of("Good")) == len(world.targets_of("Running")) == 1
+    assert operator.row(good.id)["connectors_migrated"] == 1
+
+
+@pytest.mark.promise("retry.waits-and-moves")
+def test_retry_in_self_service_does_it_all(operator: Operator, world: World) -> None:
+    source = loaded_source(world)
+    world.set_fate(source.id, Fate.FAIL, times=1)
+    operator.user("anna", MAPPED, WAIT, code=1)
+    operator.user("anna", MAPPED, RETRY, WAIT, CHATS)
+    target = operator.target_of(source.id)
+    assert len(target.documents) == len(target.connectors) == len(world.sessions_of(target.id)) == 2
+
+
+@pytest.mark.promise("retry.only-failed")
+def test_retry_also_begins_what_is_new(operator: Operator, world: World) -> None:
+    world.add_collection("anna", "New", M3)
+    operator.admin(*SCOPE, RETRY)
+    assert len(operator.rows()) == 1
+
+
+@pytest.mark.promise("history.nothing-forgotten")
+def test_every_target_stays_on_record(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "failed")
+    operator.admin(*SCOPE, RETRY, WAIT)
+    operator.admin(*SCOPE, FORCE, WAIT)
+    rows = operator.sql("SELECT target_id, fate FROM attempts ORDER BY id")
+    assert [row["fate"] for row in rows] == ["failed", "superseded", "live"]
+    assert {row["target_id"] for row in rows} == {one.id for one in world.targets_of("Alpha")}
+    assert rows[-1]["target_id"] == operator.target_of(source.id).id
+
+
+@pytest.mark.promise("force.recovery-commands")
+def test_forced_run_prints_the_commands_that_recover(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    first = operator.target_of(source.id)
+    said = operator.admin(*SCOPE, FORCE, WAIT).out
+    second = operator.target_of(source.id)
+    assert second is not first
+    assert len(second.connectors) == 0
+    (words,) = printed_moves(said)
+    assert "--move-connectors" in words
+    assert "--move-chats" in words
+    assert words[words.index("--from") + 1] == first.id
+    assert printed_moves(operator.log)
+    operator.plain(*words, env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
+    assert len(second.connectors) == 2
+    assert len(world.sessions_of(second.id)) == 2
+    assert not first.connectors
+
+
+@pytest.mark.promise("force.recovery-commands")
+def test_recovery_in_parallel_mode_ends_where_it_should(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    first = operator.target_of(source.id)
+    (words,) = printed_moves(operator.admin(*SCOPE, FORCE).out)
+    world.wait_until_idle()
+    operator.plain(*words, env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
+    operator.admin("--verify", CHATS)
+    second = operator.target_of(source.id)
+    assert len(second.connectors) == 2
+    assert len(world.sessions_of(second.id)) == 2
+    assert not first.connectors
+
+
+@pytest.mark.promise("force.recovery-commands", "resume.recovery-commands")
+def test_nothing_to_recover_prints_no_command(operator: Operator, world: World) -> None:
+    world.add_collection("anna", "Alpha", M3)
+    operator.admin(*SCOPE, WAIT)
+    assert printed_moves(operator.admin(*SCOPE, FORCE, WAIT).out) == []
+    assert printed_moves(operator.admin(*SCOPE, WAIT).out) == []
+
+
+@pytest.mark.promise("resume.recovery-commands")
+def test_a_skipped_collection_names_the_commands_that_bring_it_back(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    (words,) = printed_moves(operator.admin(*SCOPE, WAIT).out)
+    operator.plain(*words, env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
+    assert (len(source.connectors), len(target.connectors)) == (2, 0)
+
+
+@pytest.mark.promise("force.not-twice")
+@pytest.mark.parametrize("flag", [FORCE, RETRY])
+def test_an_interrupted_forced_run_continues(operator: Operator, world: World, flag: str) -> None:
+    source = by_this_tool(operator, "finished" if flag == FORCE else "failed")
+    world.set_fate(source.id, Fate.NEVER_END)
+    running = operator.start_admin(*SCOPE, WAIT, flag)
+    while world.running_imports() == 0 or not operator.row(source.id)["job_id"]:
+        assert running.poll() is None, running.so_far()
+    running.kill()
+    assert running.wait().code == -9
+    let_imports_end(world)
+    world.set_fate(source.id, Fate.SUCCEED)
+    operator.admin(*SCOPE, WAIT, flag)
+    assert len(world.targets_of("Alpha")) == 2
+    assert len(world.import_jobs()) == 2
+    # That run ended: forcing makes a new one again, while nothing is left to retry.
+    operator.admin(*SCOPE, WAIT, flag)
+    assert len(world.targets_of("Alpha")) == (3 if flag == FORCE else 2)

@@ -1,0 +1,119 @@
+"""Runs that are cut short, and the same command again.
+
+The whole of it, instant by instant, is what the crash tests are about; these are the cases that
+people meet.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Tuple
+
+import pytest
+
+from h2ogpte_migration.sandbox.habits import Fate
+from h2ogpte_migration.sandbox.world import World
+from tests.support.earlier import let_imports_end, loaded_source
+from tests.support.terminal import M3, MAPPED, WAIT, Operator
+
+SCOPE = ("--users", "anna", MAPPED)
+CHATS = "--migrate-chats"
+
+
+@pytest.mark.promise("killed.import-wait")
+@pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
+def test_killed_while_it_waits_for_the_import(operator: Operator, world: World, fork: bool) -> None:
+    source = loaded_source(world)
+    world.set_fate(source.id, Fate.NEVER_END)
+    words = (*SCOPE, WAIT, CHATS)
+    running = operator.start_admin(*words, fork=fork)
+    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 2:
+        assert running.poll() is None, running.so_far()
+    running.kill()
+    assert running.wait().code == -signal.SIGKILL
+    let_imports_end(world)
+    operator.admin(*words, fork=fork)
+    (target,) = world.targets_of("Alpha")
+    (job,) = world.import_jobs()
+    assert operator.row(source.id)["job_id"] == job.id
+    assert sorted(m.document.id for m in target.documents) == sorted(
+        m.document.id for m in source.documents
+    )
+    assert (len(target.connectors), len(world.sessions_of(target.id))) == (2, 2)
+    assert {key.name for key in world.alive_keys()} == {"default"}
+
+
+@pytest.mark.promise("killed.same-end")
+@pytest.mark.parametrize(
+    "route",
+    [
+        "POST /collections",
+        "PUT /collections/{collection_id}/permissions/{username}",
+        "POST /collections/{collection_id}/import_collection_job",
+        "POST /collections/{collection_id}/migrate_scheduled_connectors",
+        "POST /collections/{collection_id}/migrate_chat_sessions_job",
+    ],
+)
+@pytest.mark.parametrize("after", [False, True], ids=["before the work", "after the work"])
+def test_killed_at_each_step(operator: Operator, world: World, route: str, after: bool) -> None:
+    from h2ogpte_migration.sandbox.faults import call
+
+    source = loaded_source(world)
+    runs = []
+    operator.server.faults.add(call(lambda: runs[0].kill(), after=after, drop=True), route=route)
+    runs.append(operator.start_admin(*SCOPE, WAIT, CHATS))
+    assert runs[0].wait().code == -signal.SIGKILL
+    operator.admin(*SCOPE, WAIT, CHATS)
+    target = operator.target_of(source.id)
+    assert sorted(m.document.id for m in target.documents) == sorted(
+        m.document.id for m in source.documents
+    )
+    assert (len(target.connectors), len(world.sessions_of(target.id))) == (2, 2)
+    assert target.shares == source.shares
+    assert len(world.targets_of("Alpha")) == 1
+    assert {key.name for key in world.alive_keys()} == {"default"}
+
+
+@pytest.mark.promise("interrupted.first-signal")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
+def test_interrupted_by_hand(
+    operator: Operator, world: World, number: int, code: int, fork: bool
+) -> None:
+    source = loaded_source(world)
+    world.add_collection("anna", "Not begun", M3)
+    world.set_fate(source.id, Fate.NEVER_END)
+    running = operator.start_admin(*SCOPE, WAIT, fork=fork)
+    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 2:
+        assert running.poll() is None, running.so_far()
+    running.signal(number)
+    result = running.wait()
+    assert result.code == code
+    assert world.running_imports() == 1
+    assert {key.name for key in world.alive_keys()} == {"default"}
+    (line,) = [line for line in result.out.splitlines() if line.startswith("Next: ")]
+    assert WAIT in line
+    assert "Summary: " in result.out
+    assert world.targets_of("Not begun") == []
+    let_imports_end(world)
+    operator.admin(*SCOPE, WAIT)
+    assert len(world.import_jobs(source.id)) == 1
+
+
+@pytest.mark.promise("leases.several-terminals")
+@pytest.mark.parametrize("mode", [(), (WAIT,)], ids=["parallel", "sequential"])
+def test_two_terminals_do_nothing_twice(
+    operator: Operator, world: World, mode: Tuple[str, ...]
+) -> None:
+    for number in range(8):
+        world.add_collection("anna", f"Number {number}", M3, documents=2, connectors=1)
+    runs = [operator.start_admin(*SCOPE, *mode) for _ in range(2)]
+    results = [run.wait() for run in runs]
+    for result in results:
+        assert "Traceback" not in result.text
+        assert "bug" not in result.text
+    operator.admin(*SCOPE, WAIT)
+    for number in range(8):
+        (target,) = world.targets_of(f"Number {number}")
+        assert (len(target.documents), len(target.connectors)) == (2, 1)
+    assert len(world.import_jobs()) == 8

@@ -1,0 +1,119 @@
+"""The process that ``command`` forks from: all imports done, no thread, no state.
+
+Reads one JSON line per request from a socket and answers each with one line. Ends, with all
+that it started, when the other side goes away.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import random
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, Dict, NoReturn, Optional
+
+
+def preload() -> None:
+    """Import the tool, and the client that it imports when a run begins."""
+    sys.path[0:1] = []  # this folder, which a run of the command would not have either
+    import h2ogpte_migration
+
+    # A module that can't be imported is a matter for the runs that need it.
+    for found in pkgutil.walk_packages(h2ogpte_migration.__path__, "h2ogpte_migration."):
+        if not found.name.endswith("__main__"):
+            with suppress(ImportError, SyntaxError):
+                importlib.import_module(found.name)
+    for name in ("h2ogpte", "h2ogpte.rest_sync", "h2ogpte.session", "rich.progress", "rich.live"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+class _Child(Exception):
+    """Unwinds the server loop in the fork, so that it ends like any other interpreter."""
+
+
+class Server:
+    """Starts forks and remembers how they ended."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._codes: Dict[int, Optional[int]] = {}
+
+    def serve(self) -> None:
+        with self._channel.makefile("r", encoding="utf-8") as lines:
+            self._answer("ready")
+            for line in lines:
+                request = json.loads(line)
+                if "start" in request:
+                    self._answer({"pid": self._start(request["start"])})
+                else:
+                    self._answer({"code": self._code_of(request["poll"])})
+        self._end_all()
+
+    def _answer(self, value: Any) -> None:
+        self._channel.sendall(json.dumps(value).encode() + b"\n")
+
+    def _start(self, request: Dict[str, Any]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            become(request)
+            raise _Child
+        self._codes[pid] = None
+        return pid
+
+    def _code_of(self, pid: int) -> Optional[int]:
+        if self._codes[pid] is None:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                signaled = os.WIFSIGNALED(status)
+                self._codes[pid] = -os.WTERMSIG(status) if signaled else os.WEXITSTATUS(status)
+        return self._codes[pid]
+
+    def _end_all(self) -> None:
+        for pid in self._codes:
+            if self._code_of(pid) is None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def become(request: Dict[str, Any]) -> None:
+    """Turn the fork into what a shell would have started."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    for descriptor, name, flags in (
+        (0, "in", os.O_RDONLY),
+        (1, "out", os.O_WRONLY | os.O_APPEND),
+        (2, "err", os.O_WRONLY | os.O_APPEND),
+    ):
+        opened = os.open(request[name], flags)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    sys.argv = ["h2ogpte-migrate", *request["argv"]]
+    random.seed()
+
+
+def main() -> NoReturn:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)
+    preload()
+    try:
+        Server(channel).serve()
+    except _Child:
+        channel.close()
+        from h2ogpte_migration import app
+
+        app.run()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
