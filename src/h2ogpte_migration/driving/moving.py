@@ -54,16 +54,14 @@ def _move(drive: Drive, step: Step) -> Optional[Outcome]:
 
 
 def _move_all(drive: Drive, context: Context, step: Step, left: int) -> None:
-    kind = MOVES[step]
+    kind, words = MOVES[step], ""
     for _ in range(SENDS_PER_RUN):
-        _move_once(drive, context, step, kind)
+        words = _move_once(drive, context, step, kind)
         left = moves.left_in(context.gateway, kind, context.source_id)
         if not left:
             return
-    raise StepFailed(
-        f"{left} {kind.noun} are still in the source after {SENDS_PER_RUN} moves",
-        "Run --verify later; it tries again.",
-    )
+    what = f"{left} {kind.noun} are still in the source after {SENDS_PER_RUN} moves: {words}"
+    raise StepFailed(what.rstrip(": "), "Run --verify later; it tries again.")
 
 
 def _read_target_again(drive: Drive, context: Context) -> None:
