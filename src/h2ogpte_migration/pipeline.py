@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from typing import Callable, Dict, Optional, Union
+from typing import Callable, Dict, Optional, Tuple, Union
 
 from h2ogpte_migration.driving import creating, moving, settling, submitting
 from h2ogpte_migration.driving.drive import Desk, Drive, Locks, was_restarted
@@ -23,7 +23,7 @@ from h2ogpte_migration.errors import (
     TrackingError,
     Unauthorized,
 )
-from h2ogpte_migration.planner import UNFINISHED, Action, Plan, Policy, plan
+from h2ogpte_migration.planner import UNFINISHED, Action, Plan, plan
 from h2ogpte_migration.states import TRANSITIONS, Position, Step, TargetFate
 from h2ogpte_migration.steps.base import Waiter
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 CARRY_THROUGH: Dict[Step, Callable[[Drive], Optional[Outcome]]] = {
     Step.CREATE: creating.create_target,
     Step.SETTINGS: creating.give_settings,
-    Step.PERMISSIONS: submitting.share_and_submit,
-    Step.IMPORT: submitting.resolve_import,
+    Step.PERMISSIONS: submitting.prepare,
+    Step.IMPORT: submitting.submit_or_resolve,
     Step.JOB: settling.look_at_job,
     Step.VALIDATE: settling.validate_target,
     Step.CONNECTORS: moving.move_connectors,
@@ -103,13 +103,14 @@ class Pipeline:
             self._store.adopt_legacy(drive.lease, drive.work.policy.import_options)
             moving.settle_open_moves(drive)
             outcome = self._begin_or_leave(drive)
-            stood: Optional[Tracked] = None
+            stood: Optional[Tuple[Tracked, bool]] = None
             while outcome is None:
                 self._desk.waiter.check()
-                tracked = drive.tracked()
-                if tracked == stood:
+                tracked, before = drive.tracked(), stood
+                stood = (tracked, drive.work.prepared)
+                if stood == before:
                     raise StepFailed(f"bug: the step {step} changed nothing")
-                stood, step = tracked, _next_step(tracked, drive.work.policy)
+                step = _next_step(tracked, drive.work)
                 if step is None:
                     return self._done(drive)
                 drive.work.on_step(step)
@@ -199,14 +200,16 @@ class Pipeline:
         )
 
 
-def _next_step(tracked: Tracked, policy: Policy) -> Optional[Step]:
-    """The step that a position leads to; three positions have a shorter way."""
+def _next_step(tracked: Tracked, work: Work) -> Optional[Step]:
+    """The step that a position leads to; four positions have a shorter way."""
     where = tracked.position
     if where == Position.CREATING and tracked.attempt and tracked.attempt.target_id:
         return Step.SETTINGS
     if where == Position.IMPORTED and tracked.validation and tracked.validation.settled:
         return Step.CONNECTORS
-    if where == Position.CONNECTED and not policy.migrate_chats:
+    if where == Position.CREATED and work.prepared:
+        return Step.IMPORT
+    if where == Position.CONNECTED and not work.policy.migrate_chats:
         return None
     return TRANSITIONS[where].step
 

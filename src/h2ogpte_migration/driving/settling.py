@@ -47,7 +47,8 @@ def _job_ended(drive: Drive, context: Context, job: Job) -> Optional[Outcome]:
     if job.state == Job.COMPLETED:
         what = f"the import completed with errors: {words}".rstrip(": ")
         return _decide_by_documents(drive, context, what)
-    reason = f"the import job {job.state}: {words}".rstrip(": ")
+    ended = "was canceled" if job.state == Job.CANCELED else job.state
+    reason = f"the import job {ended}: {words}".rstrip(": ")
     if job.state == Job.FAILED and context.attempt.adopted:
         # It may never have been ours: it does not bring this source's documents.
         drive.restart(TargetFate.ABANDONED, f"adopted, but {reason}")

@@ -32,13 +32,31 @@ log = logging.getLogger(__name__)
 _BUSY_WAIT_S = 0.1
 
 
-def share_and_submit(drive: Drive) -> Optional[Outcome]:
-    """Share the target, take the baseline, and submit as soon as a job may run."""
-    work, context = drive.work, drive.context()
+def prepare(drive: Drive) -> Optional[Outcome]:
+    """Share the target and take the baseline: once per run, as both may have changed."""
+    context = drive.context()
     try:
-        if not work.prepared:
-            _prepare(drive, context)
-        if not work.may_submit():
+        rights = permissions.run(context)
+        drive.store.finish_permissions(drive.lease, context.attempt, rights, context.warnings)
+        listed(
+            context.gateway,
+            context.source_id,
+            lambda rows: drive.store.replace_baseline(drive.lease, context.attempt, rows),
+            context.source.collection.document_count,
+        )
+        drive.work.prepared = True
+    except NotFound as error:
+        restart_if_gone(drive, context, error)
+    return None
+
+
+def submit_or_resolve(drive: Drive) -> Optional[Outcome]:
+    """Submit as soon as a job may run; what may have been submitted is looked for first."""
+    context = drive.context()
+    try:
+        if context.tracked.position == Position.SUBMITTING:
+            return _resolve_import(drive, context)
+        if not drive.work.may_submit():
             return drive.outcome(Ending.PARKED, tracked=context.tracked, step=Step.IMPORT)
         return _submit(drive, context)
     except NotFound as error:
@@ -58,18 +76,6 @@ def restart_if_gone(drive: Drive, context: Context, error: NotFound) -> None:
     if not is_gone(context.gateway, context.target_id):
         raise StepFailed(error.message) from error
     drive.restart(TargetFate.VANISHED, f"the target {context.target_id} was deleted")
-
-
-def _prepare(drive: Drive, context: Context) -> None:
-    rights = permissions.run(context)
-    drive.store.finish_permissions(drive.lease, context.attempt, rights, context.warnings)
-    listed(
-        context.gateway,
-        context.source_id,
-        lambda rows: drive.store.replace_baseline(drive.lease, context.attempt, rows),
-        context.source.collection.document_count,
-    )
-    drive.work.prepared = True
 
 
 def _submit(drive: Drive, context: Context) -> Optional[Outcome]:
@@ -116,18 +122,13 @@ def running(drive: Drive, tracked: Tracked) -> Outcome:
 
 
 # -- an import in doubt ------------------------------------------------------------------
-def resolve_import(drive: Drive) -> Optional[Outcome]:
+def _resolve_import(drive: Drive, context: Context) -> Optional[Outcome]:
     """An import may have been submitted: look, before anything is sent."""
-    context = drive.context()
     intent = context.tracked.intent(Step.IMPORT)
     if intent is None:
         # Written by version 1.2.0, which kept no intents: the import counts as sent.
         context = _marked_in_doubt(drive, context)
-    try:
-        if _resolved(drive, context, timed_out=bool(intent and intent.timed_out)):
-            return None
-    except NotFound as error:
-        restart_if_gone(drive, context, error)
+    if _resolved(drive, context, timed_out=bool(intent and intent.timed_out)):
         return None
     if drive.work.policy.verify and not was_restarted(context.tracked):
         return drive.outcome(

@@ -29,7 +29,7 @@ def run(session: Session) -> RunSummary:
     failed = failed_earlier(store)
     if failed:
         session.console.info(
-            f"{plural(failed, 'import')} failed earlier and are left alone: see --status."
+            f"Left alone, as failed earlier: {plural(failed, 'import')}; --status lists them."
         )
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     works = [_work(session, record) for record in records]
