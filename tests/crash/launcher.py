@@ -1,0 +1,114 @@
+"""A launcher as in ``tests.support``, whose forks can be told to die at a commit.
+
+What a fork is to do differently stands in its environment, as JSON: see ``Plan`` in ``lab``.
+Nothing in the product knows of this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, NoReturn
+
+PLAN = "CRASH_PLAN"
+
+
+def arm(plan: Dict[str, Any]) -> None:
+    """Change this process as the plan says, before the command runs."""
+    _hurry(plan)
+    commits = Commits(plan)
+    from h2ogpte_migration.tracking.database import Database
+
+    real = Database.transaction
+
+    @contextmanager
+    def transaction(self: Database) -> Iterator[Any]:
+        with real(self) as connection:
+            yield connection
+            commits.about_to()
+        commits.done()
+
+    Database.transaction = transaction  # type: ignore[method-assign]
+
+
+def _hurry(plan: Dict[str, Any]) -> None:
+    """Shorten the waits that an experiment is not about.
+
+    Commits need not reach the disk: a process that is killed loses nothing that it wrote.
+    """
+    if not plan.get("hurry"):
+        return
+    from h2ogpte_migration.driving import drive, moving, submitting
+    from h2ogpte_migration.runners import move, scheduler
+    from h2ogpte_migration.steps import moves
+    from h2ogpte_migration.tracking.database import Database
+
+    for module in (drive, moving, move):
+        module.SECOND_LOOK_S, module.SECOND_LOOK_AFTER_TIMEOUT_S = plan["looks_s"]  # type: ignore[attr-defined]
+    for module in (moves, scheduler):
+        module.poll_delay = lambda elapsed_s: min(5.0, max(0.01, elapsed_s * 0.05))  # type: ignore[attr-defined]
+    submitting._BUSY_WAIT_S = 0.01
+    prepare = Database._prepare
+
+    def prepare_without_sync(self: Database) -> None:
+        prepare(self)
+        self._connection.execute("PRAGMA synchronous = OFF")
+
+    Database._prepare = prepare_without_sync  # type: ignore[method-assign]
+
+
+class Commits:
+    """Counts the commits of this process and ends it at the chosen one."""
+
+    def __init__(self, plan: Dict[str, Any]) -> None:
+        self._before = plan.get("die_before_commit", 0)
+        self._after = plan.get("die_after_commit", 0)
+        self._count_into = plan.get("count_into")
+        self._begun = self._done = 0
+        self._lock = threading.Lock()
+
+    def about_to(self) -> None:
+        with self._lock:
+            self._begun += 1
+            self._die_at(self._before, self._begun)
+
+    def done(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._count_into:
+                Path(self._count_into).write_text(str(self._done), encoding="ascii")
+            self._die_at(self._after, self._done)
+
+    @staticmethod
+    def _die_at(chosen: int, number: int) -> None:
+        if number == chosen:
+            os.kill(os.getpid(), signal.SIGKILL)
+            signal.pause()
+
+
+def main() -> NoReturn:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from tests.support import launcher as plain
+
+    plain.preload()  # takes the folder out of the path again
+    try:
+        plain.Server(channel).serve()
+    except plain._Child:
+        channel.close()
+        arm(json.loads(os.environ.pop(PLAN, "{}")))
+        from h2ogpte_migration import app
+
+        app.run()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
