@@ -66,6 +66,8 @@ def _warnings(session: Session, outcomes: Sequence[Outcome]) -> Dict[str, List[s
 def _next_command(session: Session, outcomes: Sequence[Outcome]) -> str:
     """What continues from here, if anything is left to do."""
     options = session.options
+    if options.sandbox:
+        return ""  # its server is gone when the command ends
     endings = {outcome.ending for outcome in outcomes}
     if Ending.STOPPED in endings or session.stop.is_set():
         return options.command()

@@ -39,7 +39,7 @@ from h2ogpte_migration.tracking.records import (
 _OVER = (
     "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
     "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
-    "AND new_collection_id IS NOT NULL"
+    "AND coalesce(new_collection_id, '') != ''"
 )
 """The condition for the positions connected and finished."""
 

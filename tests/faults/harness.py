@@ -1,0 +1,300 @@
+"""Run the command in this process, over real HTTP, at a speed that a matrix can afford.
+
+Only waiting is shortened: the clock of back-off and rate limits jumps over every pause, and the
+second look at an unanswered request comes sooner (as late answers do here). Requests, threads,
+the tracking database and everything that is printed are real.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+import pytest
+
+from h2ogpte_migration import redact
+from h2ogpte_migration.app import main
+from h2ogpte_migration.driving import drive, moving
+from h2ogpte_migration.gateway.throttle import SystemClock
+from h2ogpte_migration.runners import scheduler
+from h2ogpte_migration.runners.waiting import StoppableWaiter
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+from h2ogpte_migration.steps import moves
+from h2ogpte_migration.tracking import runs
+from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
+
+M3 = "BAAI/bge-m3"
+LARGE = "BAAI/bge-large-en-v1.5"
+
+TIMEOUT_S = 1.0
+"""What the runs wait for an answer."""
+HANG_S = 1.4
+"""How long a hanging server takes."""
+LATE_S = 0.15
+"""How long after an error the server may still do the work."""
+SECOND_LOOK_S = 0.4
+SECOND_LOOK_AFTER_TIMEOUT_S = 1.0
+
+
+class JumpingClock:
+    """Time that passes at once wherever the tool pauses between attempts."""
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+        self._lock = threading.Lock()
+        self.paused_s = 0.0
+        self.on_pause: Optional[Callable[[], None]] = None
+
+    def now(self) -> float:
+        return time.monotonic() + self._ahead_s
+
+    def pause(self, seconds: float, stop: threading.Event) -> None:
+        with self._lock:
+            self._ahead_s += max(0.0, seconds)
+            self.paused_s += max(0.0, seconds)
+            hook = self.on_pause
+        if hook is not None:
+            hook()
+        stop.wait(0.001)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
+    """Shorten every wait of the runs in this test."""
+    jumping = JumpingClock()
+    monkeypatch.setattr(SystemClock, "now", lambda _: jumping.now())
+    monkeypatch.setattr(SystemClock, "pause", lambda _, seconds, stop: jumping.pause(seconds, stop))
+    monkeypatch.setattr(SystemClock, "chance", lambda _: 1.0)
+    monkeypatch.setattr(StoppableWaiter, "sleep", _quick_sleep(StoppableWaiter.sleep))
+    for module in (drive, moving):
+        monkeypatch.setattr(module, "SECOND_LOOK_S", SECOND_LOOK_S)
+        monkeypatch.setattr(module, "SECOND_LOOK_AFTER_TIMEOUT_S", SECOND_LOOK_AFTER_TIMEOUT_S)
+    for polling in (moves, scheduler):
+        monkeypatch.setattr(polling, "poll_delay", lambda _: 0.01)
+    return jumping
+
+
+def _quick_sleep(real: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+    """Waits for a lock or a job are short; the second look keeps its (scaled) distance."""
+
+    def sleep(self: Any, seconds: float) -> None:
+        real(self, seconds if seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S) else 0.01)
+
+    return sleep
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended, and everything that it left."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """Everything that was printed."""
+        return self.out + self.err
+
+    @property
+    def log(self) -> str:
+        """All logs of the folder, oldest first."""
+        return "".join(p.read_text(encoding="utf-8") for p in sorted(self.folder.glob("*.log")))
+
+
+_runs: List[ProcessIdentity] = []
+
+
+@contextmanager
+def _another_process() -> Iterator[None]:
+    """Each run passes for a process of its own, and those before it for dead."""
+    real = runs.current_process, runs.is_alive
+    runs.current_process = lambda: _runs[-1]
+    runs.is_alive = lambda process: process == _runs[-1]
+    try:
+        yield
+    finally:
+        runs.current_process, runs.is_alive = real
+
+
+def run(folder: Path, *words: str) -> Result:
+    """Run one command line in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _runs.append(replace(current_process(), start=f"run {len(_runs)}"))
+    out, err = io.StringIO(), io.StringIO()
+    redact._forms = ()
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with redirect_stdout(out), redirect_stderr(err), _another_process():
+            code = int(main(words))
+    finally:
+        os.chdir(before)
+    return Result(code, out.getvalue(), err.getvalue(), folder)
+
+
+# -- worlds ------------------------------------------------------------------------------
+def small_world() -> World:
+    """Three owners and four collections, with everything that makes requests."""
+    world = World()
+    world.times.import_s = world.times.move_s = 0.02
+    world.add_user("admin", admin=True, groups=["staff"])
+    world.add_user("anna", groups=["staff", "research"], workspaces=["research"])
+    world.add_user("bertil", groups=["staff"])
+    prompt = world.add_prompt("anna", "Answer like a librarian")
+    world.add_collection(
+        "anna",
+        "Papers",
+        M3,
+        documents=["a.pdf", ("b.zip", "agent_only"), ("c.pdf", "failed")],
+        document_metadata={"topic": "models"},
+        connectors=2,
+        chats={"anna": 2, "bertil": 1},
+        shares={"bertil": ["read", "chat"]},
+        group_shares={"research": ["read"]},
+        settings={"max_tokens_per_chunk": 320, "ocr_model": "auto", "newer_setting": {"deep": 1}},
+        chat_settings={"llm": "auto", "rag_config": {"rag_type": "agentic_rag"}},
+        metadata={"cost_centre": "4711"},
+        rag_type="rag+",
+        prompt_template_id=prompt.id,
+        workspace="research",
+        vex_encryption="enabled",
+        inactivity_interval=90,
+        size_limit=10**9,
+        exempt_from_chat_expiry=True,
+    )
+    world.add_collection("anna", "Drafts", LARGE, documents=2, connectors=1)
+    world.add_collection("bertil", "Board", LARGE, documents=2, public=["read"], chats=1)
+    world.add_collection("admin", "Empty folder", M3, documents=0)
+    return world
+
+
+# -- ways to run it ------------------------------------------------------------------------
+Mode = Callable[[SandboxServer, Path], Result]
+
+
+def _common(server: SandboxServer, *words: str) -> List[str]:
+    return ["--url", server.url, "--timeout", str(TIMEOUT_S), *words]
+
+
+def admin_waits(server: SandboxServer, folder: Path, *more: str) -> Result:
+    """One command that does it all."""
+    words = _common(server, "--admin-key", "sk-sandbox-admin", "--all-users")
+    words += ["--use-model-mappings", "--wait-for-completion", "--max-concurrent-jobs", "2"]
+    return run(folder, *words, "--migrate-chats", *more)
+
+
+def submit_then_verify(server: SandboxServer, folder: Path) -> Result:
+    """A command that submits, and one that verifies once the jobs have ended."""
+    words = _common(server, "--admin-key", "sk-sandbox-admin", "--all-users")
+    first = run(folder, *words, "--use-model-mappings")
+    server.world.wait_until_idle()
+    words = _common(server, "--admin-key", "sk-sandbox-admin", "--verify", "--migrate-chats")
+    second = run(folder, *words, "--verify-query", "What is it about?")
+    worst = max(first.code, second.code)
+    return Result(worst, first.out + second.out, first.err + second.err, folder)
+
+
+def self_service(server: SandboxServer, folder: Path) -> Result:
+    """An owner with a key of her own."""
+    words = _common(server, "--user-key", "sk-sandbox-anna", "--use-model-mappings")
+    return run(folder, *words, "--wait-for-completion", "--migrate-chats")
+
+
+MODES: Dict[str, Mode] = {
+    "admin": admin_waits,
+    "verify": submit_then_verify,
+    "user": self_service,
+}
+
+
+# -- helpers -------------------------------------------------------------------------------
+@contextmanager
+def serving(world: World, **options: Any) -> Iterator[SandboxServer]:
+    """A server on ``world`` that is gone afterwards, whatever happened to it."""
+    server = SandboxServer(world, **options)
+    server.start()
+    try:
+        if options.get("ssl_context"):
+            with leaving_connections_open():
+                yield server
+        else:
+            yield server
+    finally:
+        server.stop()
+        if options.get("ssl_context"):
+            with leaving_connections_open():
+                pass
+
+
+@contextmanager
+def leaving_connections_open() -> Iterator[None]:
+    """asyncio's server leaves connections open that never came to speak TLS, or were cut off."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            yield
+        finally:
+            gc.collect()
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run without any fault did, and left."""
+
+    counts: Dict[str, int]
+    snapshot: Dict[str, Any]
+
+
+_undisturbed: Dict[str, Undisturbed] = {}
+
+
+def undisturbed(mode: str, folder: Path) -> Undisturbed:
+    """The undisturbed run of the small world; run once per process."""
+    if mode not in _undisturbed:
+        with serving(small_world()) as server:
+            result = MODES[mode](server, folder / f"undisturbed {mode}")
+            snapshot = settled(server.world)
+            counts = dict(Counter(request.route for request in server.requests))
+        assert result.code == 0, result.text
+        _undisturbed[mode] = Undisturbed(counts, snapshot)
+    return _undisturbed[mode]
+
+
+def settled(world: World) -> Dict[str, Any]:
+    """The state of the world once everything on its way has arrived."""
+    world.wait_until_idle()
+    return world.snapshot()
+
+
+def difference(wanted: Dict[str, Any], got: Dict[str, Any], at: str = "") -> List[str]:
+    """Where two snapshots differ, for a message."""
+    found: List[str] = []
+    for key in sorted(set(wanted) | set(got), key=str):
+        left, right = wanted.get(key), got.get(key)
+        if left == right:
+            continue
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += difference(left, right, f"{at}/{key}")
+        elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right) == 1:
+            found += difference({0: left[0]}, {0: right[0]}, f"{at}/{key}")
+        else:
+            found.append(f"{at}/{key}: {str(left)[:300]} became {str(right)[:300]}")
+    return found
+
+
+def say(words: Sequence[str]) -> None:
+    """Print a count for whoever reads the test's output."""
+    print(*words, file=sys.stdout)

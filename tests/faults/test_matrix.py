@@ -1,0 +1,207 @@
+"""One fault at one request of a run, everywhere: the same command must end as if nothing was.
+
+A point of the matrix is a way to run, a fault, a route, and which of the requests on that route
+is struck. The default run tries some points of every route and every fault; ``-m slow`` tries
+all. The end state of the world is compared with that of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Tuple
+
+import pytest
+
+from h2ogpte_migration.sandbox.faults import (
+    Action,
+    close,
+    cut,
+    hang,
+    html_page,
+    invalid_json,
+    late,
+    reply,
+)
+from h2ogpte_migration.sandbox.server import SandboxServer
+
+from .harness import (
+    HANG_S,
+    LATE_S,
+    MODES,
+    JumpingClock,
+    Undisturbed,
+    difference,
+    say,
+    serving,
+    settled,
+    small_world,
+    undisturbed,
+)
+
+Make = Callable[[], Action]
+
+BEFORE: Dict[str, Make] = {
+    "500": lambda: reply(500),
+    "502": lambda: reply(502, html=True),
+    "503": lambda: reply(503),
+    "503 with Retry-After": lambda: reply(503, retry_after=1),
+    "504": lambda: reply(504, html=True),
+    "429": lambda: reply(429),
+    "429 with Retry-After": lambda: reply(429, retry_after=2),
+    "reset": lambda: close(),
+    "html": lambda: html_page(),
+    "invalid json": lambda: invalid_json(after=False),
+    "cut": lambda: cut(),
+    "hang": lambda: hang(HANG_S),
+    "refused": lambda: close(),  # and the server is down for a while; see _strike
+}
+"""Faults that make sense for reads and writes alike."""
+
+AFTER: Dict[str, Make] = {
+    "500 after": lambda: reply(500, after=True),
+    "502 after": lambda: reply(502, after=True, html=True),
+    "503 after": lambda: reply(503, after=True),
+    "504 after": lambda: reply(504, after=True),
+    "reset after": lambda: close(after=True),
+    "html after": lambda: html_page(after=True),
+    "invalid json after": lambda: invalid_json(after=True),
+    "hang after": lambda: hang(HANG_S, after=True),
+    "late 500": lambda: late(LATE_S, status=500),
+    "late after reset": lambda: late(LATE_S),
+}
+"""Faults of writes: the work is done all the same, at once or a little later."""
+
+FAULTS: Dict[str, Make] = {**BEFORE, **AFTER}
+
+# A server that goes down while clients connect leaves some of its own connections half made.
+_half_made = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+STRUCK = [pytest.param(name, marks=_half_made if name == "refused" else ()) for name in FAULTS]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One request of a run, and what happens to it."""
+
+    mode: str
+    fault: str
+    route: str
+    skip: int
+
+    def __str__(self) -> str:
+        return f"{self.mode}: {self.fault} at {self.route} (number {self.skip + 1})"
+
+
+def _points(mode: str, fault: str, counts: Dict[str, int]) -> List[Point]:
+    """All points of a mode and a fault."""
+    return [
+        Point(mode, fault, route, skip)
+        for route, count in sorted(counts.items())
+        if fault in BEFORE or not route.startswith("GET ")
+        for skip in range(count)
+    ]
+
+
+def _sample(points: List[Point], share: int) -> List[Point]:
+    """One of ``share`` points, and two at least: the same ones each time, spread all over."""
+    spread = sorted(points, key=lambda point: hashlib.md5(str(point).encode()).digest())
+    return spread[: max(2, len(points) // share)]
+
+
+def _strike(server: SandboxServer, clock: JumpingClock, point: Point) -> Callable[[], int]:
+    """Add the fault of a point; returns how often it struck."""
+    rule = server.faults.add(FAULTS[point.fault](), route=point.route, skip=point.skip)
+    if point.fault != "refused":
+        return lambda: rule.hits
+    outage = _Outage(server)
+    rule.action = Action(call=outage.begin, close=True)
+    clock.on_pause = outage.client_paused
+    return lambda: rule.hits
+
+
+class _Outage:
+    """The server goes down, and is back once a client has been refused."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self._server = server
+        self._begun = threading.Event()
+        self._down = threading.Event()
+        self._refused = threading.Event()
+        self._up = threading.Event()
+
+    def begin(self) -> None:
+        """Called by the server itself, which can't wait for its own end."""
+        threading.Thread(target=self._pass_by).start()
+        self._begun.set()
+
+    def _pass_by(self) -> None:
+        self._server.stop()
+        self._down.set()
+        self._refused.wait(5)
+        self._server.start()
+        self._up.set()
+
+    def client_paused(self) -> None:
+        """The first pause waits until nobody listens, the next one until somebody does."""
+        if not self._begun.is_set() or self._up.is_set():
+            return
+        if not self._down.is_set():
+            self._down.wait(5)
+        else:
+            self._refused.set()
+            self._up.wait(5)
+
+
+def _try(
+    point: Point, reference: Undisturbed, clock: JumpingClock, folder: Path
+) -> Tuple[bool, str]:
+    """Run with one fault; whether it struck, and what was wrong in the end."""
+    clock.on_pause = None
+    with serving(small_world()) as server:
+        hits = _strike(server, clock, point)
+        result = MODES[point.mode](server, folder)
+        snapshot = settled(server.world)
+        struck = hits() > 0
+    wrong = difference(reference.snapshot, snapshot)
+    if result.code != 0:
+        wrong.append(f"exit {result.code}")
+    if not wrong:
+        return struck, ""
+    return struck, f"{point}: {'; '.join(wrong)}\n{result.text}"
+
+
+def _try_all(points: List[Point], clock: JumpingClock, folder: Path) -> None:
+    tried, wrong = 0, []
+    for number, point in enumerate(points):
+        reference = undisturbed(point.mode, folder)
+        struck, error = _try(point, reference, clock, folder / str(number))
+        tried += struck
+        if error:
+            wrong.append(error)
+    gc.collect()
+    say([f"faults: {tried} tried, {tried - len(wrong)} ended right"])
+    assert not wrong, "\n".join(wrong)
+    assert tried or not points
+
+
+@pytest.mark.parametrize("fault", STRUCK)
+def test_a_run_survives_one_fault_wherever_it_strikes(
+    fault: str, clock: JumpingClock, tmp_path: Path
+) -> None:
+    points: List[Point] = []
+    for mode in MODES:
+        counts = undisturbed(mode, tmp_path).counts
+        points += _sample(_points(mode, fault, counts), 90 if "hang" in fault else 50)
+    _try_all(points, clock, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fault", STRUCK)
+def test_the_whole_matrix(fault: str, mode: str, clock: JumpingClock, tmp_path: Path) -> None:
+    counts = undisturbed(mode, tmp_path).counts
+    _try_all(_points(mode, fault, counts), clock, tmp_path)

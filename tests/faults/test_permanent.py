@@ -1,0 +1,228 @@
+"""Faults that stay: one collection fails alone, and says so; a mended server finishes it."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable, Dict
+
+import pytest
+
+from h2ogpte_migration.sandbox import faults
+from h2ogpte_migration.sandbox.faults import RateLimit, Request, call, close, html_page, reply
+from h2ogpte_migration.sandbox.server import SandboxServer
+
+from .harness import (
+    MODES,
+    JumpingClock,
+    admin_waits,
+    difference,
+    run,
+    say,
+    serving,
+    settled,
+    small_world,
+    undisturbed,
+)
+
+COLLECTION = "/collections/{collection_id}"
+
+STEPS: Dict[str, str] = {
+    f"GET {COLLECTION}": "start",
+    f"GET {COLLECTION}/settings": "start",
+    f"GET {COLLECTION}/chat_settings": "start",
+    "POST /collections": "create",
+    f"PATCH {COLLECTION}": "create",
+    f"PUT {COLLECTION}/metadata": "create",
+    f"PUT {COLLECTION}/prompt_template": "create",
+    f"PUT {COLLECTION}/exempt_from_chat_expiry": "create",
+    f"GET {COLLECTION}/permissions": "permissions",
+    f"PUT {COLLECTION}/permissions/{{username}}": "permissions",
+    f"PUT {COLLECTION}/group_permissions/{{group_id}}": "permissions",
+    f"GET {COLLECTION}/group_permissions": "permissions",
+    f"GET {COLLECTION}/documents": "permissions",
+    f"POST {COLLECTION}/import_collection_job": "import",
+    f"GET {COLLECTION}/scheduled_connectors": "connectors",
+    f"POST {COLLECTION}/migrate_scheduled_connectors": "connectors",
+    f"GET {COLLECTION}/chats": "chats",
+    f"POST {COLLECTION}/migrate_chat_sessions_job": "chats",
+}
+"""Routes whose failure must stop a collection, and the step in which that shows."""
+
+
+def _about(server: SandboxServer, name: str) -> Callable[[Request], bool]:
+    """Requests about a collection or its targets."""
+
+    def is_about(request: Request) -> bool:
+        world = server.world
+        ids = {world.find(name).id, *(target.id for target in world.targets_of(name))}
+        body: Any = request.body if isinstance(request.body, dict) else {}
+        return any(one in request.path for one in ids) or name in str(body.get("name", ""))
+
+    return is_about
+
+
+@pytest.mark.parametrize("route", STEPS)
+def test_a_permanent_fault_fails_its_collection_alone_and_a_mended_server_finishes_it(
+    route: str, clock: JumpingClock, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+        papers = server.world.find("Papers", "anna")
+        server.faults.add(reply(500), route=route, when=_about(server, "Papers"), times=None)
+        result = admin_waits(server, tmp_path / "run")
+        assert result.code == 1, result.text
+        failed = [line for line in result.out.splitlines() if line.startswith("Failed: ")]
+        assert len(failed) == 1, result.text
+        assert failed[0].startswith(f"Failed: Papers ({papers.id}): {STEPS[route]}: ")
+        assert "500" in failed[0] or "did not answer" in failed[0]
+        assert re.search(r"^Next: h2ogpte-migrate .*--all-users", result.out, re.M), result.text
+        assert "Summary: 3 done, 1 failed." in result.out
+        assert "bug" not in result.text
+        server.faults.clear()
+        again = admin_waits(server, tmp_path / "run")
+        wrong = difference(undisturbed("admin", tmp_path).snapshot, settled(server.world))
+    assert again.code == 0, again.text
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("fault", [close(), html_page()], ids=["reset", "html"])
+def test_other_permanent_faults_fail_their_collection_alone_too(
+    fault: Any, clock: JumpingClock, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+        route = f"GET {COLLECTION}/settings"
+        server.faults.add(fault, route=route, when=_about(server, "Drafts"), times=None)
+        result = admin_waits(server, tmp_path / "run")
+    assert result.code == 1
+    assert result.out.count("Failed: Drafts (") == 1
+    assert "Summary: 3 done, 1 failed." in result.out
+
+
+def test_a_server_that_is_down_at_the_start_costs_one_line(
+    clock: JumpingClock, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+        url = server.url
+    begun = time.monotonic()
+    words = ["--url", url, "--admin-key", "sk-sandbox-admin", "--all-users"]
+    result = run(tmp_path / "run", *words, "--use-model-mappings")
+    assert result.code == 1
+    errors = [line for line in result.err.splitlines() if line]
+    assert len(errors) == 2, result.err  # what happened, and what to do
+    assert "can't be reached" in errors[0]
+    assert "6 attempts" in errors[0]
+    assert errors[1] == "Check --url and the network."
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_a_sustained_rate_limit_loses_nothing(
+    retry_after: bool,
+    mode: str,
+    clock: JumpingClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The server's patience follows the clock on which the tool waits.
+    monkeypatch.setattr(faults, "time", SimpleNamespace(monotonic=clock.now))
+    wanted = undisturbed(mode, tmp_path).snapshot
+    with serving(small_world()) as server:
+        server.faults.rate_limit = limit = RateLimit(20, burst=2, retry_after=retry_after)
+        result = MODES[mode](server, tmp_path / "run")
+        server.faults.clear()
+        wrong = difference(wanted, settled(server.world))
+    assert result.code == 0, result.text
+    assert not wrong, wrong
+    assert limit.refused
+    say([f"rate limit: {limit.refused} refused, {len(server.requests)} requests in all"])
+
+
+# -- keys ----------------------------------------------------------------------------------
+def _keys_made_for(server: SandboxServer, username: str) -> int:
+    keys = server.world.keys.values()
+    return sum(k.username == username and k.name.startswith("h2ogpte-migrate") for k in keys)
+
+
+@pytest.mark.parametrize("way", ["expired", "revoked"])
+@pytest.mark.parametrize(
+    "route",
+    [
+        "POST /collections",
+        f"GET {COLLECTION}/documents",
+        f"POST {COLLECTION}/import_collection_job",
+        "GET /jobs/{job_id}",
+        f"POST {COLLECTION}/migrate_scheduled_connectors",
+        f"POST {COLLECTION}/migrate_chat_sessions_job",
+    ],
+)
+def test_a_temporary_key_that_is_refused_in_mid_run_is_renewed_once(
+    route: str, way: str, clock: JumpingClock, tmp_path: Path
+) -> None:
+    wanted = undisturbed("admin", tmp_path).snapshot
+    with serving(small_world()) as server:
+
+        def spoil() -> None:
+            with server.world.lock:
+                for key in server.world.alive_keys():
+                    if key.username == "anna" and key.name.startswith("h2ogpte-migrate"):
+                        key.deleted = key.deleted or way == "revoked"
+                        key.expires_at = server.world.now()
+
+        rule = server.faults.add(call(spoil), route=route, when=lambda r: r.username == "anna")
+        result = admin_waits(server, tmp_path / "run")
+        made = _keys_made_for(server, "anna")
+        wrong = difference(wanted, settled(server.world))
+    assert rule.hits == 1
+    assert result.code == 0, result.text
+    assert not wrong, wrong
+    assert made == 2
+
+
+def test_a_key_that_is_refused_again_and_again_fails_its_owner_alone(
+    clock: JumpingClock, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+        when = lambda r: r.username == "anna"  # noqa: E731
+        server.faults.add(reply(401), when=when, times=None)
+        result = admin_waits(server, tmp_path / "run")
+        assert _keys_made_for(server, "anna") == 2
+        assert not [k for k in server.world.alive_keys() if k.name.startswith("h2ogpte-migrate")]
+    assert result.code == 1
+    assert "Temporary keys for anna are refused, a renewed one too" in result.out
+    assert "Summary: 2 done, 2 failed." in result.out
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2])
+@pytest.mark.parametrize(
+    "route", ["POST /admin/api_keys", "GET /jobs/{job_id}", "POST /collections"]
+)
+def test_a_revoked_admin_key_stops_the_run_and_says_so(
+    route: str, skip: int, clock: JumpingClock, tmp_path: Path
+) -> None:
+    wanted = undisturbed("admin", tmp_path).snapshot
+    with serving(small_world()) as server:
+        world = server.world
+
+        def revoke() -> None:
+            world.keys["sk-sandbox-admin"].deleted = True
+
+        rule = server.faults.add(call(revoke), route=route, skip=skip)
+        result = admin_waits(server, tmp_path / "run")
+        if not rule.hits:
+            pytest.skip("the run has fewer of these requests")
+        if "Summary: 4 done." in result.out:
+            # All was done when the key went: only the temporary keys could not be deleted.
+            assert "may still exist; the next run deletes it" in result.out
+        else:
+            assert result.code == 1, result.text
+            assert "401" in result.err
+            assert "Is the key mistyped, expired or deleted?" in result.err
+        assert "bug" not in result.text
+        world.keys["sk-sandbox-admin"].deleted = False
+        again = admin_waits(server, tmp_path / "run")
+        wrong = difference(wanted, settled(world))
+    assert again.code == 0, again.text
+    assert not wrong, wrong

@@ -1,0 +1,397 @@
+"""Servers that are newer, older, slower to settle or plainly odd: the migration ends right."""
+
+from __future__ import annotations
+
+import random
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Set
+
+import pytest
+
+from h2ogpte_migration.sandbox import dispatch
+from h2ogpte_migration.sandbox import server as sandbox_server
+from h2ogpte_migration.sandbox.calls import Reply
+from h2ogpte_migration.sandbox.faults import call, close
+from h2ogpte_migration.sandbox.habits import Habits
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+
+from .harness import (
+    LARGE,
+    M3,
+    MODES,
+    difference,
+    run,
+    say,
+    serving,
+    settled,
+    small_world,
+    undisturbed,
+)
+
+HABITS: Dict[str, Dict[str, Any]] = {
+    "newer server": {"newer_server": True},
+    "pages of one": {"page_cap": 1},
+    "pages of two": {"page_cap": 2},
+    "pages of three, ties shuffled": {"page_cap": 3, "shuffle_ties": True},
+    "ties shuffled": {"shuffle_ties": True},
+    "sparse listings": {"listings_are_sparse": True},
+    "no metadata in records": {"collection_has_metadata": False},
+    "stale counts": {"stale_document_counts": True},
+    "caller not among the users": {"users_include_caller": False},
+    "owner not among the shares": {"permissions_include_owner": False},
+    "null for all rights": {"public_null_for_all_rights": True},
+    "deleted keys listed": {"deleted_keys_listed": True},
+    "filters with case": {"filter_ignores_case": False},
+    "times with an offset": {"timestamps": "offset"},
+    "naive times": {"timestamps": "naive"},
+    "percent": {"percentages": "percent"},
+    "clock ahead": {"clock_offset_h": 9.5},
+    "clock behind": {"clock_offset_h": -30.0},
+    "clock a year ahead, naive": {"clock_offset_h": 8800.0, "timestamps": "naive"},
+    "jobs answered with 400": {"unknown_job_status": 400},
+    "keys gone with 404": {"missing_key_delete_status": 404},
+    "keys gone with 204": {"missing_key_delete_status": 204},
+    "shares conflict": {"repeated_share_conflicts": True},
+    "nulls refused": {"refuse_null_settings": True},
+    "workspaces fall back": {"strict_workspaces": False},
+    "doubled ids are new": {"doubled_ids": "new"},
+    "ended jobs hidden": {"hide_ended_jobs_after_s": 0.0},
+    "ended jobs forgotten": {"forget_ended_jobs_after_s": 0.0},
+    "admin reads jobs": {"admin_reads_jobs": True},
+    "everything at once": {
+        "newer_server": True,
+        "page_cap": 3,
+        "shuffle_ties": True,
+        "listings_are_sparse": True,
+        "collection_has_metadata": False,
+        "stale_document_counts": True,
+        "users_include_caller": False,
+        "timestamps": "offset",
+        "percentages": "percent",
+        "clock_offset_h": -5.0,
+        "doubled_ids": "new",
+        "public_null_for_all_rights": True,
+    },
+}
+
+
+def _set(world: World, habits: Dict[str, Any]) -> None:
+    for name, value in habits.items():
+        assert hasattr(world.habits, name)
+        setattr(world.habits, name, value)
+
+
+OTHER_MODES = [pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode != "verify"]
+
+
+@pytest.mark.parametrize("mode", ["verify", *OTHER_MODES])
+@pytest.mark.parametrize("habits", HABITS.values(), ids=HABITS.keys())
+def test_a_habit_of_the_server_changes_nothing(
+    habits: Dict[str, Any], mode: str, clock: Any, tmp_path: Path
+) -> None:
+    wanted = undisturbed(mode, tmp_path).snapshot
+    with serving(small_world()) as server:
+        _set(server.world, habits)
+        result = MODES[mode](server, tmp_path / "odd")
+        _set(server.world, {name: getattr(Habits(), name) for name in habits})
+        wrong = difference(wanted, settled(server.world))
+    assert result.code == 0, result.text
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("habits", HABITS.values(), ids=HABITS.keys())
+def test_a_lost_answer_is_cleared_up_whatever_the_habits(
+    habits: Dict[str, Any], clock: Any, tmp_path: Path
+) -> None:
+    """The look for what an unanswered request did reads listings, times and counts."""
+    wanted = undisturbed("admin", tmp_path).snapshot
+    with serving(small_world()) as server:
+        _set(server.world, habits)
+        for route in (
+            "POST /collections",
+            "POST /collections/{collection_id}/import_collection_job",
+        ):
+            server.faults.add(close(after=True), route=route, skip=1)
+            server.faults.add(close(), route=route)
+        result = MODES["admin"](server, tmp_path / "odd")
+        _set(server.world, {name: getattr(Habits(), name) for name in habits})
+        wrong = difference(wanted, settled(server.world))
+    assert result.code == 0, result.text
+    assert not wrong, wrong
+
+
+# -- answers with more, less and other things in them ---------------------------------------
+Change = Callable[[Any, random.Random], Any]
+
+_OPTIONAL: Set[str] = {
+    "document_count", "document_size", "updated_at", "created_at", "user_count",
+    "sessions_count", "status", "thumbnail", "has_default_guardrails", "size", "page_count",
+    "passed_percentage", "failed_percentage", "progress", "duration", "duration_seconds",
+    "start_time", "statuses", "name_of_server", "email", "subject", "build", "global_configs",
+    "user_configs", "picture", "groups", "workspaces", "permissions_of_server", "ui_config",
+    "license_expired", "license_expiry_date", "languages", "display_name", "lang",
+}  # fmt: skip
+"""Fields that an answer may lack although the contract names them."""
+
+
+def _with_novelties(value: Any, chance: random.Random) -> Any:
+    """Fields that nobody knows, everywhere but in what users store."""
+    if isinstance(value, list):
+        return [_with_novelties(item, chance) for item in value]
+    if isinstance(value, dict) and "id" in value:
+        return {**value, "novelty": {"deep": [1, None]}, "x-another": chance.random()}
+    return value
+
+
+def _without_options(value: Any, chance: random.Random) -> Any:
+    if isinstance(value, list):
+        return [_without_options(item, chance) for item in value]
+    if isinstance(value, dict) and "id" in value:
+        is_document = "metadata_dict" in value and "embedding_model" not in value
+        kept = _OPTIONAL - {"status"} if is_document else _OPTIONAL
+        return {key: item for key, item in value.items() if key not in kept}
+    return value
+
+
+def _nulls(value: Any, chance: random.Random) -> Any:
+    if isinstance(value, list):
+        return [_nulls(item, chance) for item in value]
+    if isinstance(value, dict) and "id" in value:
+        is_document = "metadata_dict" in value and "embedding_model" not in value
+        kept = _OPTIONAL - {"status"} if is_document else _OPTIONAL
+        return {key: None if key in kept else item for key, item in value.items()}
+    return value
+
+
+def _odd_enums(value: Any, chance: random.Random) -> Any:
+    """Values of enumerations that no client knows yet."""
+    if isinstance(value, list):
+        return [_odd_enums(item, chance) for item in value]
+    if isinstance(value, dict) and "id" in value:
+        changed = dict(value)
+        if "overall_status" in changed:
+            running = changed["overall_status"] == "in progress"
+            changed["overall_status"] = "warming up" if running else changed["overall_status"]
+            changed["status"] = "Quantum"
+        elif "embedding_model" in changed:
+            changed["status"] = "quantum"
+            changed.setdefault("rag_type", "rlm_rag")
+        return changed
+    return value
+
+
+def _junk_rows(value: Any, chance: random.Random) -> Any:
+    """Rows that name nothing, in listings that come in one piece."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return [*value, {}, {"id": None, "username": None, "group_id": 7}]
+    return value
+
+
+ANSWERS: Dict[str, Change] = {
+    "more fields": _with_novelties,
+    "fewer fields": _without_options,
+    "nulls": _nulls,
+    "other values": _odd_enums,
+    "rows that name nothing": _junk_rows,
+}
+
+_IN_PAGES = ("/collections", "/collections/all", "/users", "/documents", "/api_keys")
+
+
+def _answer_with(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    chance = random.Random(7)
+    real = dispatch.perform
+
+    def perform(world: World, method: str, path: str, **call: Any) -> Reply:
+        reply = real(world, method, path, **call)
+        paged = path.endswith(_IN_PAGES)
+        if not reply.has_body or reply.status >= 300 or (change is _junk_rows and paged):
+            return reply
+        return Reply(reply.status, change(reply.body, chance))
+
+    monkeypatch.setattr(sandbox_server, "perform", perform)
+
+
+@pytest.mark.parametrize("mode", ["verify", *OTHER_MODES])
+@pytest.mark.parametrize("change", ANSWERS.values(), ids=ANSWERS.keys())
+def test_answers_with_other_things_in_them_change_nothing(
+    change: Change, mode: str, clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = undisturbed(mode, tmp_path).snapshot
+    with serving(small_world()) as server:
+        with monkeypatch.context() as patch:
+            _answer_with(patch, change)
+            result = MODES[mode](server, tmp_path / "odd")
+        got = settled(server.world)
+    if change is _odd_enums:
+        wanted, got = deepcopy(wanted), deepcopy(got)
+        for name, twins in got["collections"].items():
+            if "(Migrated)" in name and twins[0]["rag_type"] == "rlm_rag":
+                twins[0]["rag_type"] = None  # the newest type was carried over like any other
+    wrong = difference(wanted, got)
+    assert result.code == 0, result.text
+    assert not wrong, wrong
+
+
+# -- a world that does not stand still ------------------------------------------------------
+def _crowd(count: int) -> World:
+    world = World()
+    world.times.import_s = world.times.move_s = 0.01
+    world.add_user("admin", admin=True)
+    for number in range(6):
+        world.add_user(f"user{number}")
+    for number in range(count):
+        world.add_collection(f"user{number % 6}", f"c{number % 7}", M3, documents=1)
+    world.habits.page_cap = 10
+    return world
+
+
+def _all_dry(server: SandboxServer, folder: Path) -> str:
+    words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users", "--dry-run"]
+    result = run(folder, *words, "--use-model-mappings")
+    gone = "Can't be read: " in result.out  # listed, and deleted before it was looked at
+    assert result.code == int(gone), result.text
+    return result.out
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["renames", "creates and deletes", "documents"])
+def test_listings_that_change_between_pages_skip_nothing_and_double_nothing(
+    kind: str, seed: int, clock: Any, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    world = _crowd(60)
+    world.habits.shuffle_ties = True
+    lasting = list(world.collections.values())
+    passing: List[str] = []
+
+    def disturb() -> None:
+        with world.lock:
+            if kind == "renames":
+                chance.choice(lasting).name = f"c{chance.randrange(9)}"
+            elif kind == "documents":
+                chosen = chance.choice(lasting)
+                world.add_document(chosen.id, "new.pdf")
+            elif passing and chance.random() < 0.5:
+                world.drop_collection(passing.pop(chance.randrange(len(passing))))
+            else:
+                name = chance.choice(["a", "c3", "z"])
+                passing.append(world.add_collection("user1", name, LARGE, documents=0).id)
+
+    with serving(world) as server:
+        server.faults.add(call(disturb), route="GET /collections/all", times=None)
+        out = _all_dry(server, tmp_path / "run")
+    for collection in lasting:
+        assert out.count(f"({collection.id}) of ") == 1, collection.name
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_documents_that_come_while_they_are_listed_are_found_or_left_behind_but_never_lost(
+    seed: int, clock: Any, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    world = World()
+    world.times.import_s = 0.01
+    world.add_user("admin", admin=True)
+    source = world.add_collection("admin", "Busy", M3, documents=45)
+    world.habits.page_cap = 10
+    world.habits.shuffle_ties = True
+    there = {membership.document.id for membership in source.documents}
+    left = [6]
+
+    def disturb() -> None:
+        with world.lock:
+            if left[0] and chance.random() < 0.4:
+                left[0] -= 1
+                world.add_document(source.id, f"late {left[0]}.pdf")
+
+    route = "GET /collections/{collection_id}/documents"
+    with serving(world) as server:
+        server.faults.add(
+            call(disturb), route=route, when=lambda r: source.id in r.path, times=None
+        )
+        words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users"]
+        result = run(tmp_path, *words, "--use-model-mappings", "--wait-for-completion")
+        targets = world.targets_of("Busy")
+    assert result.code == 0, result.text
+    assert len(targets) == 1
+    arrived = [membership.document.id for membership in targets[0].documents]
+    assert there <= set(arrived)
+    assert len(arrived) == len(set(arrived))
+
+
+def test_a_long_listing_that_keeps_changing_is_read_to_its_end(clock: Any, tmp_path: Path) -> None:
+    world = _crowd(0)
+    for number in range(3000):
+        world.add_collection(f"user{number % 6}", f"c{number % 50}", LARGE, documents=0)
+    wanted = [world.add_collection("user1", f"m{n}", M3, documents=0) for n in range(5)]
+    world.habits.page_cap = 100
+    others = [c for c in world.collections.values() if c.embedding_model == LARGE]
+    chance = random.Random(3)
+
+    def disturb() -> None:
+        with world.lock:
+            for _ in range(5):
+                world.drop_collection(others.pop(chance.randrange(len(others))).id)
+
+    with serving(world) as server:
+        server.faults.add(call(disturb), route="GET /collections/all", times=None)
+        words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users"]
+        words += ["--target-model", "h2oai/embeddinggemma-300m-qat-q8_0-unquantized"]
+        result = run(tmp_path, *words, "--source-model", M3, "--dry-run")
+        say([f"{len(server.requests)} requests"])
+    assert result.code == 0, result.text
+    for collection in wanted:
+        assert result.out.count(f"({collection.id}) of ") == 1
+
+
+@pytest.mark.parametrize("name", ["Papers", "Board", "Empty folder"])
+def test_a_collection_deleted_between_listing_and_migration_is_reported_alone(
+    name: str, clock: Any, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+        world = server.world
+        doomed = world.find(name)
+        gone = call(lambda: world.delete_collection(doomed.id))
+        server.faults.add(gone, route="GET /embedding_models")
+        result = MODES["admin"](server, tmp_path / "run")
+        snapshot = settled(world)
+    assert result.code == 1
+    assert f"Failed: {name} ({doomed.id}): " in result.out
+    assert "does not exist any more" in result.out
+    assert "Summary: 3 done, 1 failed." in result.out
+    assert not [key for key in snapshot["collections"] if key.endswith(f"(Migrated) {name}")]
+    assert snapshot["keys"] == ["admin/default", "anna/default", "bertil/default"]
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize(
+    "route",
+    [
+        "POST /collections",
+        "PUT /collections/{collection_id}/metadata",
+        "GET /collections/{collection_id}/permissions",
+        "POST /collections/{collection_id}/import_collection_job",
+        "GET /jobs/{job_id}",
+        "POST /collections/{collection_id}/migrate_chat_sessions_job",
+    ],
+)
+def test_a_source_deleted_at_any_moment_never_gets_stuck(
+    route: str, skip: int, clock: Any, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+        world = server.world
+        doomed = world.find("Papers")
+        gone = call(lambda: world.delete_collection(doomed.id), after=bool(skip))
+        rule = server.faults.add(gone, route=route, when=lambda r: r.username == "anna")
+        first = MODES["admin"](server, tmp_path / "run")
+        assert rule.hits == 1
+        second = MODES["admin"](server, tmp_path / "run")
+        snapshot = settled(world)
+    assert first.code in (0, 1)
+    assert "bug" not in first.text + second.text
+    assert "interrupted" not in second.text
+    assert len(snapshot["collections"].get("anna/(Migrated) Drafts", [])) == 1
+    assert snapshot["keys"] == ["admin/default", "anna/default", "bertil/default"]
