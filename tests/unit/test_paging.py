@@ -349,3 +349,27 @@ def test_a_listing_that_never_stands_still_is_given_up_on(caplog: pytest.LogCapt
     assert set(names(100)) <= set(read)
     assert caplog.messages == ["GET /rows kept changing while it was read"]
     assert len(world.asked) < 30
+
+
+def test_of_100_000_rows_that_come_and_go_what_exists_throughout_is_never_skipped():
+    """Rows vanish and appear in front of the reader all the while, and many names are equal."""
+    chance = random.Random(7)
+    rows = [{"id": f"stays-{number}"} for number in range(100_000)]
+    listing = list(rows)
+
+    def fetch(offset: int, limit: int) -> List[Any]:
+        page = listing[offset : offset + limit]
+        where = chance.randrange(0, max(1, offset))
+        if chance.random() < 0.5:
+            listing[where:where] = [{"id": f"new-{offset}-{n}"} for n in range(chance.randrange(9))]
+        else:
+            new = list(range(where, min(where + 50, len(listing))))
+            for place in reversed(new):
+                if listing[place]["id"].startswith("new-"):
+                    del listing[place]
+        return page
+
+    read = Listing(fetch=fetch, key=lambda row: row["id"], route="GET /x", sizes=PageSizes())
+    found = [row["id"] for row in read.each_once()]
+    assert len(found) == len(set(found)), "nothing comes twice"
+    assert {row["id"] for row in rows} <= set(found)
