@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from typing import Callable, List, Optional
+from typing import Any, Callable, List, Optional
 
 import pytest
 
