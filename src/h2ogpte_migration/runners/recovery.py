@@ -45,6 +45,8 @@ def _moved_something(store: Store, outcome: Outcome) -> bool:
 
 
 def _after_force(session: Session, store: Store, work: Work, outcome: Outcome) -> List[str]:
+    if outcome.ending not in (Ending.DONE, Ending.RUNNING, Ending.UNSETTLED):
+        return []  # first things first: the migration itself needs attention
     former = [
         attempt.target_id
         for attempt in store.history(outcome.source_id)
