@@ -134,7 +134,7 @@ def run(folder: Path, *words: str) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     _runs.append(replace(current_process(), start=f"run {len(_runs)}"))
     out, err = io.StringIO(), io.StringIO()
-    redact._forms = ()
+    known, redact._forms = redact._forms, ()
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -142,6 +142,7 @@ def run(folder: Path, *words: str) -> Result:
             code = int(main(words))
     finally:
         os.chdir(before)
+        redact._forms = known  # other tests' keys are still secrets
     return Result(code, out.getvalue(), err.getvalue(), folder)
 
 
