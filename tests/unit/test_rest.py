@@ -723,8 +723,8 @@ def _reply(connection: Any, question: Any) -> None:
     _say(connection, question, t="ca", body=f"Answer to {question['body']}", error="")
 
 
-def ask(url: str, timeout_s: float = 5.0, verify: Any = True) -> Answer:
-    return ChatServer(url, verify, connect_timeout_s=5.0).ask(KEY, "s1", "Why?", timeout_s)
+def ask(url: str, timeout_s: float = 60.0, verify: Any = True) -> Answer:
+    return ChatServer(url, verify, connect_timeout_s=30.0).ask(KEY, "s1", "Why?", timeout_s)
 
 
 def test_a_question_is_answered(chat: Any, capfd: pytest.CaptureFixture[str]):
