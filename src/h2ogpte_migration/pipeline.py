@@ -1,20 +1,15 @@
 """The one driver of one collection's migration, whatever the mode.
 
-``advance`` starts from the database and goes on until it can say how the collection stands:
-done, running at the server, held back, failed, or in somebody else's hands. Resuming is
-calling it again. Which step a position leads to stands in ``states.TRANSITIONS``; how a step
-is carried through, in ``driving``.
+``advance`` starts from the database and goes on, step by step as ``steps.STEPS`` says, until it
+can say how the collection stands: done, running at the server, held, failed, or in somebody
+else's hands. Resuming is calling it again.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import Callable, Dict, Optional, Tuple, Union
+from typing import Optional
 
-from h2ogpte_migration.driving import creating, moving, settling, submitting
-from h2ogpte_migration.driving.drive import Desk, Drive, Locks, was_restarted
-from h2ogpte_migration.driving.work import Ending, Outcome, Work
 from h2ogpte_migration.errors import (
     Interrupted,
     LeaseLost,
@@ -23,212 +18,211 @@ from h2ogpte_migration.errors import (
     TrackingError,
     Unauthorized,
 )
-from h2ogpte_migration.planner import UNFINISHED, Action, Plan, plan
-from h2ogpte_migration.states import TRANSITIONS, Position, Step, TargetFate
-from h2ogpte_migration.steps.base import Waiter
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.planner import Action, Plan, plan
+from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetFate
+from h2ogpte_migration.steps import due, job, moves
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
-from h2ogpte_migration.tracking.records import Attempt, Holder, Tracked
-from h2ogpte_migration.tracking.runs import Runs
-from h2ogpte_migration.tracking.store import NewAttempt, Store
-
-__all__ = ["Ending", "Outcome", "Pipeline", "Work"]
+from h2ogpte_migration.steps.source import carried
+from h2ogpte_migration.tracking.records import Holder
 
 log = logging.getLogger(__name__)
 
-CARRY_THROUGH: Dict[Step, Callable[[Drive], Optional[Outcome]]] = {
-    Step.CREATE: creating.create_target,
-    Step.SETTINGS: creating.give_settings,
-    Step.PERMISSIONS: submitting.prepare,
-    Step.IMPORT: submitting.submit_or_resolve,
-    Step.JOB: settling.look_at_job,
-    Step.VALIDATE: settling.validate_target,
-    Step.CONNECTORS: moving.move_connectors,
-    Step.CHATS: moving.move_chats,
+_LEFT_AS = {
+    Position.FAILED: OutcomeKind.FAILED,
+    Position.IMPORTING: OutcomeKind.RUNNING,
+    Position.FINISHED: OutcomeKind.DONE,
+    Position.CONNECTED: OutcomeKind.DONE,
 }
-"""How each step is carried through. An outcome ends the call; None goes on."""
+"""What a collection that is left as it is counts as."""
 
 
-class Pipeline:
-    """Brings collections forward, one call per collection at a time.
+def advance(migration: Migration) -> Result:
+    """Bring a collection as far as it gets now. Calling it again resumes.
 
-    Args:
-        now: the wall clock in UTC; names targets, decides nothing.
+    The lease is kept while the import runs, and given back otherwise.
+
+    Raises:
+        TrackingError: the database can't be written; the run has to end.
+        Unauthorized: the key is no longer taken.
     """
-
-    def __init__(
-        self, store: Store, runs: Runs, waiter: Waiter, now: Callable[[], datetime]
-    ) -> None:
-        self._store = store
-        self._runs = runs
-        self._desk = Desk(store, runs, waiter, now, Locks(), Locks())
-
-    def advance(self, work: Work) -> Outcome:
-        """Bring a collection as far as it gets now. Calling it again resumes.
-
-        The lease is kept while the import runs, and given back otherwise.
-
-        Raises:
-            TrackingError: the database can't be written; the run has to end.
-            Unauthorized: the key is no longer taken.
-        """
-        with self._desk.working_on[work.source_id]:
-            claimed = self._runs.claim(work.source_id)
+    with migration.shared.working_on[migration.source_id]:
+        waited = migration.lease_held is not None
+        if not waited:
+            left = _left_without_a_lease(migration)
+            if left is not None:
+                return left
+            claimed = migration.tracking.leases.claim(migration.source_id)
             if isinstance(claimed, Holder):
-                return Outcome(
-                    Ending.ELSEWHERE,
-                    work.source_id,
-                    work.source.name,
-                    work.source.owner,
-                    reason=f"{claimed} works on it",
+                return migration.result(
+                    OutcomeKind.LEASED_ELSEWHERE, reason=f"{claimed} works on it"
                 )
-            work.lease = claimed
-            work.target_seen = False
-            keep = False
-            try:
-                outcome = self._advance(Drive(self._desk, work, claimed))
-                keep = outcome.ending in (Ending.RUNNING, Ending.PARKED)
-                return outcome
-            finally:
-                if not keep:
-                    self._runs.release(claimed)
-
-    def release(self, work: Work) -> None:
-        """Give a collection back whose import is left running."""
-        if work.lease is not None:
-            self._runs.release(work.lease)
-
-    def _advance(self, drive: Drive) -> Outcome:
-        step: Optional[Step] = None
+            migration.lease_held = claimed
+            migration.seen_at = None
+        keep = False
         try:
-            self._store.adopt_legacy(drive.lease, drive.work.policy.import_options)
-            moving.settle_open_moves(drive)
-            outcome = self._begin_or_leave(drive)
-            stood: Optional[Tuple[Tracked, bool]] = None
-            while outcome is None:
-                self._desk.waiter.check()
-                tracked, before = drive.tracked(), stood
-                stood = (tracked, drive.work.prepared)
-                if stood == before:
-                    raise StepFailed(f"bug: the step {step} changed nothing")
-                step = _next_step(tracked, drive.work)
-                if step is None:
-                    return self._done(drive)
-                drive.work.on_step(step)
-                outcome = CARRY_THROUGH[step](drive)
-        except Interrupted:
-            return drive.outcome(Ending.STOPPED, step=step, reason="interrupted")
-        except LeaseLost as error:
-            return drive.outcome(Ending.ELSEWHERE, step=step, reason=error.message, attention=True)
-        except SourceGone as error:
-            return self._source_gone(drive, step, error)
-        except (TrackingError, Unauthorized):
-            raise
-        except (ServerError, StepFailed) as error:
-            return self._failed(drive, step, error)
-        return outcome
+            result = _carried_through(migration, waited=waited)
+            keep = result.kind in (OutcomeKind.RUNNING, OutcomeKind.WAITING_FOR_SLOT)
+            return result
+        finally:
+            if not keep:
+                release(migration)
 
-    def _begin_or_leave(self, drive: Drive) -> Optional[Outcome]:
-        """Decide, once per call, whether to begin afresh, to continue, or to leave it."""
-        work, tracked = drive.work, self._store.load(drive.work.source_id)
-        mark = work.policy.mark
-        decided = plan(
-            tracked.position if tracked else Position.NEW,
-            work.policy,
-            marked=mark is not None and self._runs.is_marked(work.source_id, mark),
-            restarted=was_restarted(tracked),
-        )
-        if decided.action == Action.LEAVE:
-            interrupted = tracked is not None and tracked.position in UNFINISHED
-            if interrupted and is_gone(work.gateway, work.source_id):
-                raise SourceGone  # begun, and without its source never to be ended well
-            return _left(drive, tracked, decided)
-        if decided.action == Action.BEGIN:
-            self._begin(drive, mark, decided.reason)
-        return None
 
-    def _begin(self, drive: Drive, mark: Optional[str], reason: str) -> None:
-        work = drive.work
-        self._desk.waiter.check()
-        work.prepared = False
-        # Read first: an owner without a key, or a source that is gone, leaves no trace.
-        work.read_source()
-        new = NewAttempt(
-            work.source, work.owner_id(), work.model, work.policy.import_options, Attempt.RUN
-        )
-        names = self._desk.name_for(work.source.name)
-        self._store.begin_attempt(drive.lease, new, names, reason=reason, mark=mark)
+def release(migration: Migration) -> None:
+    """Give a collection back to whoever wants to work on it."""
+    if migration.lease_held is not None:
+        migration.tracking.leases.release(migration.lease_held)
+        migration.lease_held = None
 
-    def _done(self, drive: Drive) -> Outcome:
-        settling.ask_if_finished_before(drive)
-        if drive.work.policy.verify:
-            # What a forced run began is finished: the next forced run forces again.
-            self._runs.clear_marks([drive.work.source_id])
-        return drive.outcome(Ending.DONE, tracked=drive.tracked())
 
-    def _source_gone(self, drive: Drive, step: Optional[Step], error: SourceGone) -> Outcome:
-        """Nothing was imported and nothing can be: the attempt has failed, for good."""
-        tracked = self._store.load(drive.work.source_id)
-        if tracked is None or tracked.attempt is None:
-            return self._failed(drive, step, error)
-        self._store.end_attempt(drive.lease, TargetFate.FAILED, error.message)
-        return drive.outcome(
-            Ending.FAILED,
-            tracked=self._store.load(drive.work.source_id),
-            step=step,
-            reason=error.message,
-            hint=error.hint,
-            attention=True,
-        )
-
-    def _failed(
-        self, drive: Drive, step: Optional[Step], error: Union[ServerError, StepFailed]
-    ) -> Outcome:
-        reason = f"{step.value if step else 'start'}: {error.message}"
-        log.error("%s", reason)
+def _carried_through(migration: Migration, *, waited: bool) -> Result:
+    """One turn of a collection, its errors as results."""
+    step = ""
+    try:
+        if waited and migration.reload() is not None and not _worth_a_look(migration):
+            return _still_running(migration)
+        result = None if waited else _begin_or_leave(migration)
+        stood: object = None
+        while result is None:
+            migration.clock.check()
+            tracked = migration.reload()
+            if tracked is None:
+                raise StepFailed(f"bug: {migration.source_id} is worked on, but not on record")
+            following = due(
+                tracked.position, migration.policy, tracked.checkpoints, frozenset(migration.done)
+            )
+            if following is None:
+                return _done(migration)
+            if stood == (following.name, tracked):
+                raise StepFailed(f"bug: the step {step} changed nothing")
+            step, stood = following.name, (following.name, tracked)
+            migration.on_step(step)
+            result = following.run(migration)
+            if following.once_a_run:
+                migration.done.add(step)
+        return result
+    except Interrupted:
+        return migration.result(OutcomeKind.INTERRUPTED, step=step, reason="interrupted")
+    except LeaseLost as error:
+        return _lost(migration, step, error)
+    except SourceGone as error:
+        return _source_gone(migration, step, error)
+    except (TrackingError, Unauthorized):
+        raise
+    except (ServerError, StepFailed) as error:
         try:
-            self._store.record_error(drive.lease, reason)
+            return migration.failed(step, error)
         except LeaseLost as lost:
-            return drive.outcome(Ending.ELSEWHERE, step=step, reason=lost.message, attention=True)
-        return drive.outcome(
-            Ending.FAILED,
-            tracked=self._store.load(drive.work.source_id),
-            step=step,
-            reason=reason,
-            hint=error.hint or "Run the same command again; it continues from here.",
-            kind=error.kind,
-            attention=True,
-        )
+            return _lost(migration, step, lost)
 
 
-def _next_step(tracked: Tracked, work: Work) -> Optional[Step]:
-    """The step that a position leads to; four positions have a shorter way."""
-    where = tracked.position
-    if where == Position.CREATING and tracked.attempt and tracked.attempt.target_id:
-        return Step.SETTINGS
-    if where == Position.IMPORTED and tracked.validation and tracked.validation.settled:
-        return Step.CONNECTORS
-    if where == Position.CREATED and work.prepared:
-        return Step.IMPORT
-    if where == Position.CONNECTED and not work.policy.migrate_chats:
+def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
+    kind = OutcomeKind.LEASED_ELSEWHERE
+    return migration.result(kind, step=step, reason=error.message, needs_attention=True)
+
+
+# -- while a job runs --------------------------------------------------------------------
+def _worth_a_look(migration: Migration) -> bool:
+    """Whether there is more to do than to wait: the job is asked, and nothing else."""
+    return migration.record.position != Position.IMPORTING or job.look(migration)
+
+
+def _still_running(migration: Migration) -> Result:
+    return migration.result(
+        OutcomeKind.RUNNING,
+        step="job",
+        reason="the import runs at the server",
+        job_id=migration.record.record.job_id,
+    )
+
+
+# -- where a turn begins -----------------------------------------------------------------
+def _plan(migration: Migration) -> Plan:
+    tracked, start = migration.tracked, migration.policy.forced_start
+    runs = migration.tracking.runs
+    return plan(
+        tracked.position if tracked else Position.NEW,
+        migration.policy,
+        started=start is not None and runs.has_started(migration.source_id, start),
+        restarted=migration.was_restarted,
+    )
+
+
+def _left_without_a_lease(migration: Migration) -> Optional[Result]:
+    """What is over needs no lease, no request and no commit."""
+    tracked = migration.reload()
+    if tracked is None or tracked.attempt is None:
         return None
-    return TRANSITIONS[where].step
+    decided = _plan(migration)
+    over = tracked.position in (Position.CONNECTED, Position.FINISHED)
+    open_moves = any(intent.open for intent in tracked.intents)
+    if decided.action == Action.LEAVE and over and not open_moves:
+        return _left(migration, decided)
+    return None
 
 
-def _left(drive: Drive, tracked: Optional[Tracked], decided: Plan) -> Outcome:
+def _begin_or_leave(migration: Migration) -> Optional[Result]:
+    """Decide, once per turn, whether to begin afresh, to continue, or to leave it."""
+    if migration.reload() is not None:
+        _adopt_legacy(migration)
+        moves.settle_open(migration)
+    decided = _plan(migration)
+    if decided.action == Action.LEAVE:
+        tracked = migration.tracked
+        interrupted = tracked is not None and tracked.position in BEFORE_IMPORT
+        if interrupted and is_gone(migration.gateway, migration.clock, migration.source_id):
+            raise SourceGone  # begun, and without its source never to be ended well
+        return _left(migration, decided)
+    if decided.action == Action.BEGIN:
+        # Read first: an owner without a key, or a source that is gone, leaves no trace.
+        carried(migration)
+        migration.begin(decided.reason)
+    return None
+
+
+def _adopt_legacy(migration: Migration) -> None:
+    tracked = migration.record
+    if tracked.attempt is None and tracked.record.target_id is not None:
+        store = migration.tracking.store
+        store.adopt_legacy(migration.lease, migration.policy.import_options)
+        migration.reload()
+
+
+def _left(migration: Migration, decided: Plan) -> Result:
+    tracked = migration.tracked
     where = tracked.position if tracked else Position.NEW
-    endings = {
-        Position.FAILED: Ending.FAILED,
-        Position.IMPORTING: Ending.RUNNING,
-        Position.FINISHED: Ending.DONE,
-        Position.CONNECTED: Ending.DONE,
-    }
     reason = decided.reason
     if where == Position.FAILED and tracked is not None and tracked.record.error:
         reason = f"{reason} ({tracked.record.error})"
-    return drive.outcome(
-        endings.get(where, Ending.LEFT),
-        tracked=tracked,
+    return migration.result(
+        _LEFT_AS.get(where, OutcomeKind.LEFT),
         reason=reason,
-        attention=decided.needs_attention,
-        position=where,
+        needs_attention=decided.needs_attention,
+        earlier=True,
+    )
+
+
+# -- where it ends -----------------------------------------------------------------------
+def _done(migration: Migration) -> Result:
+    if migration.policy.verify:
+        # What a forced run began is finished: the next forced run forces again.
+        migration.tracking.runs.end_starts([migration.source_id])
+    return migration.result(OutcomeKind.DONE)
+
+
+def _source_gone(migration: Migration, step: str, error: SourceGone) -> Result:
+    """Nothing was imported and nothing can be: the attempt has failed, for good."""
+    tracked = migration.reload()
+    if tracked is None or tracked.attempt is None:
+        return migration.failed(step, error)
+    migration.tracking.store.end_attempt(migration.lease, TargetFate.FAILED, error.message)
+    migration.reload()
+    return migration.result(
+        OutcomeKind.FAILED,
+        step=step,
+        reason=error.message,
+        hint=error.hint,
+        needs_attention=True,
     )

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Optional
 
 from h2ogpte_migration.model import ImportOptions
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import BEFORE_IMPORT, Position
 
 
 class Action(Enum):
@@ -36,8 +36,8 @@ class Policy:
     query_timeout_s: float = 60.0
 
     @property
-    def mark(self) -> Optional[str]:
-        """The kind of mark that keeps fresh starts of this run from being made twice."""
+    def forced_start(self) -> Optional[str]:
+        """The kind of marker that keeps fresh starts of this run from being made twice."""
         if self.force:
             return "force"
         return "retry" if self.retry_failed else None
@@ -53,15 +53,13 @@ class Plan:
 
 
 _CONTINUE = Plan(Action.CONTINUE)
-UNFINISHED = (Position.CREATING, Position.CREATED, Position.SUBMITTING)
-"""Positions before the import."""
 
 
-def plan(position: Position, policy: Policy, *, marked: bool, restarted: bool) -> Plan:
+def plan(position: Position, policy: Policy, *, started: bool, restarted: bool) -> Plan:
     """What to do with a collection at ``position``.
 
     Args:
-        marked: this forced or retried work was begun already, by a run that did not end.
+        started: this forced or retried work was begun already, by a run that did not end.
         restarted: the live attempt was begun by the tool itself, in place of an abandoned one.
     """
     if position == Position.INCONSISTENT and not (policy.force and not policy.verify):
@@ -73,9 +71,9 @@ def plan(position: Position, policy: Policy, *, marked: bool, restarted: bool) -
         )
     if policy.verify:
         return _plan_verify(position, restarted)
-    if policy.force and not marked and position != Position.NEW:
+    if policy.force and not started and position != Position.NEW:
         return Plan(Action.BEGIN, "forced")
-    if policy.retry_failed and not marked and position in (Position.FAILED, Position.HELD):
+    if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
         return Plan(Action.BEGIN, "retried")
     return _plan_migrate(position, policy)
 
@@ -98,7 +96,7 @@ def _plan_verify(position: Position, restarted: bool) -> Plan:
     if position == Position.FAILED:
         return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
     if position == Position.NEW or (
-        position in UNFINISHED and position != Position.SUBMITTING and not restarted
+        position in BEFORE_IMPORT and position != Position.SUBMITTING and not restarted
     ):
         return Plan(
             Action.LEAVE,

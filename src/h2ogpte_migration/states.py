@@ -1,8 +1,8 @@
 """The state machine of one collection's migration, on one screen. Pure.
 
 The columns of the documented table are the storage; everything above the tracking store
-speaks of a ``Position``. ``position`` folds what is on record into exactly one of them, and
-``TRANSITIONS`` says what comes next.
+speaks of a ``Position``. ``position`` folds what is on record into exactly one of them,
+``STANDINGS`` says what each means, and ``steps.STEPS`` which step is due there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Dict, Optional
 
 
-class Step(str, Enum):
-    """The steps of the pipeline, in their order."""
+class StepName:
+    """Steps that the record speaks of by name (intents, kept warnings)."""
 
     CREATE = "create"
     SETTINGS = "settings"
@@ -59,11 +59,14 @@ class Position(str, Enum):
 
     NEW = "new"
     CREATING = "creating"
+    CONFIGURING = "configuring"
     CREATED = "created"
+    SHARED = "shared"
     SUBMITTING = "submitting"
     IMPORTING = "importing"
     IMPORTED = "imported"
     HELD = "held"
+    VALIDATED = "validated"
     CONNECTED = "connected"
     FINISHED = "finished"
     FAILED = "failed"
@@ -71,43 +74,80 @@ class Position(str, Enum):
 
 
 @dataclass(frozen=True)
-class Transition:
-    """A row of the table: the step that a position leads to, and the words for people."""
+class Standing:
+    """A row of the table: what a position means, what comes next, what people may type.
 
-    step: Optional[Step]
-    meaning: str
-    next_action: str
+    Args:
+        resumed: how a run that finds a collection here says it; empty for a new one.
+        advice: what to type, where it does not go on by itself.
+    """
+
+    evidence: str
+    following: str
+    resumed: str = ""
+    advice: str = ""
 
 
-TRANSITIONS: Dict[Position, Transition] = {
-    Position.NEW: Transition(Step.CREATE, "no attempt", "create the target"),
-    Position.CREATING: Transition(
-        Step.CREATE, "creation begun", "look for the target by its name: adopt it, or create"
+_AGAIN = "run the migration command again"
+
+STANDINGS: Dict[Position, Standing] = {
+    Position.NEW: Standing("no attempt", "create the target", advice="run the migration command"),
+    Position.CREATING: Standing(
+        "creation begun",
+        "look for the target by its name: adopt it, or create",
+        "interrupted while creating",
+        _AGAIN,
     ),
-    Position.CREATED: Transition(
-        Step.PERMISSIONS, "target made with its settings", "permissions, then import"
+    Position.CONFIGURING: Standing(
+        "the target is known", "give it its settings", "interrupted while creating", _AGAIN
     ),
-    Position.SUBMITTING: Transition(
-        Step.IMPORT,
+    Position.CREATED: Standing(
+        "target made with its settings", "permissions", "interrupted before the import", _AGAIN
+    ),
+    Position.SHARED: Standing(
+        "target shared", "permissions as they are now, import", "interrupted before the import", _AGAIN
+    ),
+    Position.SUBMITTING: Standing(
         "import begun, no job known",
         "look through the owner's jobs: submit, adopt, or abandon the target",
+        "interrupted while submitting",
+        _AGAIN,
     ),
-    Position.IMPORTING: Transition(
-        Step.JOB, "import job running", "wait for the job, or come back later"
+    Position.IMPORTING: Standing(
+        "import job running", "wait for the job, or come back later", "importing", "--verify"
     ),
-    Position.IMPORTED: Transition(Step.VALIDATE, "documents imported", "validate, then connectors"),
-    Position.HELD: Transition(
-        Step.VALIDATE, "imported, with blocking findings", "validate again; moves are held back"
+    Position.IMPORTED: Standing("documents imported", "validate", "imported", "--verify"),
+    Position.HELD: Standing(
+        "imported, with blocking findings",
+        "validate again; moves are held back",
+        "held",
+        "--verify once mended, --retry-failed, or --verify --ignore-validation",
     ),
-    Position.CONNECTED: Transition(Step.CHATS, "connectors moved", "chats, if asked for"),
-    Position.FINISHED: Transition(None, "all that was asked for", "nothing"),
-    Position.FAILED: Transition(
-        None, "the import failed", "nothing, or a fresh attempt with --retry-failed"
+    Position.VALIDATED: Standing("validated", "move connectors", "imported", "--verify"),
+    Position.CONNECTED: Standing("connectors moved", "chats, if asked for", "done"),
+    Position.FINISHED: Standing("all that was asked for", "nothing", "done"),
+    Position.FAILED: Standing(
+        "the import failed",
+        "nothing, or a fresh attempt with --retry-failed",
+        "failed",
+        "--retry-failed",
     ),
-    Position.INCONSISTENT: Transition(
-        None, "a combination that cannot arise", "touch nothing, say what was seen"
+    Position.INCONSISTENT: Standing(
+        "a combination that cannot arise",
+        "touch nothing, say what was seen",
+        "inconsistent",
+        "look at the row; nothing is done to it",
     ),
 }
+
+BEFORE_IMPORT = (
+    Position.CREATING,
+    Position.CONFIGURING,
+    Position.CREATED,
+    Position.SHARED,
+    Position.SUBMITTING,
+)
+"""Begun, and nothing was imported for certain."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +170,7 @@ class Evidence:
     chats_migrated: bool
     import_intent_sent: Optional[bool]
     held: bool
+    validated: bool = False
 
 
 def position(evidence: Optional[Evidence]) -> Position:
@@ -165,12 +206,12 @@ def _before_import(evidence: Evidence) -> Position:
             return Position.INCONSISTENT
         return Position.IMPORTING if evidence.has_job else Position.SUBMITTING
     if not evidence.collection_created:
-        return Position.CREATING
+        return Position.CONFIGURING if evidence.has_target else Position.CREATING
     if not evidence.has_target:
         return Position.INCONSISTENT
     if evidence.import_intent_sent is None or evidence.import_intent_sent:
         return Position.SUBMITTING
-    return Position.CREATED
+    return Position.SHARED if evidence.permissions_copied else Position.CREATED
 
 
 def _after_import(evidence: Evidence) -> Position:
@@ -181,5 +222,5 @@ def _after_import(evidence: Evidence) -> Position:
     if evidence.held:
         return Position.HELD
     if not evidence.connectors_migrated:
-        return Position.IMPORTED
+        return Position.VALIDATED if evidence.validated else Position.IMPORTED
     return Position.FINISHED if evidence.chats_migrated else Position.CONNECTED

@@ -105,5 +105,5 @@ def loaded_by(*words: str, cwd: Path) -> Any:
 def test_the_client_is_not_imported(operator: Operator, words: Any) -> None:
     by_version_1_2_0(operator, "imported")
     loaded = loaded_by(*words, cwd=operator.folder)
-    assert "h2ogpte_migration.runners.status" in loaded
+    assert "h2ogpte_migration.commands.status" in loaded
     assert not loaded & {"h2ogpte", "aiohttp", "pydantic", "urllib3", "rich", "websockets"}

@@ -104,7 +104,7 @@ def _break(server: SandboxServer, monkeypatch: pytest.MonkeyPatch, how: str) -> 
     elif how == "bug that shows the key":
         monkeypatch.setattr(RestGateway, "settings", _leaky_bug)
     elif how == "bug in the run":
-        monkeypatch.setattr("h2ogpte_migration.runners.migrate.announce", _bug)
+        monkeypatch.setattr("h2ogpte_migration.commands.migrate.announce", _bug)
     elif how == "bug that shows the key in the run":
         monkeypatch.setattr(RestGateway, "embedding_models", _leaky_bug)
     elif how == "server that repeats the key":

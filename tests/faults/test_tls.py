@@ -12,8 +12,8 @@ from typing import Any, List, Optional
 
 import pytest
 
-from h2ogpte_migration.options import Options, parse
-from h2ogpte_migration.runners.preflight import warn_about_transport
+from h2ogpte_migration.cli.parse import Options, parse
+from h2ogpte_migration.run.preflight import warn_about_transport
 from h2ogpte_migration.ui.console import Console
 
 from .harness import Result, run, serving, small_world

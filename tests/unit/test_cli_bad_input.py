@@ -11,7 +11,7 @@ import pytest
 
 from h2ogpte_migration import options
 from h2ogpte_migration.errors import ExitCode, UsageError
-from h2ogpte_migration.options import parse
+from h2ogpte_migration.cli.parse import parse
 
 KEY = "sk-top-secret-key"
 SERVER = ["--url", "https://h2ogpte.example.com", "--admin-key", KEY]

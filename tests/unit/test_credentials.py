@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from h2ogpte_migration.credentials import (
+from h2ogpte_migration.run.credentials import (
     KEY_NAME_PREFIX,
     CannotImpersonate,
     Credentials,

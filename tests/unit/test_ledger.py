@@ -8,7 +8,7 @@ from typing import Iterator, List, Sequence, Tuple
 import pytest
 
 from h2ogpte_migration.model import Document
-from h2ogpte_migration.tracking.ledger import BASELINE, SOURCE, TARGET, DocumentLedger
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 
 Row = Tuple[str, ...]  # id, name, status: name and status may be left out
 
@@ -28,7 +28,7 @@ def documents(rows: Sequence[Row]) -> List[Document]:
 def tallies(
     by_name: bool, baseline: Sequence[Row], source: Sequence[Row], target: Sequence[Row]
 ) -> dict:  # type: ignore[type-arg]
-    ledger = DocumentLedger(by_name=by_name)
+    ledger = DocumentComparison(by_name=by_name)
     try:
         ledger.fill(BASELINE, documents(baseline))
         ledger.fill(SOURCE, documents(source))
@@ -242,7 +242,7 @@ def test_documents_that_are_copied_are_compared_by_name(
 
 
 def test_findings_name_the_documents_and_their_state() -> None:
-    ledger = DocumentLedger(by_name=False)
+    ledger = DocumentComparison(by_name=False)
     ledger.fill(BASELINE, documents([("a", "Report.pdf"), ("b", "Plan.pdf")]))
     ledger.fill(SOURCE, documents([("a", "Report.pdf"), ("b", "Plan.pdf")]))
     ledger.fill(TARGET, documents([("a", "Report.pdf", "failed")]))
@@ -253,7 +253,7 @@ def test_findings_name_the_documents_and_their_state() -> None:
 
 @pytest.mark.parametrize("by_name", [False, True])
 def test_of_many_only_a_few_are_named_and_all_are_counted(by_name: bool) -> None:
-    ledger = DocumentLedger(by_name=by_name)
+    ledger = DocumentComparison(by_name=by_name)
     rows = documents([(str(number),) for number in range(12)])
     ledger.fill(BASELINE, rows)
     ledger.fill(SOURCE, rows)
@@ -280,7 +280,7 @@ def test_of_many_only_a_few_are_named_and_all_are_counted(by_name: bool) -> None
 def test_two_sides_are_the_same_where_each_holds_every_document_as_often(
     by_name: bool, left: List[Row], right: List[Row], same: bool
 ) -> None:
-    ledger = DocumentLedger(by_name=by_name)
+    ledger = DocumentComparison(by_name=by_name)
     ledger.fill(BASELINE, documents(left))
     ledger.fill(TARGET, documents(right))
     assert ledger.same(BASELINE, TARGET) is same
@@ -288,7 +288,7 @@ def test_two_sides_are_the_same_where_each_holds_every_document_as_often(
 
 
 def test_a_side_is_replaced_when_filled_again_and_the_others_stay() -> None:
-    ledger = DocumentLedger(by_name=False)
+    ledger = DocumentComparison(by_name=False)
     assert ledger.fill(SOURCE, documents(AB)) == 2
     assert ledger.fill(TARGET, documents(AB)) == 2
     assert ledger.fill(TARGET, documents([("c",)])) == 1
@@ -303,7 +303,7 @@ def test_a_listing_that_broke_off_is_filled_anew_from_its_start() -> None:
         yield from documents([("old",)])
         raise RuntimeError("rows shifted")
 
-    ledger = DocumentLedger(by_name=False)
+    ledger = DocumentComparison(by_name=False)
     with pytest.raises(RuntimeError):
         ledger.fill(TARGET, breaks_off())
     assert ledger.fill(TARGET, documents(AB)) == 2

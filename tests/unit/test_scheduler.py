@@ -20,7 +20,7 @@ from h2ogpte_migration.model import Collection, ImportOptions
 from h2ogpte_migration.pipeline import Ending, Outcome, Work
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.runners import scheduler as scheduler_module
-from h2ogpte_migration.runners.scheduler import Limits, RunResult, Scheduler
+from h2ogpte_migration.run.scheduler import Limits, RunResult, Scheduler
 from h2ogpte_migration.states import Step
 from h2ogpte_migration.ui.progress import SilentProgress
 

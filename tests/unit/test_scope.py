@@ -8,7 +8,7 @@ import pytest
 
 from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.model import Collection
-from h2ogpte_migration.runners.scope import (
+from h2ogpte_migration.run.scope import (
     SINGLE_LOOKUPS,
     Known,
     Missing,
@@ -184,7 +184,7 @@ def known(*records: Record, past: Tuple[str, ...] = (), names: Tuple[str, ...] =
         records={item.source_id: item for item in records},
         targets={item.target_id: item for item in records if item.target_id},
         past_targets={*past, *(item.target_id for item in records if item.target_id)},
-        given_names={"anna": set(names)} if names else {},
+        reserved_names={"anna": set(names)} if names else {},
     )
 
 

@@ -1,28 +1,109 @@
-"""The pipeline of one collection, as one declared sequence.
+"""The steps of one collection's migration, in their order: the table that the pipeline runs.
 
-What comes next at which position stands in ``states.TRANSITIONS``; here is what each step
-sets when it is done, and what has to be looked for before it may be repeated.
+A new step is a file here and a row below. Its checkpoint is the documented column that it
+sets, or else a row in ``checkpoints`` under its name (``Store.finish_step``).
 """
 
 from __future__ import annotations
 
-from h2ogpte_migration.states import Step
-from h2ogpte_migration.steps import create, importing
-from h2ogpte_migration.steps.base import StepSpec
+from dataclasses import dataclass
+from typing import Callable, FrozenSet, Optional, Tuple
 
-PIPELINE = (
-    StepSpec(Step.CREATE, None, "create the target", repeatable=False, find_existing=create.find),
-    StepSpec(Step.SETTINGS, "collection_created", "give it the source's settings"),
-    StepSpec(Step.PERMISSIONS, "permissions_copied", "share it as the source is shared"),
-    StepSpec(
-        Step.IMPORT,
-        "import_submitted",
-        "submit the import job",
-        repeatable=False,
-        find_existing=importing.find,
-    ),
-    StepSpec(Step.JOB, "import_completed", "wait for the job"),
-    StepSpec(Step.VALIDATE, None, "compare source and target"),
-    StepSpec(Step.CONNECTORS, "connectors_migrated", "move the connectors", gated=True),
-    StepSpec(Step.CHATS, "chats_migrated", "move the chats, if asked for", gated=True),
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.planner import Policy
+from h2ogpte_migration.results import Result
+from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.steps import (
+    create,
+    importing,
+    job,
+    moves,
+    permissions,
+    ragcheck,
+    settings,
+    validate,
 )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the table.
+
+    Args:
+        name: what record, times and reports call it.
+        run: does it. A result ends the collection's turn; None goes on from what is on record.
+        at: the positions at which it is due.
+        verb: what people read while it is done.
+        wanted: whether it was asked for.
+        once_a_run: it is done again in each run, and leaves no checkpoint.
+        of_the_target: whether a failure of it speaks of the server, so that the same one at many
+            collections stops the run: steps up to the end of the import.
+    """
+
+    name: str
+    run: Callable[[Migration], Optional[Result]]
+    at: Tuple[Position, ...]
+    verb: str
+    wanted: Callable[[Policy], bool] = lambda _: True
+    once_a_run: bool = False
+    of_the_target: bool = False
+
+
+def _asks_a_question(policy: Policy) -> bool:
+    return policy.verify_query is not None
+
+
+def _wants_chats(policy: Policy) -> bool:
+    return policy.migrate_chats
+
+
+STEPS: Tuple[Step, ...] = (
+    Step(StepName.CREATE, create.run, (Position.CREATING,), "creating", of_the_target=True),
+    Step(
+        StepName.SETTINGS, settings.run, (Position.CONFIGURING,), "configuring", of_the_target=True
+    ),
+    Step(StepName.PERMISSIONS, permissions.run, (Position.CREATED,), "sharing", of_the_target=True),
+    Step(
+        StepName.IMPORT,
+        importing.run,
+        (Position.SHARED, Position.SUBMITTING),
+        "submitting",
+        of_the_target=True,
+    ),
+    Step(StepName.JOB, job.run, (Position.IMPORTING,), "importing", of_the_target=True),
+    Step(StepName.VALIDATE, validate.run, (Position.IMPORTED, Position.HELD), "validating"),
+    Step(
+        "question",
+        ragcheck.run,
+        (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
+        "asking",
+        wanted=_asks_a_question,
+        once_a_run=True,
+    ),
+    Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
+    Step(
+        StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats
+    ),
+)
+
+BY_NAME = {step.name: step for step in STEPS}
+
+
+def due(
+    position: Position, policy: Policy, checkpoints: FrozenSet[str], done: FrozenSet[str]
+) -> Optional[Step]:
+    """The step that comes next; None where all that was asked for is done.
+
+    Args:
+        checkpoints: steps without a column that are done for the live attempt.
+        done: steps that are done once a run, and were in this one.
+    """
+    for step in STEPS:
+        if (
+            position in step.at
+            and step.wanted(policy)
+            and step.name not in checkpoints
+            and step.name not in done
+        ):
+            return step
+    return None

@@ -1,85 +1,97 @@
-"""Create the target collection, and give it everything that its source carries.
+"""Create the target collection, exactly once.
 
-Two steps: the POST, which may not be repeated blindly, and the settings that follow it, which
-may. What can't be carried over becomes a kept warning, never a reason to start over.
+An unanswered creation is looked for by the target's unique name among the owner's collections.
+What the server refuses to take over (a workspace) becomes a kept warning.
 """
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, List, Mapping, Optional, Tuple, Union
 
 from h2ogpte_migration.errors import NotFound, Rejected
-from h2ogpte_migration.gateway.api import Gateway
-from h2ogpte_migration.model import Collection, Json, SourceId
-from h2ogpte_migration.steps.base import Absent, Ambiguous, Context, Existing, FoundTarget, Source
-from h2ogpte_migration.steps.presence import SourceGone, is_gone
+from h2ogpte_migration.migration import (
+    Absent,
+    Ambiguous,
+    Carried,
+    Migration,
+    in_doubt,
+    send_once,
+    settle_doubt,
+)
+from h2ogpte_migration.model import Collection, Json
+from h2ogpte_migration.results import Result
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps.source import carried, facts
 
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
-
-def read_source(gateway: Gateway, source_id: SourceId) -> Source:
-    """What the source carries.
-
-    Raises:
-        SourceGone: there is nothing to migrate any more.
-    """
-    try:
-        collection = gateway.collection(source_id)
-    except NotFound as error:
-        raise SourceGone from error
-    metadata = collection.get("metadata_dict")
-    if not isinstance(metadata, dict) or not metadata:
-        # The record of a collection may leave its metadata out; only this call says so.
-        metadata = _or_empty(gateway.metadata, source_id)
-    return Source(
-        collection=collection,
-        settings=_or_empty(gateway.settings, source_id),
-        chat_settings=_or_empty(gateway.chat_settings, source_id),
-        metadata=metadata,
-    )
+log = logging.getLogger(__name__)
 
 
-def _or_empty(read: Callable[[str], Json], collection_id: str) -> Json:
-    try:
-        return read(collection_id)
-    except NotFound:
-        return {}
+@dataclass(frozen=True)
+class Target:
+    """The target as the server described it; others of its name, if it was looked for."""
+
+    collection: Collection
+    adopted: bool = False
+    duplicates: Tuple[Collection, ...] = ()
 
 
-def source_facts(source: Source) -> Json:
-    """What validation compares the target with later."""
-    collection = source.collection
-    return {
-        "expiry_date": collection.get("expiry_date"),
-        "inactivity_interval": collection.get("inactivity_interval"),
-        "size_limit": collection.get("size_limit"),
-        "rag_type": collection.get("rag_type"),
-        "metadata": source.metadata,
-    }
+def run(migration: Migration) -> Optional[Result]:
+    """Look for a target that an unanswered request may have made; else make one."""
+    timed_out = in_doubt(migration, StepName.CREATE)
+
+    def find() -> Union[Absent, Ambiguous, Target]:
+        return _find(migration)
+
+    def book(target: Target) -> None:
+        _book(migration, target)
+
+    if timed_out is not None and settle_doubt(
+        migration, StepName.CREATE, find, book, timed_out=timed_out
+    ):
+        return None
+    send_once(migration, StepName.CREATE, lambda: _send(migration), find, book)
+    return None
 
 
-# -- the POST --------------------------------------------------------------------------
-def run(context: Context) -> Collection:
-    """Create the target. Raises ``OutcomeUnknown`` where ``find`` has to look."""
-    *preferred, last = _requests(_request(context, context.source))
+def _book(migration: Migration, target: Target) -> None:
+    """The target exists and this is its id."""
+    store, attempt, created = migration.tracking.store, migration.attempt, target.collection
+    store.record_target(migration.lease, attempt, created, facts(carried(migration)))
+    migration.created_at = migration.clock.now()
+    if not target.adopted:
+        migration.created = created
+        log.info("created the target %s (%s)", created.id, attempt.target_name)
+        return
+    log.info("adopted the target %s, whose creation was never answered", created.id)
+    for duplicate in target.duplicates:
+        store.record_late_duplicate(attempt.owner, duplicate, attempt, "made twice")
+
+
+# -- the request -------------------------------------------------------------------------
+def _send(migration: Migration) -> Target:
+    *preferred, last = _requests(_request(migration, carried(migration)))
     for request, given_up in preferred:
         try:
-            return _post(context, request, given_up)
+            return _post(migration, request, given_up)
         except NotFound:
             continue  # only the workspace is something that may not be found
         except Rejected as error:
             if error.status not in (400, 403, 422):
                 raise
-    return _post(context, *last)
+    return _post(migration, *last)
 
 
-def _post(context: Context, request: Json, given_up: str) -> Collection:
-    context.before_write()
-    target = context.gateway.create_collection(request)
+def _post(migration: Migration, request: Json, given_up: str) -> Target:
+    migration.before_write()
+    target = migration.gateway.create_collection(request)
     if given_up:
-        context.warn(given_up)
-    return target
+        migration.warn(given_up)
+    return Target(target)
 
 
 def _requests(full: Json) -> List[Tuple[Json, str]]:
@@ -107,13 +119,13 @@ def workspace_warning(workspace: object) -> str:
     return f"the workspace {workspace} was refused; the target is in its owner's default one"
 
 
-def _request(context: Context, source: Source) -> Json:
+def _request(migration: Migration, source: Carried) -> Json:
     collection = source.collection
     request: Json = {
-        "name": context.attempt.target_name,
+        "name": migration.attempt.target_name,
         "description": collection.get("description") or "",
-        "embedding_model": context.attempt.model,
-        "collection_settings": target_settings(context, source),
+        "embedding_model": migration.attempt.model,
+        "collection_settings": target_settings(migration, source),
     }
     if source.chat_settings:
         request["chat_settings"] = source.chat_settings
@@ -129,125 +141,59 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def target_settings(context: Context, source: Source) -> Json:
+def target_settings(migration: Migration, source: Carried) -> Json:
     """The source's settings, with the OCR model that was asked for."""
-    settings: Dict[str, Any] = dict(source.settings)
-    wanted = context.how.ocr_model
-    if context.how.skip_reparse or wanted is None:
+    settings: Json = dict(source.settings)
+    wanted = migration.how.ocr_model
+    if migration.how.skip_reparse or wanted is None:
         return settings
     settings["ocr_model"] = wanted
     return settings
 
 
-def ocr_warning(context: Context, source: Source) -> str:
-    """What to keep where the migration changes the source's OCR model; else empty."""
-    had, wanted = source.settings.get("ocr_model"), context.how.ocr_model
-    if context.how.skip_reparse or wanted is None or not had or had == wanted:
-        return ""
-    return f"the OCR model is {wanted} in the target, it was {had} in the source (--ocr-model)"
-
-
-# -- looking for a target whose creation was never answered ----------------------------
-def find(context: Context) -> Existing:
+# -- looking for a target whose creation was never answered ------------------------------
+def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     """Look for the target by its name among the owner's collections.
 
     All of them are listed: a filter might not match a strange name, and "absent" has to be
     certain.
     """
-    attempt, there = context.attempt, named(context)
-    usable = [item for item in there if item.model == attempt.model and _is_empty(context, item)]
+    attempt, there = migration.attempt, named(migration)
+    usable = [item for item in there if item.model == attempt.model and _is_empty(migration, item)]
     if not there:
         return Absent()
     if not usable:
         return Ambiguous("a collection of the target's name exists, but is not the one begun here")
     usable.sort(key=lambda item: (item.created_at or _LONG_AGO, item.id))
-    twins = [item for item in there if item.id != usable[0].id]
-    return FoundTarget(usable[0], twins)
+    duplicates = tuple(item for item in there if item.id != usable[0].id)
+    return Target(usable[0], adopted=True, duplicates=duplicates)
 
 
-def named(context: Context) -> List[Collection]:
+def named(migration: Migration) -> List[Collection]:
     """The owner's collections that bear the target's name."""
-    wanted = normal(context.attempt.target_name)
+    wanted = normalise(migration.attempt.target_name)
     return [
         collection
-        for collection in context.gateway.own_collections()
-        if normal(collection.name) == wanted
-        and collection.owner in ("", context.owner, context.attempt.owner)
+        for collection in migration.gateway.own_collections()
+        if normalise(collection.name) == wanted
+        and collection.owner in ("", migration.owner, migration.attempt.owner)
     ]
 
 
-def normal(name: str) -> str:
+def normalise(name: str) -> str:
     """A name as servers may store it: outer blanks and runs of blanks do not count."""
     return " ".join(name.split())
 
 
-def _is_empty(context: Context, collection: Collection) -> bool:
-    return next(iter(context.gateway.documents(collection.id)), None) is None
+def _is_empty(migration: Migration, collection: Collection) -> bool:
+    return next(iter(migration.gateway.documents(collection.id)), None) is None
 
 
-# -- the settings ----------------------------------------------------------------------
-def settle(context: Context, created: Collection, *, adopted: bool) -> None:
-    """Give the target what can't be given at creation; all of it may be repeated.
-
-    Args:
-        created: the target as the server last described it; what it shows already is not
-            sent again.
-        adopted: the creation was never answered: settings are sent once more as well.
-    """
-    source, target = context.source, context.target_id
-    gateway, collection = context.gateway, source.collection
-    if adopted:
-        _carry(
-            context,
-            "collection settings",
-            lambda: gateway.set_settings(target, target_settings(context, source)),
-        )
-        if source.chat_settings:
-            _carry(
-                context,
-                "chat settings",
-                lambda: gateway.set_chat_settings(target, source.chat_settings),
-            )
-    rag_type = collection.get("rag_type")
-    if rag_type and created.get("rag_type") != rag_type:
-        _carry(context, f"rag_type {rag_type}", lambda: gateway.set_rag_type(target, rag_type))
-    if source.metadata:
-        _carry(
-            context, "collection metadata", lambda: gateway.set_metadata(target, source.metadata)
-        )
-    template = collection.get("prompt_template_id")
-    if template and created.get("prompt_template_id") != template:
-        _carry(
-            context,
-            f"prompt template {template}",
-            lambda: gateway.set_prompt_template(target, template),
-        )
-    if collection.get("exempt_from_chat_expiry") is True:
-        _carry(
-            context,
-            "exemption from chat expiry",
-            lambda: gateway.set_chat_expiry_exemption(target, True),
-        )
-    if collection.get("thumbnail"):
-        context.warn(
-            f"the thumbnail {collection.get('thumbnail')} can't be carried over; upload it again"
-        )
-    if ocr_warning(context, source):
-        context.warn(ocr_warning(context, source))
-    wanted, got = collection.get("workspace"), created.get("workspace")
-    if wanted and got and wanted != got:
-        # Whoever was told of the refusal may have died since; and some servers say nothing.
-        context.warn(workspace_warning(wanted))
-
-
-def _carry(context: Context, what: str, send: Callable[[], None]) -> None:
-    """Send one thing; a refusal becomes a warning, as the rest must arrive all the same."""
-    context.before_write()
-    try:
-        send()
-    except Rejected as error:
-        context.warn(f"the {what} could not be carried over: {error.message}")
-    except NotFound as error:
-        if is_gone(context.gateway, context.target_id):
-            raise
-        context.warn(f"the {what} could not be carried over: {error.message}")
+def note_late_duplicates(migration: Migration) -> None:
+    """A creation that was sent again may have come to effect twice, the first one late."""
+    attempt, store = migration.attempt, migration.tracking.store
+    if store.sends(attempt, StepName.CREATE) < 2:
+        return
+    for duplicate in named(migration):
+        if duplicate.id != attempt.target_id:
+            store.record_late_duplicate(attempt.owner, duplicate, attempt, "appeared late")

@@ -1,50 +1,283 @@
-"""Submit the import job, and find out whether one was submitted already."""
+"""Submit the import job, exactly once.
+
+Jobs name no collection, so of one owner only one import may be in doubt at a time, over all
+processes that share the database; it is resolved before that owner's next one is sent. An
+unanswered submission is looked for among the owner's jobs and in the target's own documents.
+"""
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
-from typing import List, Optional
+from typing import List, Optional, Union
 
-from h2ogpte_migration.errors import NotFound
-from h2ogpte_migration.gateway.api import Gateway
-from h2ogpte_migration.model import Job, JobId, JobKind
-from h2ogpte_migration.steps.base import Absent, Ambiguous, Context, Existing, FoundImport
-from h2ogpte_migration.steps.listing import listed
-from h2ogpte_migration.steps.presence import is_gone
-from h2ogpte_migration.tracking.ledger import BASELINE, TARGET, DocumentLedger
-from h2ogpte_migration.tracking.store import Store
+from h2ogpte_migration import patience
+from h2ogpte_migration.errors import NotFound, StepFailed
+from h2ogpte_migration.migration import (
+    Absent,
+    Ambiguous,
+    Migration,
+    in_doubt,
+    record_send,
+    send_once,
+    settle_doubt,
+)
+from h2ogpte_migration.model import Collection, Job, JobId, JobKind
+from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.steps import permissions
+from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone
+from h2ogpte_migration.steps.source import carried
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.tracking.records import Holder, Intent
+
+log = logging.getLogger(__name__)
 
 
-def run(context: Context) -> JobId:
-    """Submit the import. Raises ``OutcomeUnknown`` where ``find`` has to look, and
-    ``NotFound`` where source or target may be gone."""
-    context.before_write()
-    return context.gateway.submit_import(
-        source=context.source_id, target=context.target_id, how=context.how
+@dataclass(frozen=True)
+class Import:
+    """A submitted import: its job, or None where it is over and no job is left to tell."""
+
+    job_id: Optional[JobId]
+    adopted: bool = False
+
+
+def run(migration: Migration) -> Optional[Result]:
+    """Submit as soon as a job may run; what may have been submitted is looked for first."""
+    try:
+        if migration.record.position == Position.SUBMITTING:
+            return _resolve(migration)
+        if not migration.may_submit():
+            return migration.result(OutcomeKind.WAITING_FOR_SLOT, step=StepName.IMPORT)
+        return _submit(migration)
+    except NotFound as error:
+        restart_if_gone(migration, error)
+        return None
+
+
+def _submit(migration: Migration) -> Optional[Result]:
+    permissions.refresh(migration)
+    if migration.record.position != Position.SHARED:
+        return None  # the target turned out to be gone, and another one was begun
+    if _take_up(migration):
+        return None
+    with closing(DocumentComparison(by_name=migration.by_name)) as scratch:
+        _read_baseline(migration, scratch)
+        send_once(
+            migration,
+            StepName.IMPORT,
+            lambda: _send(migration),
+            lambda: _find(migration),
+            lambda found: _book(migration, found),
+            announce=lambda: _announce(migration, scratch),
+            alone=lambda: migration.shared.importing[migration.attempt.owner],
+        )
+    return running(migration)
+
+
+def _take_up(migration: Migration) -> bool:
+    """A target that this run did not make may hold an import that the record knows nothing of.
+
+    Nothing is ever imported into documents: where they are the source's, the import is done.
+
+    Raises:
+        StepFailed: the target holds something else.
+    """
+    if migration.created is not None:
+        return False
+    found = _by_documents(migration)
+    if isinstance(found, Absent):
+        return False
+    if isinstance(found, Ambiguous):
+        raise StepFailed(
+            f"inconsistent: the record says that nothing was imported into {migration.target_id} "
+            "yet, and the server shows documents in it that are not exactly the source's",
+            "Look at that collection. --force-remigrate makes a new target and leaves it alone.",
+            "inconsistent",
+        )
+    _book(migration, found)
+    return True
+
+
+def _read_baseline(migration: Migration, scratch: DocumentComparison) -> None:
+    """The source's documents as they are now; its own count must not say that there are more.
+
+    Raises:
+        StepFailed: listing and count contradict each other, twice.
+    """
+    gateway, source_id = migration.gateway, migration.source_id
+    expected = carried(migration).collection.document_count
+    for look in (1, 2):
+        count = listed(gateway, source_id, lambda rows: scratch.fill(SOURCE, rows), expected)
+        if expected is None or count >= expected:
+            return
+        if look == 1:
+            migration.clock.sleep(patience.SECOND_LOOK_S)
+            expected = gateway.collection(source_id).document_count
+    if migration.policy.ignore_validation:
+        migration.warn(f"the source counted {expected} documents and listed {count}")
+        return
+    raise StepFailed(
+        f"the source counts {expected} documents and lists {count}; nothing was imported",
+        "Run the same command later; with --ignore-validation the listing counts.",
+        "listing and count differ",
     )
 
 
-def find(context: Context, store: Store) -> Existing:
+def _announce(migration: Migration, scratch: DocumentComparison) -> None:
+    """Record that the import is about to be sent; another one in doubt is settled first."""
+    store, attempt = migration.tracking.store, migration.attempt
+    while not store.announce_import(migration.lease, attempt, scratch.documents(SOURCE)):
+        in_the_way = store.import_in_doubt(attempt.owner)
+        if in_the_way is not None and in_the_way.source_id != migration.source_id:
+            _settle_other(migration, in_the_way)
+        migration.clock.sleep(patience.BUSY_WAIT_S)
+
+
+def _send(migration: Migration) -> Import:
+    migration.before_write()
+    return Import(
+        migration.gateway.submit_import(
+            source=migration.source_id, target=migration.target_id, how=migration.how
+        )
+    )
+
+
+def _book(migration: Migration, found: Import) -> None:
+    store, attempt = migration.tracking.store, migration.attempt
+    if found.job_id is None:
+        store.record_import_found_done(migration.lease, attempt)
+        log.info("the import is over: the target holds the source's documents")
+        return
+    store.record_import_job(
+        migration.lease, attempt, found.job_id, JobKind.IMPORT, adopted=found.adopted
+    )
+    words = "adopted the import job %s" if found.adopted else "submitted the import job %s"
+    log.info(words, found.job_id)
+
+
+def running(migration: Migration) -> Optional[Result]:
+    """The import runs at the server: there is nothing to do until it ends. None if it does not."""
+    tracked = migration.reload()
+    if tracked is None or tracked.position != Position.IMPORTING:
+        return None
+    return migration.result(
+        OutcomeKind.RUNNING,
+        step=StepName.JOB,
+        reason="the import runs at the server",
+        job_id=tracked.record.job_id,
+    )
+
+
+# -- an import in doubt ------------------------------------------------------------------
+def _resolve(migration: Migration) -> Optional[Result]:
+    """An import may have been submitted: look, before anything is sent."""
+    timed_out = in_doubt(migration, StepName.IMPORT)
+    if timed_out is None:
+        # Written by version 1.2.0, which kept no intents: the import counts as sent.
+        timed_out = False
+        _mark_in_doubt(migration)
+    if _settle(migration, timed_out=timed_out):
+        return None
+    if migration.policy.verify and not migration.was_restarted:
+        migration.reload()
+        return migration.result(
+            OutcomeKind.LEFT,
+            reason="its import was never submitted; run the migration command again",
+            needs_attention=True,
+        )
+    return None
+
+
+def _settle(migration: Migration, *, timed_out: bool) -> bool:
+    return settle_doubt(
+        migration,
+        StepName.IMPORT,
+        lambda: _find(migration),
+        lambda found: _book(migration, found),
+        timed_out=timed_out,
+    )
+
+
+def _mark_in_doubt(migration: Migration) -> None:
+    store = migration.tracking.store
+    if migration.attempt.target_created_at is None:
+        target = migration.gateway.collection(migration.target_id)
+        if target.created_at is not None:
+            store.record_target_time(migration.lease, migration.attempt, target.created_at)
+            migration.reload()
+    while not record_send(migration, StepName.IMPORT):
+        in_the_way = store.import_in_doubt(migration.attempt.owner)
+        if in_the_way is not None and in_the_way.source_id != migration.source_id:
+            _settle_other(migration, in_the_way)
+        migration.clock.sleep(patience.BUSY_WAIT_S)
+
+
+def _settle_other(migration: Migration, intent: Intent) -> None:
+    """An import of this owner was left in doubt: by a dead run, or by a failed step.
+
+    Whoever is just submitting it holds its lease, or its lock, and is waited for.
+    """
+    lock = migration.shared.working_on[intent.source_id]
+    if not lock.acquire(blocking=False):
+        return
+    try:
+        if migration.tracking.leases.holder(intent.source_id) is None:
+            _claim_and_settle(migration, intent)
+    finally:
+        lock.release()
+
+
+def _claim_and_settle(migration: Migration, intent: Intent) -> None:
+    leases = migration.tracking.leases
+    claimed = leases.claim(intent.source_id)
+    if isinstance(claimed, Holder):
+        return
+    other = Migration(
+        migration.shared,
+        Collection(intent.source_id, "", intent.owner, ""),
+        migration.gateway,
+        owner_id=migration.owner_id,
+        model="",
+        policy=migration.policy,
+    )
+    other.lease_held = claimed
+    try:
+        if other.reload() is None or other.record.attempt is None:
+            return
+        try:
+            _settle(other, timed_out=intent.timed_out)
+        except NotFound as error:
+            restart_if_gone(other, error)
+    finally:
+        leases.release(claimed)
+
+
+# -- the evidence ------------------------------------------------------------------------
+def _find(migration: Migration) -> Union[Absent, Ambiguous, Import]:
     """Gather the evidence: the owner's import jobs that nobody claims, and the documents.
 
     Only jobs that the server made after the target count, by the server's own times.
     Raises ``NotFound`` where the target may be gone.
     """
-    jobs = _unclaimed_jobs(context.gateway, context.attempt.target_created_at, store)
+    jobs = _unclaimed_jobs(migration)
     if len(jobs) == 1:
-        return FoundImport(jobs[0].id)
+        return Import(jobs[0].id, adopted=True)
     if jobs:
         return Ambiguous(f"{len(jobs)} import jobs of this owner are nobody's")
-    return _by_documents(context, store)
+    return _by_documents(migration)
 
 
-def _unclaimed_jobs(gateway: Gateway, since: Optional[datetime], store: Store) -> List[Job]:
+def _unclaimed_jobs(migration: Migration) -> List[Job]:
+    since = migration.attempt.target_created_at
     return [
         job
-        for job in gateway.jobs()
+        for job in migration.gateway.jobs()
         if job.kind == JobKind.IMPORT
         and _not_before(job, since)
-        and not store.job_is_claimed(job.id)
+        and not migration.tracking.store.job_is_claimed(job.id)
     ]
 
 
@@ -55,30 +288,32 @@ def _not_before(job: Job, since: Optional[datetime]) -> bool:
     return job.created_at.replace(microsecond=0) >= since.replace(microsecond=0)
 
 
-def _by_documents(context: Context, store: Store) -> Existing:
+def _by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
     """No job is left to tell: the target's own documents do."""
-    ledger = DocumentLedger(by_name=context.by_name)
-    try:
-        arrived = listed(context.gateway, context.target_id, lambda rows: ledger.fill(TARGET, rows))
+    with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
+        arrived = listed(
+            migration.gateway, migration.target_id, lambda rows: comparison.fill(TARGET, rows)
+        )
         if not arrived:
             return Absent()
-        fill_baseline(context, store, ledger)
-        if ledger.same(BASELINE, TARGET):
-            return FoundImport(None)
-    finally:
-        ledger.close()
+        fill_baseline(migration, comparison)
+        if comparison.same(BASELINE, TARGET):
+            return Import(None, adopted=True)
     return Ambiguous("the target holds documents of an import whose job is not known")
 
 
-def fill_baseline(context: Context, store: Store, ledger: DocumentLedger) -> None:
+def fill_baseline(migration: Migration, comparison: DocumentComparison) -> None:
     """The documents at submission; for a row of 1.2.0, which kept none, those of today."""
-    if store.has_baseline(context.attempt):
-        ledger.fill(BASELINE, store.baseline(context.attempt))
+    store = migration.tracking.store
+    if store.has_baseline(migration.attempt):
+        comparison.fill(BASELINE, store.baseline(migration.attempt))
         return
     try:
-        listed(context.gateway, context.source_id, lambda rows: ledger.fill(BASELINE, rows))
+        listed(
+            migration.gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows)
+        )
     except NotFound:
-        if not is_gone(context.gateway, context.source_id):
+        if not is_gone(migration.gateway, migration.clock, migration.source_id):
             raise
         # The source is gone and nothing tells what it held: what arrived is what there is.
-        ledger.copy(TARGET, BASELINE)
+        comparison.copy(TARGET, BASELINE)

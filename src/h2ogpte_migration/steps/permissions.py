@@ -1,4 +1,4 @@
-"""Share the target as its source is shared. May be repeated at will."""
+"""Share the target as its source is shared, and never more widely. May be repeated at will."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from functools import partial
 from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration import patience
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Permissions, Share
-from h2ogpte_migration.steps.base import Context
-from h2ogpte_migration.steps.presence import SourceGone, is_gone
+from h2ogpte_migration.results import Result
+from h2ogpte_migration.steps.presence import is_gone, restart_if_gone
+from h2ogpte_migration.steps.source import carried
 
 T = TypeVar("T")
 
@@ -68,82 +71,150 @@ def _listed(
     try:
         return listing(collection_id)
     except (Rejected, NotFound) as error:
-        if refused is None or is_gone(gateway, collection_id):
+        if refused is None:
             raise
         refused(f"the {what} could not be read, and so not copied: {error.message}")
         return None
 
 
-def run(context: Context) -> Permissions:
+def run(migration: Migration) -> Optional[Result]:
+    """Share the target as the source is shared now; what was withdrawn there goes here as well."""
+    try:
+        rights = _copy(migration)
+    except NotFound as error:
+        restart_if_gone(migration, error)
+        return None
+    store, attempt = migration.tracking.store, migration.attempt
+    store.finish_permissions(migration.lease, attempt, rights, migration.take_warnings())
+    migration.rights_copied_at = migration.clock.now()
+    return None
+
+
+def refresh(migration: Migration) -> None:
+    """Right before the import: the rights as they are now, unless they were copied just now."""
+    copied_at = migration.rights_copied_at
+    if copied_at is None or migration.clock.now() - copied_at > patience.FRESH_RIGHTS_S:
+        run(migration)
+        migration.reload()
+
+
+def _copy(migration: Migration) -> Permissions:
     """Copy public, user and group rights; returns what the source has.
 
-    A refused share is a warning. Raises ``NotFound`` where the target may be gone.
+    A refused share is a warning. Raises ``NotFound`` where source or target may be gone.
     """
-    permissions = _read_source(context)
-    if permissions.is_public:
-        _publish(context, permissions.public)
-    gateway, target = context.gateway, context.target_id
-    for share in permissions.users:
+    rights = _read_source(migration)
+    if migration.created is None or migration.attempt.permissions is not None:
+        withdraw(migration, _on_target(migration), rights)
+    gateway, target_id = migration.gateway, migration.target_id
+    if rights.is_public:
+        _publish(migration, rights.public)
+    for share in rights.users:
         _share(
-            context,
+            migration,
             f"user {share.grantee}",
             share,
-            partial(gateway.share_with_user, target, share),
-            partial(gateway.user_shares, target),
+            partial(gateway.share_with_user, target_id, share),
+            partial(gateway.user_shares, target_id),
         )
-    for share in permissions.groups:
+    for share in rights.groups:
         _share(
-            context,
+            migration,
             f"group {share.grantee}",
             share,
-            partial(gateway.share_with_group, target, share),
-            partial(gateway.group_shares, target),
+            partial(gateway.share_with_group, target_id, share),
+            partial(gateway.group_shares, target_id),
         )
-    return permissions
+    return rights
 
 
-def _read_source(context: Context) -> Permissions:
-    is_public = context.source.collection.is_public
+def _read_source(migration: Migration) -> Permissions:
+    collection = carried(migration).collection
+    if migration.rights_copied_at is not None or migration.created is None:
+        collection = migration.gateway.collection(migration.source_id)
+    return read(
+        migration.gateway,
+        migration.source_id,
+        migration.owner,
+        is_public=collection.is_public,
+        refused=migration.warn,
+    )
+
+
+def _on_target(migration: Migration) -> Permissions:
+    gateway, target_id = migration.gateway, migration.target_id
+    is_public = gateway.collection(target_id).is_public
+    return read(gateway, target_id, migration.owner, is_public=is_public, refused=migration.warn)
+
+
+def withdraw(migration: Migration, have: Permissions, allowed: Permissions) -> None:
+    """Take from the target what the source does not grant (any more).
+
+    Args:
+        have: the rights to judge: those on the target, or those that were given to it.
+        allowed: the source's rights as they are now.
+    """
+    gateway, target_id = migration.gateway, migration.target_id
+    if have.is_public and not allowed.is_public:
+        _take(migration, "the public", partial(gateway.make_private, target_id))
+    users = {share.grantee for share in allowed.users}
+    for share in have.users:
+        if share.grantee not in users:
+            take = partial(gateway.unshare_user, target_id, share.grantee)
+            _take(migration, f"user {share.grantee}", take)
+    groups = {share.grantee for share in allowed.groups}
+    for share in have.groups:
+        if share.grantee not in groups:
+            take = partial(gateway.unshare_group, target_id, share.grantee)
+            _take(migration, f"group {share.grantee}", take)
+
+
+def _take(migration: Migration, whom: str, take: Callable[[], None]) -> None:
+    migration.before_write()
     try:
-        return read(
-            context.gateway,
-            context.source_id,
-            context.owner,
-            is_public=is_public,
-            refused=context.warn,
+        take()
+    except NotFound:
+        return  # it has no such share
+    except Rejected as error:
+        migration.warn(
+            f"the source is not shared with {whom} any more, and the target still is: "
+            f"{error.message}"
         )
-    except NotFound as error:
-        raise SourceGone from error
 
 
-def _publish(context: Context, rights: Optional[Tuple[str, ...]]) -> None:
+def _publish(migration: Migration, rights: Optional[Tuple[str, ...]]) -> None:
     # An empty list is sent too: without a list, all rights are granted.
-    context.before_write()
+    migration.before_write()
     try:
-        context.gateway.make_public(context.target_id, rights)
+        migration.gateway.make_public(migration.target_id, rights)
     except (Rejected, NotFound) as error:
-        if isinstance(error, NotFound) and is_gone(context.gateway, context.target_id):
-            raise
-        context.warn(f"the target could not be made public: {error.message}")
+        _raise_if_gone(migration, error)
+        migration.warn(f"the target could not be made public: {error.message}")
 
 
 def _share(
-    context: Context,
+    migration: Migration,
     who: str,
     share: Share,
     send: Callable[[], None],
     listed: Callable[[], Sequence[Share]],
 ) -> None:
-    context.before_write()
+    migration.before_write()
     try:
         send()
     except Conflict as error:
         if not _as_wanted(share, listed()):
-            context.warn(f"the share with {who} was refused: {error.message}")
+            migration.warn(f"the share with {who} was refused: {error.message}")
     except (Rejected, NotFound) as error:
-        if isinstance(error, NotFound) and is_gone(context.gateway, context.target_id):
-            raise
-        context.warn(f"the share with {who} was refused: {error.message}")
+        _raise_if_gone(migration, error)
+        migration.warn(f"the share with {who} was refused: {error.message}")
+
+
+def _raise_if_gone(migration: Migration, error: ServerError) -> None:
+    if isinstance(error, NotFound) and is_gone(
+        migration.gateway, migration.clock, migration.target_id, within_s=migration.freshness()
+    ):
+        raise error
 
 
 def _as_wanted(share: Share, listed: Sequence[Share]) -> bool:
@@ -178,11 +249,3 @@ def _granted(share: Share) -> str:
         if share.permissions is None
         else f"{share.grantee} ({', '.join(share.permissions)})"
     )
-
-
-def read_or_none(read_it: Callable[[], Permissions]) -> Optional[Permissions]:
-    """The rights, or None where the server does not tell (they are compared, no more)."""
-    try:
-        return read_it()
-    except ServerError:
-        return None

@@ -1,9 +1,29 @@
-"""Whether a collection still exists. Only its own record tells: a 404 elsewhere may mean else."""
+"""Whether something still exists, and what a listing holds: the one place that decides "gone".
+
+"Gone" is a claim: a single answer never makes it true. Only a collection's own record tells, twice,
+with a pause, and the owner's listing must not contradict. A 404 that is not h2oGPTe's own never
+comes here: the transport takes it for a fault on the way.
+"""
 
 from __future__ import annotations
 
-from h2ogpte_migration.errors import NotFound, StepFailed
-from h2ogpte_migration.gateway.api import Gateway
+import logging
+from typing import Callable, Iterator, Optional, TypeVar
+
+from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.errors import NotFound, StepFailed, Unavailable
+from h2ogpte_migration.gateway.paging import ListingShifted
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import Collection, Document
+from h2ogpte_migration.states import TargetFate
+
+T = TypeVar("T")
+
+_TRIES = 3
+
+log = logging.getLogger(__name__)
 
 
 class SourceGone(StepFailed):
@@ -15,10 +35,89 @@ class SourceGone(StepFailed):
         )
 
 
-def is_gone(gateway: Gateway, collection_id: str) -> bool:
-    """Ask for the collection itself."""
+def is_gone(
+    gateway: Gateway, clock: Clock, collection_id: str, *, within_s: float = 0.0
+) -> bool:
+    """Whether a collection surely does not exist any more.
+
+    Args:
+        within_s: how long it may yet take to show, as it was only just made.
+
+    Raises:
+        Unavailable: its owner's listing holds what its own record denies.
+    """
+    deadline = clock.now() + within_s
+    pause_s = patience.SECOND_LOOK_S
+    looks = 0
+    while True:
+        if _answers(gateway, collection_id):
+            return False
+        looks += 1
+        if looks > 1 and clock.now() >= deadline:
+            break
+        clock.sleep(pause_s)
+    if any(item.id == collection_id for item in gateway.own_collections()):
+        raise Unavailable(
+            f"the server lists the collection {collection_id}, and says that it does not exist",
+            hint="Run the same command later; nothing was concluded from it.",
+        )
+    log.warning("the collection %s does not exist any more", collection_id)
+    return True
+
+
+def _answers(gateway: Gateway, collection_id: str) -> bool:
     try:
         gateway.collection(collection_id)
     except NotFound:
-        return True
-    return False
+        return False
+    return True
+
+
+def restart_if_gone(migration: Migration, error: NotFound) -> None:
+    """A 404 before the import: begin afresh if it is the target that is gone.
+
+    Raises:
+        SourceGone: it is the source.
+        StepFailed: both are there, and something else was not found.
+    """
+    if is_gone(migration.gateway, migration.clock, migration.source_id):
+        raise SourceGone from error
+    within_s = migration.freshness()
+    if not is_gone(migration.gateway, migration.clock, migration.target_id, within_s=within_s):
+        raise StepFailed(error.message) from error
+    migration.restart(TargetFate.VANISHED, f"the target {migration.target_id} was deleted")
+
+
+def read_when_visible(
+    gateway: Gateway, clock: Clock, collection_id: str, within_s: float
+) -> Collection:
+    """A collection's record; waited for while it may only not show yet.
+
+    Raises:
+        NotFound: it is gone.
+    """
+    try:
+        return gateway.collection(collection_id)
+    except NotFound:
+        if is_gone(gateway, clock, collection_id, within_s=within_s):
+            raise
+    return gateway.collection(collection_id)
+
+
+def listed(
+    gateway: Gateway,
+    collection_id: str,
+    consume: Callable[[Iterator[Document]], T],
+    expected: Optional[int] = None,
+) -> T:
+    """Feed all documents of a collection to ``consume``; again from the start if rows shifted.
+
+    ``consume`` must therefore replace what it got before. A listing that never stands still
+    is read id by id in the end, so that a restless server does not stop a migration.
+    """
+    for _ in range(_TRIES):
+        try:
+            return consume(gateway.documents(collection_id, expected))
+        except ListingShifted:
+            continue
+    return consume(gateway.documents(collection_id, expected, shifting=True))

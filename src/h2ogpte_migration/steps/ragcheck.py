@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Callable, List, Optional
+from typing import List, Optional
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId, TargetId
+from h2ogpte_migration.results import Result
+from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TestChat
-from h2ogpte_migration.tracking.runs import Runs
 from h2ogpte_migration.ui.text import safe
 
 PREVIEW_LENGTH = 200
@@ -32,46 +35,53 @@ class RagResult:
     text: str
 
 
-def run(
-    gateway: Gateway,
-    runs: Runs,
-    *,
-    source_id: SourceId,
-    target_id: TargetId,
-    owner: str,
-    question: str,
-    timeout_s: float,
-    pause: Callable[[bool], None],
-) -> RagResult:
-    """Open a test chat on the target, ask, judge the references, delete the chat.
-
-    Args:
-        pause: waits until what brought no answer has come to effect, if it ever does; told
-            whether that was a time-out.
-    """
+def run(migration: Migration) -> Optional[Result]:
+    """Ask the target, once a run; whatever goes wrong is told and holds nothing back."""
+    gateway, leftovers = migration.gateway, migration.tracking.leftovers
+    sweep(gateway, leftovers, migration.source_id)
     try:
-        known = [str(chat.get("id")) for chat in gateway.chats(target_id, limit=PAGE)]
-        number = runs.record_test_chat(source_id, target_id, owner, known, question)
-        try:
-            session_id = gateway.create_chat(target_id)
-        except OutcomeUnknown as error:
-            # It may open late: "none there" counts only after a while. If the run is stopped
-            # meanwhile, the record stays, and the next run looks.
-            pause(error.timed_out)
-            sweep(gateway, runs, source_id)
-            return RagResult(
-                False, f"RAG check: the test chat could not be opened: {error.message}"
-            )
-        except ServerError:
-            runs.record_test_chat_gone(number)
-            raise
-        try:
-            runs.record_test_chat_id(number, session_id)
-            return _ask(gateway, session_id, target_id, question, timeout_s)
-        finally:
-            sweep(gateway, runs, source_id)
+        result = _run(migration) if _holds_documents(migration) else None
     except ServerError as error:
-        return RagResult(False, f"RAG check failed: {error.message}")
+        result = RagResult(False, f"RAG check failed: {error.message}")
+    if result is None:
+        migration.notes.append("RAG check left out: the collection has no documents")
+        return None
+    log.log(logging.INFO if result.ok else logging.WARNING, "%s", result.text)
+    migration.notes.append(result.text)
+    return None
+
+
+def _holds_documents(migration: Migration) -> bool:
+    if migration.documents is not None:
+        return migration.documents > 0
+    return next(iter(migration.gateway.documents(migration.target_id)), None) is not None
+
+
+def _run(migration: Migration) -> RagResult:
+    """Open a test chat on the target, ask, judge the references, delete the chat."""
+    gateway, leftovers = migration.gateway, migration.tracking.leftovers
+    source_id, target_id = migration.source_id, migration.target_id
+    question = migration.policy.verify_query or ""
+    known = [str(chat.get("id")) for chat in gateway.chats(target_id, limit=PAGE)]
+    number = leftovers.record_test_chat(
+        source_id, target_id, migration.attempt.owner, known, question
+    )
+    try:
+        session_id = gateway.create_chat(target_id)
+    except OutcomeUnknown as error:
+        # It may open late: "none there" counts only after a while. If the run is stopped
+        # meanwhile, the record stays, and the next run looks.
+        migration.clock.sleep(patience.second_look(error.timed_out))
+        sweep(gateway, leftovers, source_id)
+        return RagResult(False, f"RAG check: the test chat could not be opened: {error.message}")
+    except ServerError:
+        leftovers.record_test_chat_gone(number)
+        raise
+    try:
+        leftovers.record_test_chat_id(number, session_id)
+        return _ask(gateway, session_id, target_id, question, migration.policy.query_timeout_s)
+    finally:
+        sweep(gateway, leftovers, source_id)
 
 
 def _ask(
@@ -93,34 +103,34 @@ def _ask(
     return RagResult(True, f"RAG check passed, {len(own)} document reference(s): {preview}")
 
 
-def sweep(gateway: Gateway, runs: Runs, source_id: SourceId) -> None:
+def sweep(gateway: Gateway, leftovers: Leftovers, source_id: SourceId) -> None:
     """Delete the test chats of a source that this run or a dead one left."""
-    for chat in runs.test_chats_left(source_id):
+    for chat in leftovers.test_chats_left(source_id):
         with suppress(ServerError):
-            _remove(gateway, runs, chat)
+            _remove(gateway, leftovers, chat)
 
 
-def _remove(gateway: Gateway, runs: Runs, chat: TestChat) -> None:
+def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> None:
     try:
         session_id: Optional[str] = chat.session_id or _find(gateway, chat)
     except NotFound:
-        runs.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
+        leftovers.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
         return
     if session_id is not None:
         gateway.delete_chat(session_id)
         log.info("deleted the test chat %s", session_id)
-    runs.record_test_chat_gone(chat.id)
+    leftovers.record_test_chat_gone(chat.id)
 
 
-def give_up(runs: Runs, source_id: SourceId) -> None:
+def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
     """Forget test chats that could not be found: right before other chats move to the target.
 
     Afterwards an unanswered one can't be told from a moved chat, which must not be deleted.
     """
-    for chat in runs.test_chats_left(source_id):
+    for chat in leftovers.test_chats_left(source_id):
         if chat.session_id is None:
             log.warning("a test chat on %s was never found; look for an empty one", chat.target_id)
-            runs.record_test_chat_gone(chat.id)
+            leftovers.record_test_chat_gone(chat.id)
 
 
 def _find(gateway: Gateway, chat: TestChat) -> Optional[str]:

@@ -10,62 +10,187 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from h2ogpte_migration.errors import ExitCode, TrackingError
 from h2ogpte_migration.tracking import schema
 
 BUSY_TIMEOUT_S = 60.0
+# WAL with NORMAL may lose the last commits in a power cut, and with them the intents that
+# exactly-once rests on; for leases, which die with their process anyway, it is enough.
+SYNCHRONOUS = {True: "FULL", False: "NORMAL"}
+MOST_IN_A_GROUP = 32
+"""How many threads' writes may share one commit, before it has to be made."""
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smbfs", "smb3", "9p", "afs", "fuse.sshfs", "fuse.s3fs", "ncpfs"}
 )
 
 
+@dataclass
+class _Group:
+    """Parts of several threads that share one commit."""
+
+    durable: bool
+    parts: int = 0
+    error: Optional[TrackingError] = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
 class Database:
     """One open tracking database, shared by all threads of this process.
 
-    Args:
-        path: the file; created (readable by its owner only) unless ``read_only``.
-        read_only: never write, not even an upgrade; the file must exist.
-
-    Raises:
-        TrackingError: the file can't be used; it is left untouched.
+    Made by ``to_write``, ``to_read`` or ``in_memory``; always of the newest schema for whoever uses
+    it: an older file is upgraded where it may be written, else read as an upgraded copy.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self.read_only = read_only
-        self.version = 0
-        """The schema's version; stays 0 for a database of version 1.2.0 that is only read."""
-        self._lock = threading.RLock()
-        with _translated(path):
-            self._connection = _open(path, read_only)
+        self._connection = connection
         self._connection.row_factory = sqlite3.Row
+        self._lock = threading.RLock()
+        self._group: Optional[_Group] = None
+        self._arriving = 0
+        self._counting = threading.Lock()
+
+    # -- opening -----------------------------------------------------------------------
+    @classmethod
+    def to_write(cls, path: Path) -> Database:
+        """Open, make or upgrade the file; made readable by its owner only.
+
+        Raises:
+            TrackingError: the file can't be used; it is left untouched.
+        """
+        with _translated(path):
+            database = cls(path, _open(path))
+        return database._checked(database._prepare_to_write)
+
+    @classmethod
+    def to_read(cls, path: Path) -> Database:
+        """Open the file as it is, and never write to it; the file must exist.
+
+        Raises:
+            TrackingError: the file can't be read.
+        """
+        with _translated(path):
+            database = cls(path, _open_to_read(path))
+        database._checked(database._prepare_to_read)
+        if database._version() == schema.VERSION:
+            return database
         try:
-            with _translated(path):
-                self._prepare()
+            return cls._copy_of(database)
+        finally:
+            database.close()
+
+    @classmethod
+    def in_memory(cls, path: Path) -> Database:
+        """A throw-away copy of the file, or an empty database where there is none."""
+        if path.exists():
+            database = cls.to_read(path)
+            try:
+                return cls._copy_of(database)
+            finally:
+                database.close()
+        database = cls(path, _connect(":memory:", uri=False))
+        database._upgrade()
+        return database
+
+    @classmethod
+    def _copy_of(cls, other: Database) -> Database:
+        copy = cls(other.path, _connect(":memory:", uri=False))
+        with _translated(other.path):
+            other._connection.backup(copy._connection)
+            copy._upgrade()
+        return copy
+
+    def _checked(self, prepare: Callable[[], None]) -> Database:
+        try:
+            with _translated(self.path):
+                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+                prepare()
         except BaseException:
             self._connection.close()
             raise
+        return self
 
+    # -- writing -----------------------------------------------------------------------
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Write: all of it or nothing, on disk when the block ends.
 
-        Never hold one during a server call. Raises ``TrackingError`` when the disk is full
-        or the file may not be written.
+        Threads that write at the same moment share one commit, and each goes on only when its own
+        part is on disk. Never hold a transaction during a server call.
+
+        Args:
+            durable: False for what only has to be seen by other processes (leases, signs of
+                life): a power cut may take it back.
+
+        Raises:
+            TrackingError: the disk is full, or the file may not be written.
         """
-        with self._lock, _translated(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._counting:
+            self._arriving += 1
+        with self._lock:
+            with self._counting:
+                self._arriving -= 1
+            group = self._joined(durable)
             try:
-                yield self._connection
+                with _translated(self.path), self._part(group):
+                    yield self._connection
+            finally:
+                if self._group is group and (not self._arriving or group.parts >= MOST_IN_A_GROUP):
+                    self._commit(group)
+        group.ended.wait()
+        if group.error is not None:
+            raise group.error
+
+    def _joined(self, durable: bool) -> _Group:
+        """The group that is open, or a new one; the lock is held."""
+        if self._group is not None and durable and not self._group.durable:
+            self._commit(self._group)  # how safe a commit is has to be said before it begins
+        if self._group is None:
+            with _translated(self.path):
+                self._connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durable]}")
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._group = _Group(durable)
+        self._group.parts += 1
+        return self._group
+
+    @contextmanager
+    def _part(self, group: _Group) -> Iterator[None]:
+        """One thread's part: what it fails with undoes its own writes only."""
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+            self._connection.execute("RELEASE part")
+        except BaseException as error:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
+            if not self._connection.in_transaction:
+                # SQLite has undone all of it (a full disk): nobody's part is on disk.
+                self._end(group, _as_tracking_error(self.path, str(error)))
+            raise
+
+    def _commit(self, group: _Group) -> None:
+        """Put the group on disk; the lock is held."""
+        error = None
+        try:
+            with _translated(self.path):
                 self._connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
+        except TrackingError as failure:
+            error = failure
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        self._end(group, error)
+
+    def _end(self, group: _Group, error: Optional[TrackingError]) -> None:
+        """Let everybody in the group go on, or fail."""
+        self._group = None
+        group.error = error
+        group.ended.set()
 
     def rows(self, sql: str, values: Optional[Mapping[str, Any]] = None) -> List[sqlite3.Row]:
         """All rows of a query."""
@@ -99,26 +224,23 @@ class Database:
         with self._lock, suppress(sqlite3.Error):
             self._connection.close()
 
-    # -- opening -----------------------------------------------------------------------
-    def _prepare(self) -> None:
-        self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+    # -- inside ------------------------------------------------------------------------
+    def _prepare_to_read(self) -> None:
         self._check_it_is_ours()
-        if self.read_only:
-            return
+
+    def _prepare_to_write(self) -> None:
+        self._check_it_is_ours()
         with suppress(OSError):
             os.chmod(self.path, 0o600)  # noqa: PTH101 - as os.open below
         mode = "DELETE" if _on_network(self.path) else "WAL"
         with suppress(sqlite3.OperationalError):
             # Another process may be using the file in the other mode; both modes are safe.
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
-        # WAL with NORMAL may lose the last commits in a power cut, and with them the
-        # intents that exactly-once rests on.
-        self._connection.execute("PRAGMA synchronous = FULL")
-        if self.version < schema.VERSION:
+        if self._version() < schema.VERSION:
             self._upgrade()
 
     def _check_it_is_ours(self) -> None:
-        version = self.version = self._stored_version()
+        version = self._version()
         if version > schema.VERSION:
             raise TrackingError(
                 f"The tracking database {self.path} was made by a newer version of this tool "
@@ -145,21 +267,18 @@ class Database:
     def _upgrade(self) -> None:
         with self.transaction() as connection:
             # Looked at inside the transaction: another process may have been faster.
-            for number in range(self._stored_version(), schema.VERSION):
+            for number in range(self._version(), schema.VERSION):
                 if number == 0:
                     connection.execute(schema.DOCUMENTED_TABLE)
                 for statement in schema.UPGRADES[number]:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number + 1}")
-        self.version = schema.VERSION
 
-    def _stored_version(self) -> int:
+    def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _open(path: Path, read_only: bool) -> sqlite3.Connection:
-    if read_only:
-        return _open_to_read(path)
+def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         # Made here, not by SQLite, so that nobody else can read it for a single moment.
         with suppress(FileExistsError):
@@ -197,9 +316,9 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect(place: str, *, uri: bool = True) -> sqlite3.Connection:
     return sqlite3.connect(
-        uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        place, uri=uri, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
 
 

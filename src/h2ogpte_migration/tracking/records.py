@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Optional, Tuple
+from datetime import datetime, timezone
+from typing import FrozenSet, Optional, Tuple
 
 from h2ogpte_migration.model import (
     Finding,
@@ -21,11 +21,16 @@ from h2ogpte_migration.model import (
 from h2ogpte_migration.states import (
     Evidence,
     Position,
-    Step,
+    StepName,
     TargetFate,
     Verdict,
     position,
 )
+
+
+def utc_now() -> str:
+    """Now, as the database writes it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Intent:
     attempt_id: int
     source_id: SourceId
     owner: str
-    step: Step
+    step: str
     open: bool
     sends: int
     timed_out: bool
@@ -50,7 +55,7 @@ class Intent:
             attempt_id=row["attempt_id"],
             source_id=SourceId(row["source_id"]),
             owner=row["owner"],
-            step=Step(row["step"]),
+            step=row["step"],
             open=row["state"] == "open",
             sends=row["sends"],
             timed_out=bool(row["timed_out"]),
@@ -83,7 +88,7 @@ class Attempt:
     RUN = "run"  # a migration was asked for
     RESTART = "restart"  # in place of one that had to be abandoned
     LEGACY = "legacy"  # found in a database of version 1.2.0
-    TWIN = "twin"  # a target that appeared late, beside the one that is used
+    LATE_DUPLICATE = "twin"  # a target that appeared late, beside the one that is used
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Attempt:
@@ -183,9 +188,10 @@ class Tracked:
     record: Record
     attempt: Optional[Attempt]
     intents: Tuple[Intent, ...]
-    validation: Optional[Validation]
+    validation: Optional[Validation] = None
+    checkpoints: FrozenSet[str] = frozenset()
 
-    def intent(self, step: Step) -> Optional[Intent]:
+    def intent(self, step: str) -> Optional[Intent]:
         """The open intent of a step, if there is one."""
         for intent in self.intents:
             if intent.step == step and intent.open:
@@ -214,10 +220,11 @@ class Tracked:
             and self.validation.verdict == Verdict.HELD
             and not self.validation.ignored
             and not record.connectors_migrated,
+            validated=self.validation is not None and self.validation.settled,
         )
 
     def _import_intent_sent(self, legacy: bool) -> Optional[bool]:
-        imports = [intent for intent in self.intents if intent.step == Step.IMPORT]
+        imports = [intent for intent in self.intents if intent.step == StepName.IMPORT]
         if not imports:
             return None if legacy else False
         return any(intent.open and intent.sends > 0 for intent in imports)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-VERSION = 1
+VERSION = 2
 
 DOCUMENTED_TABLE = """
 CREATE TABLE IF NOT EXISTS collection_migrations (
@@ -220,5 +220,19 @@ _VERSION_1: Tuple[str, ...] = (
     "CREATE INDEX migrations_target ON collection_migrations (new_collection_id)",
 )
 
-UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2: Tuple[str, ...] = (
+    # Steps beyond the documented columns that are done for an attempt: a new step needs no
+    # column of its own.
+    """
+    CREATE TABLE checkpoints (
+        attempt_id INTEGER NOT NULL REFERENCES attempts (id),
+        step TEXT NOT NULL,
+        done_at TEXT NOT NULL,
+        detail TEXT,
+        PRIMARY KEY (attempt_id, step)
+    )
+    """,
+)
+
+UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """``UPGRADES[n]`` brings a database of version n to version n + 1."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set
 
 from h2ogpte_migration.errors import LeaseLost
@@ -25,8 +26,9 @@ from h2ogpte_migration.model import (
     SourceId,
     TargetId,
 )
-from h2ogpte_migration.states import JobStatus, Position, Step, TargetFate, Verdict
+from h2ogpte_migration.states import JobStatus, Position, StepName, TargetFate, Verdict
 from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.leases import Lease
 from h2ogpte_migration.tracking.records import (
     Attempt,
     Intent,
@@ -34,6 +36,7 @@ from h2ogpte_migration.tracking.records import (
     Record,
     Tracked,
     Validation,
+    utc_now,
 )
 
 _OVER = (
@@ -42,19 +45,6 @@ _OVER = (
     "AND coalesce(new_collection_id, '') != ''"
 )
 """The condition for the positions connected and finished."""
-
-
-def utc_now() -> str:
-    """Now, as the database writes it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to work on one source, held by one run."""
-
-    source_id: SourceId
-    run_id: int
 
 
 @dataclass(frozen=True)
@@ -83,10 +73,8 @@ class Store:
         return None if row is None else self._tracked(Record.from_row(row))
 
     def _tracked(self, record: Record) -> Tracked:
-        if self._db.version == 0:
-            return Tracked(record, None, (), None)
         attempt = self._live_attempt(record.source_id)
-        return Tracked(record, None, (), None) if attempt is None else self._with(record, attempt)
+        return Tracked(record, None, ()) if attempt is None else self._with(record, attempt)
 
     def _with(self, record: Record, attempt: Attempt) -> Tracked:
         values = {"attempt": attempt.id}
@@ -97,7 +85,14 @@ class Store:
             attempt,
             tuple(Intent.from_row(intent) for intent in intents),
             Validation.from_row(row) if row else None,
+            frozenset(self._checkpoints(attempt)),
         )
+
+    def _checkpoints(self, attempt: Attempt) -> List[str]:
+        rows = self._db.rows(
+            "SELECT step FROM checkpoints WHERE attempt_id = :attempt", {"attempt": attempt.id}
+        )
+        return [row["step"] for row in rows]
 
     def _live_attempt(self, source_id: SourceId) -> Optional[Attempt]:
         row = self._db.row(
@@ -117,6 +112,18 @@ class Store:
         for rows in self._db.batches(sql, {}):
             for row in rows:
                 yield Record.from_row(row)
+
+    def unsubmitted(self) -> Iterator[Record]:
+        """Records whose import was not submitted, as far as is known."""
+        return self.records("NOT coalesce(import_submitted, 0)")
+
+    def count_failed(self) -> int:
+        """How many imports failed for good."""
+        row = self._db.row(
+            "SELECT count(*) AS n FROM collection_migrations WHERE job_status = :failed",
+            {"failed": JobStatus.FAILED},
+        )
+        return int(row["n"]) if row else 0
 
     def unfinished(self, *, with_chats: bool) -> Iterator[Record]:
         """Records whose work is not over: what ``--verify`` looks at.
@@ -166,19 +173,26 @@ class Store:
         )
         return [Attempt.from_row(row) for row in rows]
 
+    def count_given_up(self, source_id: SourceId) -> int:
+        """How many targets of a source were given up since people last asked for a fresh one."""
+        row = self._db.row(
+            "SELECT count(*) AS n FROM attempts WHERE source_id = :id AND fate = 'abandoned' "
+            "AND origin != 'twin' AND id >= coalesce((SELECT max(id) FROM attempts "
+            "WHERE source_id = :id AND origin = 'run'), 0)",
+            {"id": source_id},
+        )
+        return int(row["n"]) if row else 0
+
     def past_targets(self) -> Set[str]:
         """Ids of every target ever made, current or not."""
-        if not self._db.version:
-            return set()
         rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
         return {row["target_id"] for row in rows}
 
-    def given_names(self) -> Dict[str, Set[str]]:
+    def reserved_names(self) -> Dict[str, Set[str]]:
         """Names that were given out for targets, by owner, whether used or not."""
         names: Dict[str, Set[str]] = {}
-        if self._db.version:
-            for row in self._db.rows("SELECT owner, target_name FROM attempts"):
-                names.setdefault(row["owner"], set()).add(row["target_name"])
+        for row in self._db.rows("SELECT owner, target_name FROM attempts"):
+            names.setdefault(row["owner"], set()).add(row["target_name"])
         return names
 
     def record_of_target(self, target_id: str) -> Optional[Record]:
@@ -216,8 +230,6 @@ class Store:
 
     def warnings(self, source_id: SourceId) -> List[KeptWarning]:
         """Kept warnings of a source's live or last attempt."""
-        if not self._db.version:
-            return []
         rows = self._db.rows(
             "SELECT * FROM warnings WHERE attempt_id = "
             "(SELECT max(id) FROM attempts WHERE source_id = :id AND origin != 'twin') "
@@ -266,22 +278,22 @@ class Store:
         lease: Lease,
         new: NewAttempt,
         choose_name: Callable[[Set[str]], str],
-        mark: Optional[str] = None,
+        forced_start: Optional[str] = None,
         reason: str = "migrated anew",
     ) -> None:
         """Commit the intent to create a target, with the name that it will be found by.
 
         ``choose_name`` gets the names in use and returns an unused one. A live attempt of
-        the source is superseded; the documented row starts over. ``mark`` says that this was
-        done on demand (see ``Runs.is_marked``): in the same transaction, as a mark without
-        the attempt would keep the work from being done at all.
+        the source is superseded; the documented row starts over. The creation counts as sent.
+        ``forced_start`` says that this was done on demand (see ``Runs.has_started``): in the same
+        transaction, as without the attempt it would keep the work from being done at all.
         """
         with self._held(lease) as db:
-            if mark is not None:
+            if forced_start is not None:
                 db.execute(
                     "INSERT OR REPLACE INTO marks (source_id, kind, run_id) "
                     "VALUES (:source, :kind, :run)",
-                    {"source": lease.source_id, "kind": mark, "run": lease.run_id},
+                    {"source": lease.source_id, "kind": forced_start, "run": lease.run_id},
                 )
             _end_live_attempt(db, lease.source_id, TargetFate.SUPERSEDED, reason)
             self._insert_attempt(db, lease, new, choose_name)
@@ -346,7 +358,7 @@ class Store:
             "created_at": now,
         }
         attempt_id = _insert(db, "attempts", attempt)
-        _open_intent(db, attempt_id, source.id, source.owner, Step.CREATE)
+        _open_intent(db, attempt_id, source.id, source.owner, StepName.CREATE, sends=1)
         row = {
             "old_collection_id": source.id,
             "old_collection_name": source.name,
@@ -364,16 +376,20 @@ class Store:
         _insert(db, "collection_migrations", row)
 
     def record_target(
-        self, lease: Lease, attempt: Attempt, target: Collection, *, adopted: bool
+        self, lease: Lease, attempt: Attempt, target: Collection, facts: Json
     ) -> None:
-        """The target exists and this is its id: recorded right after the server said so."""
+        """The target exists and this is its id: recorded right after the server said so.
+
+        ``facts`` is what the source carried then; validation compares with it.
+        """
         with self._held(lease) as db:
             db.execute(
-                "UPDATE attempts SET target_id = :target, target_created_at = :created "
-                "WHERE id = :attempt",
+                "UPDATE attempts SET target_id = :target, target_created_at = :created, "
+                "source_facts = :facts WHERE id = :attempt",
                 {
                     "target": target.id,
                     "created": target.created_at.isoformat() if target.created_at else None,
+                    "facts": json.dumps(facts),
                     "attempt": attempt.id,
                 },
             )
@@ -382,8 +398,7 @@ class Store:
                 "WHERE old_collection_id = :source",
                 {"target": target.id, "source": lease.source_id},
             )
-            counts = json.dumps({"adopted": adopted})
-            _close_intent(db, attempt.id, Step.CREATE, counts)
+            _close_intent(db, attempt.id, StepName.CREATE, None)
 
     def record_target_time(self, lease: Lease, attempt: Attempt, created_at: datetime) -> None:
         """When the server made a target that was tracked without its time."""
@@ -393,7 +408,7 @@ class Store:
                 {"at": created_at.isoformat(), "attempt": attempt.id},
             )
 
-    def record_twin(self, owner: str, target: Collection, of: Attempt, reason: str) -> None:
+    def record_late_duplicate(self, owner: str, target: Collection, of: Attempt, reason: str) -> None:
         """A target of ours that appeared beside the one in use: into the history."""
         with self._db.transaction() as db:
             known = db.execute(
@@ -409,7 +424,7 @@ class Store:
                 "target_id": target.id,
                 "model": of.model,
                 "import_options": json.dumps(of.import_options.to_json()),
-                "origin": Attempt.TWIN,
+                "origin": Attempt.LATE_DUPLICATE,
                 "fate": TargetFate.ABANDONED.value,
                 "reason": reason,
                 "created_at": utc_now(),
@@ -417,19 +432,11 @@ class Store:
             }
             _insert(db, "attempts", values)
 
-    def record_source_facts(self, lease: Lease, attempt: Attempt, facts: Json) -> None:
-        """What the source carried when its target was made; validation compares with it."""
-        with self._held(lease) as db:
-            db.execute(
-                "UPDATE attempts SET source_facts = :facts WHERE id = :attempt",
-                {"facts": json.dumps(facts), "attempt": attempt.id},
-            )
-
     def finish_settings(self, lease: Lease, attempt: Attempt, warnings: Sequence[str]) -> None:
         """Checkpoint: the target has its settings."""
         with self._held(lease) as db:
             _set(db, lease.source_id, {"collection_created": 1, "error": None})
-            _keep_warnings(db, attempt, Step.SETTINGS, warnings)
+            _keep_warnings(db, attempt, StepName.SETTINGS, warnings)
 
     def finish_permissions(
         self, lease: Lease, attempt: Attempt, permissions: Permissions, warnings: Sequence[str]
@@ -441,20 +448,34 @@ class Store:
                 "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
                 {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
             )
-            _keep_warnings(db, attempt, Step.PERMISSIONS, warnings)
+            _keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+
+    def finish_step(
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        step: str,
+        warnings: Sequence[str] = (),
+        detail: Optional[Json] = None,
+    ) -> None:
+        """Checkpoint: a step without a documented column is done for this attempt."""
+        with self._held(lease) as db:
+            db.execute(
+                "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+                "VALUES (:attempt, :step, :now, :detail)",
+                {
+                    "attempt": attempt.id,
+                    "step": step,
+                    "now": utc_now(),
+                    "detail": None if detail is None else json.dumps(detail),
+                },
+            )
+            _keep_warnings(db, attempt, step, warnings)
 
     def record_error(self, lease: Lease, error: Optional[str]) -> None:
         """Why the collection stands where it stands; its status stays what it is."""
         with self._held(lease) as db:
             _set(db, lease.source_id, {"error": error})
-
-    def keep_warnings(
-        self, lease: Lease, attempt: Attempt, step: Step, warnings: Sequence[str]
-    ) -> None:
-        """Keep warnings that came up outside of a checkpoint."""
-        if warnings:
-            with self._held(lease) as db:
-                _keep_warnings(db, attempt, step, warnings)
 
     def end_attempt(self, lease: Lease, fate: TargetFate, reason: str) -> None:
         """The live attempt failed: the row says so, the target stays in the history."""
@@ -463,7 +484,7 @@ class Store:
             _set(db, lease.source_id, {"job_status": JobStatus.FAILED, "error": reason})
 
     # -- facts: intents ----------------------------------------------------------------
-    def record_send(self, lease: Lease, attempt: Attempt, step: Step) -> bool:
+    def record_send(self, lease: Lease, attempt: Attempt, step: str) -> bool:
         """Commit that a request is about to be sent.
 
         Returns False, and records nothing, where another import of the same owner is in
@@ -471,52 +492,47 @@ class Store:
         """
         try:
             with self._held(lease) as db:
-                _open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
-                db.execute(
-                    "UPDATE intents SET sends = sends + 1 WHERE attempt_id = :attempt "
-                    "AND step = :step AND state = 'open'",
-                    {"attempt": attempt.id, "step": step.value},
-                )
+                _count_send(db, attempt, step)
         except sqlite3.IntegrityError:
             return False
         return True
 
-    def record_unsent(self, lease: Lease, attempt: Attempt, step: Step) -> None:
+    def record_unsent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """The server surely did nothing: the request may be sent again without a look."""
         with self._held(lease) as db:
             db.execute(
                 "UPDATE intents SET sends = sends - 1 WHERE attempt_id = :attempt "
                 "AND step = :step AND state = 'open' AND sends > 0",
-                {"attempt": attempt.id, "step": step.value},
+                {"attempt": attempt.id, "step": step},
             )
 
-    def record_absent(self, lease: Lease, attempt: Attempt, step: Step) -> None:
+    def record_absent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """Looked twice, nothing there: nothing is in doubt until the next request."""
         with self._held(lease) as db:
             db.execute(
                 "UPDATE intents SET state = 'void' WHERE attempt_id = :attempt "
                 "AND step = :step AND state = 'open'",
-                {"attempt": attempt.id, "step": step.value},
+                {"attempt": attempt.id, "step": step},
             )
-            if step == Step.IMPORT:
+            if step == StepName.IMPORT:
                 # Version 1.2.0 may have noted a submission that never came to be.
                 _set(db, lease.source_id, {"import_submitted": 0, "job_id": None})
 
-    def record_no_answer(self, lease: Lease, attempt: Attempt, step: Step, timed_out: bool) -> None:
+    def record_no_answer(self, lease: Lease, attempt: Attempt, step: str, timed_out: bool) -> None:
         """No usable answer came; a time-out wants a longer wait before the second look."""
         with self._held(lease) as db:
             db.execute(
                 "UPDATE intents SET timed_out = max(timed_out, :timed_out) "
                 "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-                {"timed_out": int(timed_out), "attempt": attempt.id, "step": step.value},
+                {"timed_out": int(timed_out), "attempt": attempt.id, "step": step},
             )
 
-    def sends(self, attempt: Attempt, step: Step) -> int:
+    def sends(self, attempt: Attempt, step: str) -> int:
         """How often a request of a step may have reached the server, all intents together."""
         row = self._db.row(
             "SELECT coalesce(sum(sends), 0) AS n FROM intents "
             "WHERE attempt_id = :attempt AND step = :step",
-            {"attempt": attempt.id, "step": step.value},
+            {"attempt": attempt.id, "step": step},
         )
         return int(row["n"]) if row else 0
 
@@ -536,14 +552,14 @@ class Store:
                     "error": None,
                 },
             )
-            _close_intent(db, attempt.id, Step.IMPORT, None, job_id)
+            _close_intent(db, attempt.id, StepName.IMPORT, None, job_id)
             if adopted:
                 db.execute("UPDATE attempts SET adopted = 1 WHERE id = :id", {"id": attempt.id})
 
     def record_import_found_done(self, lease: Lease, attempt: Attempt) -> None:
         """No job on the server any more, but exactly the source's documents: it is done."""
         with self._held(lease) as db:
-            _close_intent(db, attempt.id, Step.IMPORT, None)
+            _close_intent(db, attempt.id, StepName.IMPORT, None)
             db.execute("UPDATE attempts SET adopted = 1 WHERE id = :id", {"id": attempt.id})
             _set(db, lease.source_id, {"import_submitted": 1, "error": None})
             _complete_import(db, lease.source_id)
@@ -557,45 +573,33 @@ class Store:
         """Checkpoint: the import job ended well."""
         with self._held(lease) as db:
             _complete_import(db, lease.source_id)
-            _keep_warnings(db, attempt, Step.JOB, warnings)
+            _keep_warnings(db, attempt, StepName.JOB, warnings)
 
     # -- facts: validation -------------------------------------------------------------
-    def replace_baseline(
-        self, lease: Lease, attempt: Attempt, documents: Iterable[Document], batch: int = 1000
-    ) -> None:
-        """Store the source's documents as they are now; read as a stream."""
-        with self._held(lease) as db:
-            db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt.id})
-            db.execute("UPDATE attempts SET baseline_at = NULL WHERE id = :id", {"id": attempt.id})
-        pending: List[Dict[str, Any]] = []
-        for document in documents:
-            pending.append(
-                {
-                    "attempt": attempt.id,
-                    "id": document.id,
-                    "name": document.name,
-                    "status": document.status,
-                }
-            )
-            if len(pending) >= batch:
-                self._add_baseline(lease, pending)
-                pending = []
-        self._add_baseline(lease, pending)
-        with self._held(lease) as db:
-            db.execute(
-                "UPDATE attempts SET baseline_at = :now WHERE id = :id",
-                {"now": utc_now(), "id": attempt.id},
-            )
+    def announce_import(
+        self, lease: Lease, attempt: Attempt, baseline: Iterable[Document]
+    ) -> bool:
+        """Commit the source's documents as they are now, and that the import is about to be sent.
 
-    def _add_baseline(self, lease: Lease, rows: List[Dict[str, Any]]) -> None:
-        if not rows:
-            return
-        with self._held(lease) as db:
-            db.executemany(
-                "INSERT INTO baseline (attempt_id, document_id, name, status) "
-                "VALUES (:attempt, :id, :name, :status)",
-                rows,
-            )
+        Returns False, and records nothing, where another import of the same owner is in doubt:
+        that one has to be resolved first.
+        """
+        try:
+            with self._held(lease) as db:
+                db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt.id})
+                db.executemany(
+                    "INSERT INTO baseline (attempt_id, document_id, name, status) "
+                    "VALUES (?, ?, ?, ?)",
+                    ((attempt.id, item.id, item.name, item.status) for item in baseline),
+                )
+                db.execute(
+                    "UPDATE attempts SET baseline_at = :now WHERE id = :id",
+                    {"now": utc_now(), "id": attempt.id},
+                )
+                _count_send(db, attempt, StepName.IMPORT)
+        except sqlite3.IntegrityError:
+            return False
+        return True
 
     def baseline(self, attempt: Attempt) -> Iterator[Document]:
         """The documents that the source had at submission, as a stream."""
@@ -631,7 +635,7 @@ class Store:
         kept = [str(finding) for finding in findings if not finding.blocking]
         with self._held(lease) as db:
             _write_validation(db, attempt.id, verdict, findings, late_documents, ignored=ignored)
-            _keep_warnings(db, attempt, Step.VALIDATE, kept + (blocking if ignored else []))
+            _keep_warnings(db, attempt, StepName.VALIDATE, kept + (blocking if ignored else []))
             held = verdict == Verdict.HELD and not ignored
             _set(db, lease.source_id, {"error": f"held: {'; '.join(blocking)}" if held else None})
             if verdict == Verdict.CLEAN:
@@ -641,18 +645,18 @@ class Store:
                 )
 
     # -- facts: moves ------------------------------------------------------------------
-    def record_move_counts(self, lease: Lease, attempt: Attempt, step: Step, counts: Json) -> None:
+    def record_move_counts(self, lease: Lease, attempt: Attempt, step: str, counts: Json) -> None:
         """How much source and target held before a move; opens its intent."""
         with self._held(lease) as db:
             _open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
             db.execute(
                 "UPDATE intents SET counts = :counts WHERE attempt_id = :attempt "
                 "AND step = :step AND state = 'open'",
-                {"counts": json.dumps(counts), "attempt": attempt.id, "step": step.value},
+                {"counts": json.dumps(counts), "attempt": attempt.id, "step": step},
             )
 
     def record_move_job(
-        self, lease: Lease, attempt: Attempt, step: Step, job_id: Optional[JobId], kind: str
+        self, lease: Lease, attempt: Attempt, step: str, job_id: Optional[JobId], kind: str
     ) -> None:
         """The job of a move has this id; None: that job is over, another may follow."""
         with self._held(lease) as db:
@@ -661,58 +665,42 @@ class Store:
             db.execute(
                 "UPDATE intents SET job_id = :job WHERE attempt_id = :attempt "
                 "AND step = :step AND state = 'open'",
-                {"job": job_id, "attempt": attempt.id, "step": step.value},
+                {"job": job_id, "attempt": attempt.id, "step": step},
             )
 
     def finish_move(
-        self, lease: Lease, attempt: Attempt, step: Step, counts: Optional[Json]
+        self, lease: Lease, attempt: Attempt, step: str, counts: Optional[Json]
     ) -> None:
         """Checkpoint: the source holds none of these any more."""
-        column = "connectors_migrated" if step == Step.CONNECTORS else "chats_migrated"
+        column = "connectors_migrated" if step == StepName.CONNECTORS else "chats_migrated"
         with self._held(lease) as db:
             _close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
             _set(db, lease.source_id, {column: 1, "error": None})
 
-    def moved_counts(self, attempt: Attempt, step: Step) -> Optional[Json]:
+    def moved_counts(self, attempt: Attempt, step: str) -> Optional[Json]:
         """The counts of a finished or open move of an attempt, if anything was moved."""
         row = self._db.row(
             "SELECT counts FROM intents WHERE attempt_id = :attempt AND step = :step "
             "AND counts IS NOT NULL ORDER BY id DESC LIMIT 1",
-            {"attempt": attempt.id, "step": step.value},
+            {"attempt": attempt.id, "step": step},
         )
         return json.loads(row["counts"]) if row else None
 
     # -- the lease behind every fact ---------------------------------------------------
-    def _held(self, lease: Lease) -> _HeldTransaction:
-        return _HeldTransaction(self._db, lease)
-
-
-class _HeldTransaction:
-    """A transaction that goes through only while the lease is still held."""
-
-    def __init__(self, database: Database, lease: Lease) -> None:
-        self._transaction = database.transaction()
-        self._lease = lease
-
-    def __enter__(self) -> sqlite3.Connection:
-        db = self._transaction.__enter__()
-        try:
+    @contextmanager
+    def _held(self, lease: Lease) -> Iterator[sqlite3.Connection]:
+        """A transaction that goes through only while the lease is still held; renews it."""
+        with self._db.transaction() as db:
             renewed = db.execute(
                 "UPDATE leases SET renewed_at = :now WHERE source_id = :source AND run_id = :run",
-                {"now": utc_now(), "source": self._lease.source_id, "run": self._lease.run_id},
+                {"now": utc_now(), "source": lease.source_id, "run": lease.run_id},
             )
             if renewed.rowcount != 1:
                 raise LeaseLost(
-                    f"Another process took over collection {self._lease.source_id}.",
+                    f"Another process took over collection {lease.source_id}.",
                     "Nothing more is done to it here; --status shows who works on it.",
                 )
-        except BaseException as error:
-            self._transaction.__exit__(type(error), error, error.__traceback__)
-            raise
-        return db
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> Optional[bool]:
-        return self._transaction.__exit__(kind, error, trace)
+            yield db
 
 
 def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
@@ -745,28 +733,39 @@ def _complete_import(db: sqlite3.Connection, source_id: SourceId) -> None:
 
 
 def _open_intent(
-    db: sqlite3.Connection, attempt_id: int, source_id: str, owner: str, step: Step
+    db: sqlite3.Connection, attempt_id: int, source_id: str, owner: str, step: str, sends: int = 0
 ) -> None:
     is_open = db.execute(
         "SELECT 1 FROM intents WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-        {"attempt": attempt_id, "step": step.value},
+        {"attempt": attempt_id, "step": step},
     ).fetchone()
     if is_open is None:
         values = {
             "attempt_id": attempt_id,
             "source_id": source_id,
             "owner": owner,
-            "step": step.value,
+            "step": step,
             "state": "open",
+            "sends": sends,
             "opened_at": utc_now(),
         }
         _insert(db, "intents", values)
 
 
+def _count_send(db: sqlite3.Connection, attempt: Attempt, step: str) -> None:
+    """A request of a step may reach the server from now on."""
+    _open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
+    db.execute(
+        "UPDATE intents SET sends = sends + 1 WHERE attempt_id = :attempt "
+        "AND step = :step AND state = 'open'",
+        {"attempt": attempt.id, "step": step},
+    )
+
+
 def _close_intent(
     db: sqlite3.Connection,
     attempt_id: int,
-    step: Step,
+    step: str,
     counts: Optional[str],
     job_id: Optional[str] = None,
 ) -> None:
@@ -774,7 +773,7 @@ def _close_intent(
         "UPDATE intents SET state = 'done', counts = coalesce(:counts, counts), "
         "job_id = coalesce(:job, job_id) "
         "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-        {"counts": counts, "job": job_id, "attempt": attempt_id, "step": step.value},
+        {"counts": counts, "job": job_id, "attempt": attempt_id, "step": step},
     )
 
 
@@ -815,7 +814,7 @@ def _end_live_attempt(
 
 
 def _keep_warnings(
-    db: sqlite3.Connection, attempt: Attempt, step: Step, warnings: Sequence[str]
+    db: sqlite3.Connection, attempt: Attempt, step: str, warnings: Sequence[str]
 ) -> None:
     db.executemany(
         "INSERT OR IGNORE INTO warnings (attempt_id, source_id, step, text, noted_at) "
@@ -824,7 +823,7 @@ def _keep_warnings(
             {
                 "attempt": attempt.id,
                 "source": attempt.source_id,
-                "step": step.value,
+                "step": step,
                 "text": text,
                 "now": utc_now(),
             }
@@ -865,5 +864,3 @@ def _write_validation(
         },
     )
 
-
-__all__ = ["Lease", "NewAttempt", "Store", "TargetId", "utc_now"]

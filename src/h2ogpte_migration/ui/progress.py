@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Callable, Dict, Protocol
 
+from h2ogpte_migration.model import Collection, Job
+from h2ogpte_migration.results import Result
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -16,10 +18,13 @@ class Progress(Protocol):
     def started(self, total: int) -> None:
         """So many collections are to be worked on."""
 
-    def collection(self, source_name: str, phase: str) -> None:
-        """A collection has come to a phase of its work."""
+    def working(self, source: Collection, verb: str) -> None:
+        """A collection has come to a step of its work."""
 
-    def finished(self, source_name: str, outcome: str) -> None:
+    def job(self, source: Collection, job: Job) -> None:
+        """Its import job was asked how far it is."""
+
+    def finished(self, result: Result) -> None:
         """A collection is done with, for now; called once for each."""
 
     def waiting(self, n_jobs: int) -> None:
@@ -35,10 +40,13 @@ class SilentProgress:
     def started(self, total: int) -> None:
         pass
 
-    def collection(self, source_name: str, phase: str) -> None:
+    def working(self, source: Collection, verb: str) -> None:
         pass
 
-    def finished(self, source_name: str, outcome: str) -> None:
+    def job(self, source: Collection, job: Job) -> None:
+        pass
+
+    def finished(self, result: Result) -> None:
         pass
 
     def waiting(self, n_jobs: int) -> None:
@@ -70,13 +78,17 @@ class PlainProgress:
         with self._lock:
             self._total, self._done = total, 0
 
-    def collection(self, source_name: str, phase: str) -> None:
+    def working(self, source: Collection, verb: str) -> None:
         pass
 
-    def finished(self, source_name: str, outcome: str) -> None:
+    def job(self, source: Collection, job: Job) -> None:
+        pass
+
+    def finished(self, result: Result) -> None:
         with self._lock:
             self._done += 1
-            self._say(f"{self._done} of {self._total}: {safe(source_name)}: {safe(outcome)}")
+            name = safe(result.source_name or result.source_id)
+            self._say(f"{self._done} of {self._total}: {name}: {result.kind.value}")
 
     def waiting(self, n_jobs: int) -> None:
         with self._lock:
@@ -103,7 +115,7 @@ class LiveProgress:
         self._console = console
         self._lock = threading.Lock()
         self._phases: Dict[str, str] = {}
-        self._last = ("", "")
+        self._last = ""
         self._jobs = 0
         self._screen = RichConsole(file=console.err, highlight=False)
         self._bar = RichProgress(
@@ -124,16 +136,19 @@ class LiveProgress:
         self._console.divert(self._print_above)
         self._bar.start()
 
-    def collection(self, source_name: str, phase: str) -> None:
+    def working(self, source: Collection, verb: str) -> None:
         with self._lock:
-            self._phases.pop(source_name, None)
-            self._phases[source_name] = phase
+            self._phases.pop(source.id, None)
+            self._phases[source.id] = f"{source.name or source.id}: {verb}"
         self._refresh()
 
-    def finished(self, source_name: str, outcome: str) -> None:
+    def job(self, source: Collection, job: Job) -> None:
+        pass
+
+    def finished(self, result: Result) -> None:
         with self._lock:
-            self._phases.pop(source_name, None)
-            self._last = (source_name, outcome)
+            self._phases.pop(result.source_id, None)
+            self._last = f"{result.source_name or result.source_id}: {result.kind.value}"
         self._bar.advance(self._task)
         self._refresh()
 
@@ -150,8 +165,8 @@ class LiveProgress:
         """Say how many jobs run, and what came to a new phase last, or ended if nothing is on."""
         with self._lock:
             parts = [f"{plural(self._jobs, 'job')} running"] if self._jobs else []
-            name, phase = next(reversed(list(self._phases.items())), self._last)
-            parts += [f"{safe(name, 40)}: {safe(phase, 40)}"] if name else []
+            last = next(reversed(list(self._phases.values())), self._last)
+            parts += [safe(last, 80)] if last else []
         self._bar.update(self._task, description=", ".join(parts))
 
     def _print_above(self, text: str) -> None:

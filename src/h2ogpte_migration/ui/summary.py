@@ -1,116 +1,101 @@
-"""The end of a run in words: where everything went, what needs attention, what to type next."""
+"""The end of a run in words: where everything went, what needs attention."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Sequence
 
-from h2ogpte_migration.errors import ExitCode
-from h2ogpte_migration.pipeline import Ending, Outcome
-from h2ogpte_migration.runners.preview import Preview, PreviewResult
-from h2ogpte_migration.runners.session import RunSummary
+from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.text import plural, safe
 
-_WELL = (Ending.DONE, Ending.RUNNING, Ending.UNSETTLED)
 _LISTED_SKIPS = 20
 _WORDS = {
-    Ending.HELD: "Held",
-    Ending.LEFT: "Not finished",
-    Ending.UNSETTLED: "Not settled",
-    Ending.ELSEWHERE: "Taken over",
+    OutcomeKind.HELD: "Held",
+    OutcomeKind.LEFT: "Not finished",
+    OutcomeKind.DOCUMENTS_PENDING: "Not settled",
+    OutcomeKind.LEASED_ELSEWHERE: "Taken over",
 }
 
 
-def exit_code(summary: RunSummary) -> ExitCode:
-    """0 where all that was asked for is done or running as it should, else 1."""
-    result = summary.result
-    bad = any(outcome.attention for outcome in result.outcomes)
-    stopped = any(outcome.ending == Ending.STOPPED for outcome in result.outcomes)
-    if bad or stopped or summary.missing or result.not_started or result.breaker:
-        return ExitCode.ATTENTION
-    return ExitCode.OK
+def tell(console: Console, result: RunResult) -> None:
+    """Print the summary."""
+    rows = [
+        row
+        for row in result.results
+        if row.kind not in (OutcomeKind.SKIPPED, OutcomeKind.NOT_AVAILABLE, OutcomeKind.NOT_STARTED)
+    ]
+    _tell_mapping(console, rows)
+    _tell_elsewhere(console, rows)
+    _tell_skipped(console, result, "Skipped")
+    _tell_attention(console, result, rows)
+    _tell_counts(console, result, rows)
 
 
-def tell(console: Console, summary: RunSummary, warnings: Mapping[str, Sequence[str]]) -> None:
-    """Print the summary.
-
-    Args:
-        warnings: kept warnings by source id.
-    """
-    result = summary.result
-    _tell_mapping(console, result.outcomes)
-    _tell_elsewhere(console, result.outcomes)
-    _tell_skipped(console, summary)
-    _tell_attention(console, summary, warnings)
-    _tell_counts(console, summary)
-
-
-def _tell_mapping(console: Console, outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.ending in _WELL and outcome.target_id:
-            state = "" if outcome.ending == Ending.DONE else f" [{outcome.ending.value}]"
-            reason = f" - {outcome.reason}" if outcome.reason else ""
+def _tell_mapping(console: Console, rows: Sequence[Result]) -> None:
+    for row in rows:
+        if row.well and row.target_id:
+            state = "" if row.kind == OutcomeKind.DONE else f" [{row.kind.value}]"
+            reason = f" - {row.reason}" if row.reason else ""
             console.info(
-                f"{safe(outcome.source_name)} ({outcome.source_id}) -> "
-                f"{safe(outcome.target_name)} ({outcome.target_id}){state}{reason}"
+                f"{safe(row.source_name)} ({row.source_id}) -> "
+                f"{safe(row.target_name)} ({row.target_id}){state}{reason}"
             )
-        for note in outcome.notes:
-            console.info(f"  {safe(outcome.source_name)}: {note}")
+        for note in row.notes:
+            console.info(f"  {safe(row.source_name)}: {note}")
 
 
-def _tell_elsewhere(console: Console, outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.ending == Ending.ELSEWHERE or (
-            outcome.ending == Ending.LEFT and not outcome.attention
+def _tell_elsewhere(console: Console, rows: Sequence[Result]) -> None:
+    for row in rows:
+        if row.kind == OutcomeKind.LEASED_ELSEWHERE or (
+            row.kind == OutcomeKind.LEFT and not row.needs_attention
         ):
-            console.info(f"Left alone: {_named(outcome)}: {outcome.reason}")
+            console.info(f"Left alone: {_named(row)}: {row.reason}")
 
 
-def _tell_skipped(console: Console, summary: RunSummary) -> None:
-    for collection_id, name, reason in summary.skipped[:_LISTED_SKIPS]:
-        console.info(f"Skipped: {safe(name)} ({collection_id}): {reason}")
-    if len(summary.skipped) > _LISTED_SKIPS:
-        more = len(summary.skipped) - _LISTED_SKIPS
-        console.info(f"Skipped: {more} more; the log names them all.")
+def _tell_skipped(console: Console, result: RunResult, word: str) -> None:
+    skips = result.of(OutcomeKind.SKIPPED)
+    for row in skips[:_LISTED_SKIPS]:
+        console.info(f"{word}: {_named(row)}: {row.reason}")
+    if len(skips) > _LISTED_SKIPS:
+        console.info(f"{word}: {len(skips) - _LISTED_SKIPS} more; the log names them all.")
 
 
-def _tell_attention(
-    console: Console, summary: RunSummary, warnings: Mapping[str, Sequence[str]]
-) -> None:
-    for outcome in summary.result.outcomes:
-        for text in warnings.get(outcome.source_id, ()):
-            console.attention(f"Warning: {_named(outcome)}: {text}")
-    for what, reason in summary.missing:
-        console.attention(f"Not available: {safe(what)}: {reason}")
-    for outcome in summary.result.outcomes:
-        if outcome.attention:
-            hint = f" {outcome.hint}" if outcome.hint else ""
-            word = _WORDS.get(outcome.ending, "Failed")
-            console.attention(f"{word}: {_named(outcome)}: {outcome.reason.rstrip('.')}.{hint}")
-    if summary.result.breaker:
-        console.attention(f"Stopped early: {summary.result.breaker}")
-    if summary.result.not_started:
-        number = plural(len(summary.result.not_started), "collection")
+def _tell_attention(console: Console, result: RunResult, rows: Sequence[Result]) -> None:
+    for row in rows:
+        for text in row.warnings:
+            console.attention(f"Warning: {_named(row)}: {text}")
+    for row in result.of(OutcomeKind.NOT_AVAILABLE):
+        console.attention(f"Not available: {safe(row.source_id)}: {row.reason}")
+    for row in rows:
+        if row.needs_attention:
+            hint = f" {row.hint}" if row.hint else ""
+            word = _WORDS.get(row.kind, "Failed")
+            console.attention(f"{word}: {_named(row)}: {row.reason.rstrip('.')}.{hint}")
+    if result.breaker:
+        console.attention(f"Stopped early: {result.breaker}")
+    not_started = result.of(OutcomeKind.NOT_STARTED)
+    if not_started:
+        number = plural(len(not_started), "collection")
         console.attention(f"Not started: {number}; run the same command again.")
 
 
-def _named(outcome: Outcome) -> str:
-    return f"{safe(outcome.source_name)} ({outcome.source_id})"
+def _named(row: Result) -> str:
+    return f"{safe(row.source_name)} ({row.source_id})"
 
 
-def _tell_counts(console: Console, summary: RunSummary) -> None:
+def _tell_counts(console: Console, result: RunResult, rows: Sequence[Result]) -> None:
     counts: Dict[str, int] = {}
-    for outcome in summary.result.outcomes:
-        counts[outcome.ending.value] = counts.get(outcome.ending.value, 0) + 1
-    parts = [f"{number} {ending}" for ending, number in sorted(counts.items())]
-    parts += [f"{len(summary.skipped)} skipped"] if summary.skipped else []
-    parts += [f"{len(summary.missing)} not available"] if summary.missing else []
+    for row in rows:
+        counts[row.kind.value] = counts.get(row.kind.value, 0) + 1
+    parts = [f"{number} {kind}" for kind, number in sorted(counts.items())]
+    skips, missing = result.of(OutcomeKind.SKIPPED), result.of(OutcomeKind.NOT_AVAILABLE)
+    parts += [f"{len(skips)} skipped"] if skips else []
+    parts += [f"{len(missing)} not available"] if missing else []
     console.info(f"Summary: {', '.join(parts) if parts else 'nothing to do'}.")
-    _tell_times(console, summary)
+    _tell_times(console, result)
 
 
-def _tell_times(console: Console, summary: RunSummary) -> None:
-    result = summary.result
+def _tell_times(console: Console, result: RunResult) -> None:
     if result.seconds_by_step:
         spent = ", ".join(
             f"{step} {seconds:.1f} s" for step, seconds in result.seconds_by_step.items()
@@ -120,58 +105,49 @@ def _tell_times(console: Console, summary: RunSummary) -> None:
         )
     if len(result.seconds_by_source) > 1:
         slowest = sorted(result.seconds_by_source.items(), key=lambda item: -item[1])[:3]
-        names: Dict[str, str] = {
-            outcome.source_id: outcome.source_name for outcome in result.outcomes
-        }
+        names = {row.source_id: row.source_name for row in result.results}
         words = ", ".join(
             f"{safe(names.get(key) or key, 60)} {took:.1f} s" for key, took in slowest
         )
         console.info(f"Slowest: {words}.")
 
 
-# -- previews ----------------------------------------------------------------------------
-def preview_exit_code(result: PreviewResult) -> ExitCode:
-    """1 where something that was asked for is not there or can't be read."""
-    bad = result.found.missing or any(preview.problem for preview in result.previews)
-    return ExitCode.ATTENTION if bad else ExitCode.OK
-
-
-def tell_preview(console: Console, result: PreviewResult) -> None:
+# -- plans -------------------------------------------------------------------------------
+def tell_plan(console: Console, result: RunResult) -> None:
     """Print what would happen."""
-    for preview in result.previews:
-        for line in _preview_lines(preview):
+    planned = result.of(OutcomeKind.PLANNED)
+    for row in planned:
+        for line in _plan_lines(row, row.plan or Plan("")):
             console.info(line)
-    for item in result.found.skipped[:_LISTED_SKIPS]:
-        console.info(
-            f"Would skip: {safe(item.collection.name)} ({item.collection.id}): {item.reason}"
-        )
-    if len(result.found.skipped) > _LISTED_SKIPS:
-        console.info(
-            f"Would skip: {len(result.found.skipped) - _LISTED_SKIPS} more; the log names them all."
-        )
-    for missing in result.found.missing:
-        console.attention(f"Not available: {safe(missing.what)}: {missing.reason}")
-    for preview in result.previews:
-        if preview.problem:
-            console.attention(
-                f"Can't be read: {safe(preview.source_name)} ({preview.source_id}): {preview.problem}"
-            )
-    count = plural(len(result.previews), "collection")
+    _tell_skipped(console, result, "Would skip")
+    for row in result.of(OutcomeKind.NOT_AVAILABLE):
+        name = _named(row) if row.source_name else safe(row.source_id)
+        word = "Can't be read" if row.source_name else "Not available"
+        console.attention(f"{word}: {name}: {row.reason}")
     console.info(
-        f"Dry run: {count} looked at, {len(result.found.skipped)} skipped. Nothing was changed."
+        f"Dry run: {plural(len(planned), 'collection')} looked at, "
+        f"{len(result.of(OutcomeKind.SKIPPED))} skipped. Nothing was changed."
     )
 
 
-def _preview_lines(preview: Preview) -> List[str]:
+def _plan_lines(row: Result, plan: Plan) -> List[str]:
     return [
-        f"{safe(preview.source_name)} ({preview.source_id}) of {safe(preview.owner)}: {preview.action}",
-        f"  model: {safe(preview.source_model)} -> {safe(preview.target_model)}",
-        f"  documents: {_number(preview.documents)}, connectors: {_number(preview.connectors)}, "
-        f"chats: {_number(preview.chats)}",
-        f"  permissions: {'; '.join(map(safe, preview.permissions)) or 'private'}",
-        f"  lifecycle: {'; '.join(map(safe, preview.lifecycle)) or 'none'}",
-        f"  import: {'; '.join(preview.import_settings)}",
+        f"{_named(row)} of {safe(row.owner)}: {_action(row, plan)}",
+        f"  model: {safe(row.source_model)} -> {safe(row.target_model)}",
+        f"  documents: {_number(plan.documents)}, connectors: {_number(plan.connectors)}, "
+        f"chats: {_number(plan.chats)}",
+        f"  permissions: {'; '.join(map(safe, plan.permissions)) or 'private'}",
+        f"  lifecycle: {'; '.join(map(safe, plan.lifecycle)) or 'none'}",
+        f"  import: {'; '.join(plan.import_settings)}",
     ]
+
+
+def _action(row: Result, plan: Plan) -> str:
+    if plan.action == "leave":
+        return f"skip: {row.reason}"
+    if plan.action == "create":
+        return f"migrate again ({row.reason})" if row.reason else "migrate"
+    return f"resume ({row.reason})"
 
 
 def _number(count: object) -> str:

@@ -1,0 +1,124 @@
+"""``--dry-run``: what a migration would do. Reads only, but for keys that expire by themselves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import List, Optional
+
+from h2ogpte_migration.errors import NotFound, ServerError
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.planner import Action, plan
+from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
+from h2ogpte_migration.run import closing
+from h2ogpte_migration.run.discovery import discover
+from h2ogpte_migration.run.scope import Selected
+from h2ogpte_migration.run.session import Session, import_options, target_models_exist
+from h2ogpte_migration.states import Position
+from h2ogpte_migration.steps import permissions
+from h2ogpte_migration.tracking.records import Attempt
+from h2ogpte_migration.validation import LIFECYCLE_FIELDS
+
+
+def run(session: Session) -> int:
+    """Look at everything that the migration would work on; returns the exit code."""
+    found = discover(session)
+    target_models_exist(session, {item.model for item in found.selected})
+    workers = session.options.max_concurrent_requests
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="preview")
+    try:
+        planned = list(pool.map(lambda item: _guarded(session, item), found.selected))
+    finally:
+        pool.shutdown(wait=False)
+    result = RunResult([*planned, *found.left_out, *found.missing], guests=found.scope.guests)
+    return closing.tell_plan(session, result)
+
+
+def _guarded(session: Session, item: Selected) -> Result:
+    session.clock.check()
+    try:
+        return _look(session, item)
+    except ServerError as error:
+        result = _planned(session, item, Plan(""))
+        return Result(
+            **{
+                **result.__dict__,
+                "kind": OutcomeKind.NOT_AVAILABLE,
+                "reason": error.message,
+                "needs_attention": True,
+            }
+        )
+
+
+def _look(session: Session, item: Selected) -> Result:
+    source = item.collection
+    gateway = session.credentials.gateway_for(source.owner)
+    details = gateway.collection(source.id)
+    rights = permissions.read(gateway, source.id, source.owner, is_public=details.is_public)
+    lifecycle = tuple(
+        f"{name}: {details.get(name)}"
+        for name in LIFECYCLE_FIELDS
+        if details.get(name) not in (None, "")
+    )
+    size = details.get("collection_size")
+    return _planned(
+        session,
+        item,
+        Plan(
+            "",
+            permissions=tuple(permissions.describe(rights)),
+            lifecycle=lifecycle,
+            import_settings=tuple(_import_settings(session)),
+            documents=details.document_count,
+            size_bytes=size if isinstance(size, int) else None,
+            connectors=_count(gateway, source.id),
+            chats=details.get("sessions_count"),
+        ),
+    )
+
+
+def _count(gateway: Gateway, collection_id: str) -> Optional[int]:
+    try:
+        return len(gateway.connectors(collection_id))
+    except NotFound:
+        return None
+
+
+def _import_settings(session: Session) -> List[str]:
+    how = import_options(session.options)
+    return [
+        "documents copied" if how.copy_document else "documents referenced",
+        "chunks embedded again without parsing"
+        if how.skip_reparse
+        else f"OCR model {how.ocr_model}",
+        "document status, metadata and lifecycle settings preserved",
+    ]
+
+
+def _planned(session: Session, item: Selected, seen: Plan) -> Result:
+    """What the migration would do, from what is on record."""
+    source = item.collection
+    tracked = session.tracking.store.load(SourceId(source.id))
+    where = tracked.position if tracked else Position.NEW
+    policy = session.policy()
+    start, runs = policy.forced_start, session.tracking.runs
+    decided = plan(
+        where,
+        policy,
+        started=bool(start and runs.has_started(SourceId(source.id), start)),
+        restarted=bool(tracked and tracked.attempt and tracked.attempt.origin == Attempt.RESTART),
+    )
+    action = {Action.LEAVE: "leave", Action.BEGIN: "create", Action.CONTINUE: "resume"}
+    reason = where.value if decided.action == Action.CONTINUE else decided.reason
+    return Result(
+        OutcomeKind.PLANNED,
+        source.id,
+        source.name,
+        source.owner,
+        source.model,
+        target_id=tracked.record.target_id if tracked else None,
+        target_model=item.model,
+        position=where,
+        reason=reason,
+        plan=Plan(**{**seen.__dict__, "action": action[decided.action]}),
+    )

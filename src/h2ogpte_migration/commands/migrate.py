@@ -1,0 +1,97 @@
+"""The migration: find the scope, check, then bring every collection forward."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import List, Set, Tuple
+
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.run import closing, former
+from h2ogpte_migration.run.discovery import Discovered, discover
+from h2ogpte_migration.run.scope import Selected
+from h2ogpte_migration.run.session import Session, target_models_exist
+from h2ogpte_migration.run.sweep import sweep_leftovers
+from h2ogpte_migration.states import STANDINGS, JobStatus, Position
+from h2ogpte_migration.ui.text import plural
+
+
+def run(session: Session) -> int:
+    """Migrate everything that the command line names; returns the exit code."""
+    found = discover(session)
+    target_models_exist(session, {item.model for item in found.selected})
+    _announce(session, found)
+    sweep_leftovers(session)
+    migrations, importing = _migrations(session, found)
+    migrations += _sources_gone(session, found)
+    result = session.carry_out(
+        migrations,
+        importing,
+        lambda migration, outcome: former.notes_for(session, migration, outcome),
+    )
+    if not session.clock.stop.is_set() and not result.breaker:
+        session.tracking.runs.end_starts([migration.source.id for migration in migrations])
+    result.results += [*found.left_out, *found.missing]
+    result.guests = found.scope.guests
+    return closing.tell(session, result)
+
+
+def _announce(session: Session, found: Discovered) -> None:
+    """The scope in words, before the first write; a resumed run says what it found."""
+    say = session.console.info
+    models = ", ".join(sorted({item.model for item in found.selected}))
+    if models:
+        say(f"Target models, all of them on the server: {models}.")
+    say(f"Tracking database: {session.options.db_path}, writable.")
+    say(
+        f"Scope: {plural(len(found.selected), 'collection')} to migrate, "
+        f"{len(found.left_out)} skipped, {len(found.missing)} not available."
+    )
+    if found.scope.guests:
+        say(f"Skipped {plural(found.scope.guests, 'guest account')}.")
+    counts = Counter(_standing(session, item) for item in found.selected)
+    del counts[""]
+    if counts:
+        words = ", ".join(f"{number} {standing}" for standing, number in counts.items())
+        say(f"Found from earlier runs: {words}.")
+
+
+def _standing(session: Session, item: Selected) -> str:
+    """Where a tracked collection stands, in words; empty for a new one."""
+    tracked = session.tracking.store.load(SourceId(item.collection.id))
+    return STANDINGS[tracked.position].resumed if tracked else ""
+
+
+def _migrations(session: Session, found: Discovered) -> Tuple[List[Migration], Set[str]]:
+    """In the order in which they are begun: what runs already comes first."""
+    policy, importing = session.policy(), set()
+    migrations = []
+    for item in found.selected:
+        tracked = session.tracking.store.load(SourceId(item.collection.id))
+        if tracked and tracked.position in (Position.SUBMITTING, Position.IMPORTING):
+            importing.add(item.collection.id)
+        record = tracked.record if tracked else None
+        migrations.append(session.migration(item.collection, item.model, policy, record))
+    migrations.sort(key=lambda migration: migration.source.id not in importing)
+    return migrations, importing
+
+
+def _sources_gone(session: Session, found: Discovered) -> List[Migration]:
+    """Tracked migrations of this scope, begun and not submitted, whose source is not listed.
+
+    Worked on, they turn out to be without a source, and are ended as failed.
+    """
+    options, listed = session.options, {item.id for item in found.scope.collections}
+    migrations = []
+    for record in session.tracking.store.unsubmitted():
+        in_scope = (
+            record.source_id in options.collections
+            if options.collections
+            else options.all_users
+            or record.owner in options.users
+            or (not session.admin and record.owner == session.identity.username)
+        )
+        if not in_scope or record.source_id in listed or record.job_status == JobStatus.FAILED:
+            continue
+        migrations.append(session.tracked_migration(record, session.policy()))
+    return migrations

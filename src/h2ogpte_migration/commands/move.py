@@ -1,0 +1,142 @@
+"""Move connectors or chats between any two collections of one owner, for recovery."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from h2ogpte_migration.errors import ExitCode, NotFound, Rejected, StepFailed, ToolError
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.model import Collection, JobId
+from h2ogpte_migration.run import scope
+from h2ogpte_migration.run.session import Session
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps import moves, ragcheck
+from h2ogpte_migration.steps.moves import MOVES, Way
+from h2ogpte_migration.tracking.leases import Lease
+from h2ogpte_migration.tracking.records import Holder
+
+
+def run(session: Session) -> int:
+    """Check everything, then move; returns the exit code.
+
+    Raises:
+        ToolError: a collection is not there, not owned by the same user, or worked on.
+    """
+    options = session.options
+    source = _find(session, options.from_id)
+    target = _find(session, options.to_id)
+    _same_owner(session, source, target)
+    gateway = session.credentials.gateway_for(source.owner)
+    leases = _lease(session, [source.id, target.id])
+    way = Way(gateway, session.clock, source.id, target.id)
+    try:
+        _sweep_test_chats(session, gateway, leases)
+        for step in _steps(session):
+            _move(session, way, step, leases)
+    except StepFailed as error:
+        raise ToolError(error.message, error.hint) from error
+    finally:
+        for lease in leases:
+            session.tracking.leases.release(lease)
+        session.credentials.release(source.owner)
+    return ExitCode.OK
+
+
+def _sweep_test_chats(session: Session, gateway: Gateway, leases: List[Lease]) -> None:
+    """What a dead run left is to be told from the chats that move."""
+    leftovers = session.tracking.leftovers
+    for lease in leases:
+        ragcheck.sweep(gateway, leftovers, lease.source_id)
+        ragcheck.give_up(leftovers, lease.source_id)
+
+
+def _steps(session: Session) -> List[str]:
+    chosen = (
+        (StepName.CONNECTORS, session.options.move_connectors),
+        (StepName.CHATS, session.options.move_chats),
+    )
+    return [step for step, wanted in chosen if wanted]
+
+
+def _find(session: Session, collection_id: str) -> Collection:
+    if session.admin:
+        wanted = scope.Wanted(collections=(collection_id,))
+        found = scope.find_as_admin(session.gateway, wanted).collections
+        if not found:
+            raise ToolError(f"There is no collection {collection_id}.", "Nothing was moved.")
+        return found[0]
+    try:
+        return session.gateway.collection(collection_id)
+    except NotFound as error:
+        raise ToolError(f"There is no collection {collection_id}.", "Nothing was moved.") from error
+    except Rejected as error:
+        raise ToolError(
+            f"The collection {collection_id} can't be read with this key: {error.message}",
+            "Nothing was moved.",
+        ) from error
+
+
+def _same_owner(session: Session, source: Collection, target: Collection) -> None:
+    if source.owner != target.owner:
+        raise ToolError(
+            f"The collections have different owners: {source.id} is {source.owner}'s, "
+            f"{target.id} is {target.owner}'s.",
+            "The server moves only between collections of one owner. Nothing was moved.",
+        )
+    if not session.admin and source.owner != session.identity.username:
+        raise ToolError(
+            f"The collections are owned by {source.owner}, not by you.", "Nothing was moved."
+        )
+
+
+def _lease(session: Session, ids: List[str]) -> List[Lease]:
+    """Take the tracked collections behind both ids, so that nobody works on them meanwhile."""
+    held = session.tracking.leases
+    leases: List[Lease] = []
+    for collection_id in ids:
+        for source_id in session.tracking.store.sources_behind(collection_id):
+            claimed = held.claim(source_id)
+            if isinstance(claimed, Holder):
+                for lease in leases:
+                    held.release(lease)
+                raise ToolError(
+                    f"The collection {collection_id} is being worked on by {claimed}.",
+                    "Nothing was moved. Try again when that run has ended.",
+                )
+            leases.append(claimed)
+    return leases
+
+
+class _ByHand:
+    """The jobs of a move by hand: on nobody's record, under the leases of both ends."""
+
+    def __init__(self, session: Session, leases: List[Lease]) -> None:
+        self._session = session
+        self._leases = leases
+        self.is_ours = session.tracking.store.job_is_claimed
+
+    def before_write(self) -> None:
+        self._session.clock.check()
+        for lease in self._leases:
+            if not self._session.tracking.leases.still_holds(lease):
+                raise ToolError(
+                    f"Another process took over collection {lease.source_id}.",
+                    "Try again when that run has ended.",
+                )
+
+    def record_job(self, job_id: Optional[JobId]) -> None:
+        """Moving again is harmless: what a killed move left running needs no record."""
+
+
+def _move(session: Session, way: Way, step: str, leases: List[Lease]) -> None:
+    kind = MOVES[step]
+    before = kind.count(way.gateway, way.origin)
+    there = kind.count(way.gateway, way.destination)
+    if not before:
+        session.console.info(f"There were no {kind.noun} to move.")
+        return
+    moves.move_all(way, kind, _ByHand(session, leases))
+    session.console.info(
+        f"Moved {before} {kind.noun}: the target had {there} and has "
+        f"{kind.count(way.gateway, way.destination)} now."
+    )

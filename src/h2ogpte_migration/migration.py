@@ -1,0 +1,432 @@
+"""One collection in this run: what is asked of it, its record, its lease, and what it came to.
+
+Here also stands, once, how something is sent that must not be sent twice (``send_once``): it is
+on record before it is sent; an answer that does not come is looked for, twice; and what is
+found is booked as if it had been answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Callable, ContextManager, DefaultDict, Dict, List, Optional, Set, TypeVar, Union
+
+from h2ogpte_migration import naming, patience
+from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.errors import (
+    Interrupted,
+    LeaseLost,
+    OutcomeUnknown,
+    ServerError,
+    StepFailed,
+    Unavailable,
+)
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.model import Collection, ImportOptions, Job, Json, SourceId, TargetId
+from h2ogpte_migration.planner import Policy
+from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.states import StepName, TargetFate
+from h2ogpte_migration.tracking import Tracking
+from h2ogpte_migration.tracking.leases import Lease
+from h2ogpte_migration.tracking.records import Attempt, Tracked
+from h2ogpte_migration.tracking.store import NewAttempt
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Locks:
+    """A lock per name, made when first asked for."""
+
+    def __init__(self) -> None:
+        self._locks: DefaultDict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
+
+    def __getitem__(self, name: str) -> threading.Lock:
+        with self._guard:
+            return self._locks[name]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all collections of a run share.
+
+    Args:
+        importing: a lock per owner: one import at a time is submitted.
+        working_on: a lock per source: one thread at a time works on it.
+    """
+
+    tracking: Tracking
+    clock: Clock
+    importing: Locks = field(default_factory=Locks)
+    working_on: Locks = field(default_factory=Locks)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the source carries, as read from the server."""
+
+    collection: Collection
+    settings: Json
+    chat_settings: Json
+    metadata: Json
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Looked, and what was to be done is not there."""
+
+
+@dataclass(frozen=True)
+class Ambiguous:
+    """Looked, and can't tell: the target has to be given up for a fresh one."""
+
+    reason: str
+
+
+class Migration:
+    """One collection to bring forward in this run, with its owner's key.
+
+    ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
+    ``may_submit``, ``job_ended`` and ``on_step``; what else is not an argument gathers over the
+    calls of one run.
+
+    Args:
+        owner_id: the owner's id, as far as it is known by now.
+        model: the embedding model that the target shall have.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        source: Collection,
+        gateway: Gateway,
+        *,
+        owner_id: Callable[[], Optional[str]],
+        model: str,
+        policy: Policy,
+    ) -> None:
+        self.shared = shared
+        self.source = source
+        self.gateway = gateway
+        self.owner_id = owner_id
+        self.model = model
+        self.policy = policy
+        self.may_submit: Callable[[], bool] = lambda: True
+        self.job_ended: Callable[[], None] = lambda: None
+        self.on_step: Callable[[str], None] = lambda _: None
+        self.on_job: Callable[[Job], None] = lambda _: None
+        self.lease_held: Optional[Lease] = None
+        self.tracked: Optional[Tracked] = None
+        self.carried: Optional[Carried] = None
+        self.created: Optional[Collection] = None
+        self.created_at = 0.0
+        self.rights_copied_at: Optional[float] = None
+        self.job: Optional[Job] = None
+        self.job_looked_at = False
+        self.done: Set[str] = set()
+        self.notes: List[str] = []
+        self.warnings: List[str] = []
+        self.documents: Optional[int] = None
+        self.moved: Dict[str, int] = {}
+        self.seen_at: Optional[float] = None
+        self.announced = ""
+        self.source_gone = False
+
+    # -- what is on record -------------------------------------------------------------
+    @property
+    def source_id(self) -> SourceId:
+        return SourceId(self.source.id)
+
+    @property
+    def clock(self) -> Clock:
+        return self.shared.clock
+
+    @property
+    def tracking(self) -> Tracking:
+        return self.shared.tracking
+
+    @property
+    def lease(self) -> Lease:
+        if self.lease_held is None:
+            raise StepFailed(f"bug: {self.source_id} is worked on without a lease")
+        return self.lease_held
+
+    def reload(self) -> Optional[Tracked]:
+        """Read the record again; once a step, and after whatever changed it."""
+        self.tracked = self.tracking.store.load(self.source_id)
+        return self.tracked
+
+    @property
+    def record(self) -> Tracked:
+        """The record as it was read last."""
+        if self.tracked is None:
+            raise StepFailed(f"bug: {self.source_id} is worked on, but not on record")
+        return self.tracked
+
+    @property
+    def attempt(self) -> Attempt:
+        attempt = self.record.attempt
+        if attempt is None:
+            raise StepFailed(
+                f"bug: {self.source_id} stands at {self.record.position.value} without attempt"
+            )
+        return attempt
+
+    @property
+    def target_id(self) -> TargetId:
+        if self.attempt.target_id is None:
+            raise StepFailed(f"bug: the attempt {self.attempt.id} has no target yet")
+        return self.attempt.target_id
+
+    @property
+    def owner(self) -> str:
+        """The owner's present name; the attempt keeps the one of its beginning."""
+        return self.source.owner or self.attempt.owner
+
+    @property
+    def how(self) -> ImportOptions:
+        return self.attempt.import_options
+
+    @property
+    def by_name(self) -> bool:
+        """Whether documents are paired by name: copies have ids of their own, and a row of
+        version 1.2.0 does not tell whether it copied."""
+        return self.how.copy_document or self.attempt.origin == Attempt.LEGACY
+
+    @property
+    def was_restarted(self) -> bool:
+        """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
+        return bool(
+            self.tracked
+            and self.tracked.attempt
+            and self.tracked.attempt.origin == Attempt.RESTART
+        )
+
+    # -- before and after a request ----------------------------------------------------
+    def before_write(self) -> None:
+        """Right before every mutating call: still ours, and nobody asked to stop.
+
+        Raises:
+            Interrupted, LeaseLost: the call must not be made.
+        """
+        self.clock.check()
+        if not self.tracking.leases.still_holds(self.lease):
+            raise LeaseLost(f"Another process took over collection {self.source_id}.")
+
+    def freshness(self) -> float:
+        """How long the target may yet take to be visible, in seconds; 0 where it is no new one."""
+        if self.created is None:
+            return 0.0
+        return max(0.0, self.created_at + patience.VISIBLE_WITHIN_S - self.clock.now())
+
+    def warn(self, text: str) -> None:
+        """Something could not be carried over; the step that ends next keeps it."""
+        self.warnings.append(text)
+
+    def take_warnings(self) -> List[str]:
+        """The warnings since the last step that ended."""
+        taken, self.warnings = self.warnings, []
+        return taken
+
+    # -- attempts ----------------------------------------------------------------------
+    def begin(self, reason: str) -> None:
+        """Commit the intent to create a target; a live one is superseded."""
+        self.clock.check()
+        new = NewAttempt(
+            self.source, self.owner_id(), self.model, self.policy.import_options, Attempt.RUN
+        )
+        self.tracking.store.begin_attempt(
+            self.lease, new, self._unused_name, self.policy.forced_start, reason or "migrated anew"
+        )
+        self._begun()
+
+    def restart(self, fate: TargetFate, reason: str) -> None:
+        """Give up the target for a fresh one; it stays in the history.
+
+        Raises:
+            StepFailed: too many were given up, over all runs.
+        """
+        store = self.tracking.store
+        given_up = store.count_given_up(self.source_id)
+        if given_up >= patience.MOST_TARGETS:
+            what = f"{given_up} targets were given up already, and now this one: {reason}"
+            self.job_ended()
+            store.end_attempt(self.lease, TargetFate.FAILED, what)
+            raise StepFailed(what, "Look at it first; --retry-failed makes one more.", "given up")
+        log.warning("giving up the target for a fresh one: %s", reason)
+        self.job_ended()
+        store.restart(self.lease, fate, reason, self._unused_name)
+        self.notes.append(f"a first target was given up: {reason}")
+        self._begun()
+
+    def _begun(self) -> None:
+        self.created = self.job = None
+        self.job_looked_at = False
+        self.seen_at = self.rights_copied_at = None
+        self.done.clear()
+        self.warnings.clear()
+        self.announced = StepName.CREATE
+        self.reload()
+
+    def _unused_name(self, taken: Set[str]) -> str:
+        name = self.tracked.record.source_name if self.tracked else ""
+        return naming.target_name(name or self.source.name, self.clock.utc(), taken)
+
+    # -- outcomes ----------------------------------------------------------------------
+    def result(self, kind: OutcomeKind, **more: Any) -> Result:
+        """How the collection stands, with names and ids filled in from the record.
+
+        Args:
+            more: fields of ``Result``.
+        """
+        record = self.tracked.record if self.tracked else None
+        filled = {
+            "source_name": (record.source_name if record else "") or self.source.name,
+            "owner": self.source.owner or (record.owner if record else ""),
+            "source_model": (record.source_model if record else "") or self.source.model,
+            "target_id": record.target_id if record else None,
+            "target_name": record.target_name if record else "",
+            "target_model": (record.target_model if record else "") or self.model,
+            "notes": tuple(self.notes),
+            "documents": self.documents,
+            "moved": tuple(self.moved.items()),
+        }
+        if self.tracked:
+            filled["position"] = self.tracked.position
+        return Result(kind, self.source_id, **{**filled, **more})  # type: ignore[arg-type]
+
+    def failed(self, step: str, error: Union[ServerError, StepFailed]) -> Result:
+        """A step failed; where the collection stands stays what it is."""
+        reason = f"{step or 'start'}: {error.message}"
+        log.error("%s", reason)
+        self.tracking.store.record_error(self.lease, reason)
+        self.reload()
+        return self.result(
+            OutcomeKind.FAILED,
+            step=step,
+            reason=reason,
+            hint=error.hint or "Run the same command again; it continues from here.",
+            cause=error.kind,
+            needs_attention=True,
+        )
+
+    def import_failed(self, reason: str, cause: str, hint: str = "") -> Result:
+        """The attempt is over and did not bring what it should; ``cause`` is free of ids."""
+        self.job_ended()
+        self.tracking.store.end_attempt(self.lease, TargetFate.FAILED, reason)
+        log.error("%s", reason)
+        self.reload()
+        return self.result(
+            OutcomeKind.FAILED,
+            step=StepName.JOB,
+            reason=reason,
+            hint=hint or "--retry-failed makes a new target.",
+            cause=cause,
+            needs_attention=True,
+        )
+
+
+# -- sending exactly once ----------------------------------------------------------------
+def send_once(
+    migration: Migration,
+    step: str,
+    send: Callable[[], T],
+    find: Callable[[], Union[Absent, Ambiguous, T]],
+    book: Callable[[T], None],
+    announce: Optional[Callable[[], None]] = None,
+    alone: Callable[[], ContextManager[Any]] = nullcontext,
+) -> None:
+    """Send what must not be sent twice, until what came of it is known and booked.
+
+    Args:
+        send: makes the request; ``OutcomeUnknown`` means that ``find`` has to look.
+        find: looks for what an unanswered request may have done.
+        book: records what was answered, or found.
+        announce: commits that it is about to be sent.
+        alone: held until what came of it is known.
+
+    Raises:
+        Unavailable: no answer came, as often as it was sent.
+        ServerError, StepFailed, Interrupted: nothing was done.
+    """
+    for _ in range(patience.SENDS_PER_RUN):
+        with alone():
+            (announce or (lambda: record_send(migration, step)))()
+            try:
+                answer = send()
+            except OutcomeUnknown as error:
+                _record_no_answer(migration, step, error.timed_out)
+                if settle_doubt(migration, step, find, book, timed_out=error.timed_out):
+                    return
+            except (ServerError, StepFailed, Interrupted):
+                # All of these say that nothing was done.
+                migration.tracking.store.record_unsent(migration.lease, migration.attempt, step)
+                raise
+            else:
+                book(answer)
+                return
+    times = patience.SENDS_PER_RUN
+    raise Unavailable(f"the server did not answer {times} times to the request of {step}")
+
+
+def record_send(migration: Migration, step: str) -> bool:
+    """Commit that a request is about to be sent, unless that is on record already.
+
+    Returns False where another import of the same owner is in doubt.
+    """
+    if migration.announced == step:
+        migration.announced = ""
+        return True
+    return migration.tracking.store.record_send(migration.lease, migration.attempt, step)
+
+
+def _record_no_answer(migration: Migration, step: str, timed_out: bool) -> None:
+    store = migration.tracking.store
+    store.record_no_answer(migration.lease, migration.attempt, step, timed_out)
+
+
+def settle_doubt(
+    migration: Migration,
+    step: str,
+    find: Callable[[], Union[Absent, Ambiguous, T]],
+    book: Callable[[T], None],
+    *,
+    timed_out: bool,
+) -> bool:
+    """Find out what an unanswered request did, and book it. False: surely nothing."""
+    found = look_twice(migration, find, timed_out=timed_out)
+    if isinstance(found, Ambiguous):
+        migration.restart(TargetFate.ABANDONED, found.reason)
+        return True
+    if isinstance(found, Absent):
+        migration.tracking.store.record_absent(migration.lease, migration.attempt, step)
+        return False
+    book(found)
+    return True
+
+
+def look_twice(
+    migration: Migration, look: Callable[[], Union[Absent, T]], *, timed_out: bool
+) -> Union[Absent, T]:
+    """Look, and where nothing is there, once more later: it may still be on its way."""
+    found = look()
+    if isinstance(found, Absent):
+        migration.clock.sleep(patience.second_look(timed_out))
+        found = look()
+    return found
+
+
+def in_doubt(migration: Migration, step: str) -> Optional[bool]:
+    """Whether a request of a step may have been sent without an answer: whether it timed out.
+
+    None where nothing is in doubt. What this run has only announced is none.
+    """
+    intent = migration.record.intent(step)
+    if intent is None or intent.sends == 0 or migration.announced == step:
+        return None
+    return intent.timed_out

@@ -1,0 +1,44 @@
+"""How long and how often: the waits and the bounds of everything that is looked at again.
+
+They stand together because they belong together (a bound times a wait is how long somebody
+waits in vain), and are read as ``patience.NAME``, so that a test can shorten them in one place.
+"""
+
+from __future__ import annotations
+
+SECOND_LOOK_S = 2.0
+"""How long an unanswered request may take to show, after an error or a reset."""
+SECOND_LOOK_AFTER_TIMEOUT_S = 15.0
+"""The same after a time-out: the server may still be at it."""
+EMPTY_LOOK_S = 0.2
+"""Between two looks at a listing that is empty, where no count on record contradicts it."""
+FRESH_RIGHTS_S = 10.0
+"""How old copied rights may be at the import: people may have withdrawn some since."""
+FRESH_FINDINGS_S = 60.0
+"""How old findings of this run may be at a move, without another listing of documents."""
+VISIBLE_WITHIN_S = 30.0
+"""How long something that was just made may take to be found by its id."""
+SENDS_PER_RUN = 3
+"""How often a request without an answer is sent anew before the collection is left."""
+MOST_TARGETS = 3
+"""How many targets of one source may be given up, over all runs, before people have to look."""
+MOVE_PATIENCE_S = 900.0
+"""How long a move job is waited for before its collection is left for a later run."""
+SETTLE_PATIENCE_S = 900.0
+"""How long documents or jobs that do not change any more are waited for."""
+STOP_PATIENCE_S = 10.0
+"""How long calls under way may take to end after the user asked to stop."""
+BUSY_WAIT_S = 0.1
+"""Between two looks at whether another import of the same owner is settled."""
+FIRST_POLL_S = 0.1
+LONGEST_POLL_S = 5.0
+
+
+def poll_delay(elapsed_s: float) -> float:
+    """Towards ``LONGEST_POLL_S``, so that an end is noticed within 5 % of the job's duration."""
+    return min(LONGEST_POLL_S, max(FIRST_POLL_S, elapsed_s * 0.05))
+
+
+def second_look(timed_out: bool) -> float:
+    """How long to wait before the second look at what an unanswered request may have done."""
+    return SECOND_LOOK_AFTER_TIMEOUT_S if timed_out else SECOND_LOOK_S

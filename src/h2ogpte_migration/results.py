@@ -1,0 +1,150 @@
+"""What became, or would become, of collections and of a run: one form for every way of telling it.
+
+Summary, status, dry run and reports read these; the exit code follows from them. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Dict, List, Optional, Tuple
+
+from h2ogpte_migration.errors import ExitCode
+from h2ogpte_migration.model import Collection, Finding, JobId
+from h2ogpte_migration.states import Position
+
+
+class OutcomeKind(str, Enum):
+    """How a collection stands when a run leaves it. The words are those that people read."""
+
+    DONE = "done"
+    RUNNING = "importing"  # the import runs at the server
+    WAITING_FOR_SLOT = "waiting"  # ready, but no import may be submitted right now
+    DOCUMENTS_PENDING = "documents pending"  # imported; documents are still being worked on
+    HELD = "held"
+    FAILED = "failed"
+    LEASED_ELSEWHERE = "worked on elsewhere"  # another process has it
+    LEFT = "left"  # nothing for this run to do
+    INTERRUPTED = "interrupted"  # the user asked to stop
+    SKIPPED = "skipped"  # left out by what was asked for
+    NOT_AVAILABLE = "not available"  # asked for, and can't be worked on
+    NOT_STARTED = "not started"
+    PLANNED = "planned"  # a dry run: what would be done
+
+
+WELL = (OutcomeKind.DONE, OutcomeKind.RUNNING, OutcomeKind.DOCUMENTS_PENDING)
+"""Kinds in which all goes as it should."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run found out about one collection, and what would be done with it.
+
+    ``action`` is one of create, resume, leave; counts are None where they could not be read.
+    """
+
+    action: str
+    permissions: Tuple[str, ...] = ()
+    lifecycle: Tuple[str, ...] = ()
+    import_settings: Tuple[str, ...] = ()
+    documents: Optional[int] = None
+    size_bytes: Optional[int] = None
+    connectors: Optional[int] = None
+    chats: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One collection: what became of it in this run, or would become.
+
+    Args:
+        step: the step that it came to, by name.
+        cause: the sort of failure, free of ids: what failures are grouped by.
+        needs_attention: whether people have to look at it.
+        earlier: whether it was done before this run.
+        notes: remarks that are not kept.
+        warnings: what could not be carried over, as kept.
+        documents: how many the target holds, where that was counted in this run.
+        moved: connectors and chats that were moved, by step name.
+    """
+
+    kind: OutcomeKind
+    source_id: str
+    source_name: str = ""
+    owner: str = ""
+    source_model: str = ""
+    target_id: Optional[str] = None
+    target_name: str = ""
+    target_model: str = ""
+    position: Position = Position.NEW
+    step: str = ""
+    reason: str = ""
+    hint: str = ""
+    cause: str = ""
+    needs_attention: bool = False
+    earlier: bool = False
+    job_id: Optional[JobId] = None
+    findings: Tuple[Finding, ...] = ()
+    warnings: Tuple[str, ...] = ()
+    notes: Tuple[str, ...] = ()
+    documents: Optional[int] = None
+    moved: Tuple[Tuple[str, int], ...] = ()
+    plan: Optional[Plan] = None
+
+    @property
+    def well(self) -> bool:
+        """Done, or going as it should."""
+        return self.kind in WELL
+
+
+def skipped(collection: Collection, reason: str) -> Result:
+    """A collection that a filter leaves out: no failure."""
+    return Result(
+        OutcomeKind.SKIPPED,
+        collection.id,
+        collection.name,
+        collection.owner,
+        collection.model,
+        reason=reason,
+    )
+
+
+def not_available(what: str, reason: str) -> Result:
+    """Something that was asked for and can't be worked on: a failure."""
+    return Result(OutcomeKind.NOT_AVAILABLE, what, reason=reason, needs_attention=True)
+
+
+@dataclass
+class RunResult:
+    """All collections of a run, and how the run itself went.
+
+    ``breaker`` says why nothing new was started, if so. ``seconds_by_step`` holds the time spent
+    in each step, ``seconds_by_source`` that of each collection from its first step to its last.
+    """
+
+    results: List[Result] = field(default_factory=list)
+    breaker: str = ""
+    interrupted: bool = False
+    guests: int = 0
+    elapsed_s: float = 0.0
+    peak_jobs: int = 0
+    peak_requests: int = 0
+    requests: int = 0
+    seconds_by_step: Dict[str, float] = field(default_factory=dict)
+    seconds_by_source: Dict[str, float] = field(default_factory=dict)
+    remarks: List[str] = field(default_factory=list)
+    """What to say of the run as a whole, each a line that needs attention."""
+
+    def of(self, *kinds: OutcomeKind) -> List[Result]:
+        """The results of some kinds, in their order."""
+        return [result for result in self.results if result.kind in kinds]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 where all that was asked for is done or running as it should, else 1."""
+        bad = any(
+            result.needs_attention
+            or result.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)
+            for result in self.results
+        )
+        return ExitCode.ATTENTION if bad or self.breaker or self.remarks else ExitCode.OK

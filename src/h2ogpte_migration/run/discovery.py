@@ -1,0 +1,137 @@
+"""Find what the command line names, and decide about each collection. Reads only, but for late duplicates."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Set, Tuple
+
+from h2ogpte_migration.errors import Rejected, Unauthorized
+from h2ogpte_migration.model import Collection
+from h2ogpte_migration.results import Result, not_available, skipped
+from h2ogpte_migration.run.preflight import no_admin
+from h2ogpte_migration.run.scope import (
+    Known,
+    Missing,
+    Scope,
+    Selected,
+    Skipped,
+    Wanted,
+    find_as_admin,
+    find_own,
+    select,
+)
+from h2ogpte_migration.run.session import Session
+from h2ogpte_migration.states import TargetFate
+from h2ogpte_migration.tracking.records import Attempt, Record
+from h2ogpte_migration.tracking.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """A scope, decided: what to work on, and a result for everything that is not."""
+
+    scope: Scope
+    selected: Tuple[Selected, ...]
+    left_out: Tuple[Result, ...]
+    missing: Tuple[Result, ...]
+
+
+def discover(session: Session) -> Discovered:
+    """Find the scope and decide about each collection."""
+    wanted = _wanted(session)
+    if session.admin:
+        scope = _find_as_admin(session, wanted)
+    else:
+        scope = find_own(session.gateway, session.identity.username, wanted)
+    store = session.tracking.store
+    known = _knowledge(store, scope)
+    if not session.options.dry_run:
+        _record_late_duplicates(store, scope, known)
+    decided = list(select(scope, wanted, known))
+    missing = [item for item in decided if isinstance(item, Missing)]
+    missing += [*scope.missing, *_unknown_users(session, scope)]
+    found = Discovered(
+        scope,
+        tuple(item for item in decided if isinstance(item, Selected)),
+        tuple(skipped(i.collection, i.reason) for i in decided if isinstance(i, Skipped)),
+        tuple(not_available(item.what, item.reason) for item in missing),
+    )
+    for result in found.left_out:
+        log.info("skipped: %s (%s): %s", result.source_name, result.source_id, result.reason)
+    return found
+
+
+def _find_as_admin(session: Session, wanted: Wanted) -> Scope:
+    """The first listing also shows whether the key is an administrator's."""
+    try:
+        return find_as_admin(session.gateway, wanted)
+    except (Rejected, Unauthorized) as error:
+        raise no_admin(session.identity, error) from error
+
+
+def _wanted(session: Session) -> Wanted:
+    """The scope as the command line words it."""
+    options = session.options
+    return Wanted(
+        users=options.users,
+        all_users=options.all_users,
+        collections=options.collections,
+        mappings=options.mappings,
+        target_model=options.target_model or None,
+        source_model=options.source_model or None,
+        force=options.force_remigrate,
+    )
+
+
+def _knowledge(store: Store, scope: Scope) -> Known:
+    """What the database knows of sources and targets.
+
+    Names given out to an owner are also theirs under a new name, which the scope tells.
+    """
+    records: Dict[str, Record] = {record.source_id: record for record in store.records()}
+    targets: Dict[str, Record] = {
+        record.target_id: record for record in records.values() if record.target_id is not None
+    }
+    names = store.reserved_names()
+    for collection in scope.collections:
+        record = records.get(collection.id)
+        if record is not None and record.owner != collection.owner:
+            names.setdefault(collection.owner, set()).update(names.get(record.owner, set()))
+    return Known(records, targets, store.past_targets(), names)
+
+
+def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
+    owners: Set[str] = {item.owner for item in scope.collections}
+    return [
+        Missing(user, "no such user")
+        for user in dict.fromkeys(session.options.users)
+        if user not in owners and not session.credentials.knows_user(user)
+    ]
+
+
+def _record_late_duplicates(store: Store, scope: Scope, known: Known) -> None:
+    """Targets that came to effect late, beside or instead of the one in use: into the history."""
+    for collection in scope.listed:
+        if collection.id in known.past_targets or collection.id in known.targets:
+            continue
+        if collection.name not in known.reserved_names.get(collection.owner, set()):
+            continue
+        attempt = _settled_attempt(store, collection)
+        if attempt is not None:
+            store.record_late_duplicate(collection.owner, collection, attempt, "appeared late")
+
+
+def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
+    """The attempt whose name it bears, unless that one is still looking for its target."""
+    attempts = [
+        attempt
+        for attempt in store.attempts_named(collection.owner, collection.name)
+        if attempt.origin != Attempt.LATE_DUPLICATE
+    ]
+    for attempt in attempts:
+        if attempt.fate == TargetFate.LIVE and attempt.target_id is None:
+            return None
+    return attempts[0] if attempts else None

@@ -1,0 +1,129 @@
+"""What is checked before the first write: database, server, key, rights."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from urllib.parse import urlsplit
+
+from h2ogpte_migration import __version__
+from h2ogpte_migration.errors import ExitCode, Rejected, ServerError, ToolError, Unauthorized
+from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.model import Identity
+from h2ogpte_migration.tracking import Tracking
+from h2ogpte_migration.tracking.runs import Runs, other_server
+from h2ogpte_migration.ui.console import Console
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def normal_url(url: str) -> str:
+    """A url as it names a server: lower-case host, no default port, no trailing slash."""
+    parts = urlsplit(url)
+    port = parts.port
+    host = (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
+        host = f"{host}:{port}"
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def check_binding(options: Options, runs: Runs) -> None:
+    """Refuse a database that speaks of another server, before anything is sent.
+
+    Raises:
+        ToolError: with both names (exit 2).
+    """
+    if options.rebind_server:
+        return
+    bound, asked = runs.bound_server(), normal_url(options.url)
+    if bound is not None and bound != asked:
+        raise other_server(str(options.db_path), bound, asked)
+
+
+def warn_about_transport(options: Options, console: Console) -> None:
+    """Say aloud what weakens the protection of the key."""
+    parts = urlsplit(options.url)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not _is_this_computer(host):
+        console.attention(f"Warning: the key is sent to {host} unencrypted (http).")
+    if options.insecure:
+        console.attention("Warning: the server's certificate is not verified (--insecure).")
+
+
+def _is_this_computer(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # not just any name that begins like an address
+
+
+def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:
+    """The first request: the server is there, and the key valid.
+
+    Raises:
+        ToolError: what is wrong with server or key.
+    """
+    try:
+        identity = gateway.identity()
+    except Unauthorized as error:
+        raise ToolError(
+            f"The server does not take the key: {error.message}",
+            "Check the key, and that it belongs to this server.",
+        ) from error
+    console.info(
+        f"Server: {options.url}, version {identity.server_version or 'unknown'}; "
+        f"key: {identity.username}{' (guest)' if identity.is_guest else ''}."
+    )
+    return identity
+
+
+def check_admin(gateway: Gateway, identity: Identity) -> None:
+    """Make sure that the key may act for others, where no listing has shown it yet.
+
+    Raises:
+        ToolError: it is no administrator's.
+    """
+    try:
+        next(iter(gateway.users()), None)
+    except (Rejected, Unauthorized) as error:
+        raise no_admin(identity, error) from error
+
+
+def no_admin(identity: Identity, error: ServerError) -> ToolError:
+    """The refusal to go on with ``--admin-key`` and a key that is no administrator's."""
+    return ToolError(
+        f"The key given with --admin-key belongs to {identity.username}, who is no "
+        f"administrator: {error.message}",
+        "Use --user-key to migrate your own collections.",
+    )
+
+
+def database_is_there(options: Options) -> None:
+    """A verification without a database looks at nothing, and would be green for ever.
+
+    Raises:
+        ToolError: with the path looked for (exit 2); no file is made.
+    """
+    if options.verify and not options.db_path.exists():
+        raise ToolError(
+            f"There is no tracking database {options.db_path.absolute()}: nothing to verify.",
+            "Run it in the folder of the migration, or name the file with --db-path.",
+            ExitCode.USAGE,
+        )
+
+
+def begin_run(options: Options, tracking: Tracking) -> str:
+    """Bind the database and enter the run into its log; returns a label for keys.
+
+    A dry run does so in its throw-away copy, where what others left is none of its business.
+    """
+    unique, runs = uuid.uuid4().hex[:8], tracking.runs
+    if options.dry_run:
+        tracking.leftovers.forget()
+        runs.begin(__version__, options.command(), beside_others=True)
+        return f"preview-{unique}"
+    runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
+    return f"run-{runs.begin(__version__, options.command())}-{unique}"

@@ -1,0 +1,456 @@
+"""Works on many collections at once: who is next, who waits, when to give up.
+
+While its import runs at the server a collection owns no thread: it is looked at again when its
+next poll is due. Nothing is printed here; outcomes are values.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import queue
+import threading
+import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
+
+from h2ogpte_migration import patience, pipeline
+from h2ogpte_migration.errors import (
+    Interrupted,
+    ServerError,
+    ToolError,
+    TrackingError,
+    Unauthorized,
+)
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.results import OutcomeKind, Result, RunResult
+from h2ogpte_migration.steps import BY_NAME
+from h2ogpte_migration.ui.logs import tagged
+from h2ogpte_migration.ui.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much at once.
+
+    Args:
+        workers: threads.
+        jobs: server imports at once; None where imports are submitted and left running.
+        begun: collections begun and not ended; None for as many as there are workers.
+        max_failures: same failures in a row after which nothing new is started; 0: never.
+    """
+
+    workers: int
+    jobs: Optional[int]
+    begun: Optional[int]
+    max_failures: int
+
+
+@dataclass
+class _Slot:
+    """One collection's place in the schedule."""
+
+    migration: Migration
+    began_at: float = 0.0
+    running_since: Optional[float] = None
+    holds_job: bool = False
+    last_reason: str = ""
+    changed_at: float = 0.0
+    step: str = ""
+    step_began_at: float = 0.0
+    waiting_since: Optional[float] = None
+    waited_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.migration.source.name or self.migration.source.id
+
+
+class Scheduler:
+    """Runs ``pipeline.advance`` over many collections.
+
+    Args:
+        owner_done: called once per owner, when the last of their collections has ended.
+        stop: set when the user asks to stop.
+        remarks: what else to tell of a collection that has ended; asked while its owner's
+            key is still there.
+        advance, release: the pipeline's; tests bring their own.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        progress: Progress,
+        owner_done: Callable[[str], None],
+        stop: threading.Event,
+        remarks: Callable[[Migration, Result], List[str]] = lambda _migration, _result: [],
+        advance: Callable[[Migration], Result] = pipeline.advance,
+        release: Callable[[Migration], None] = pipeline.release,
+    ) -> None:
+        self._limits = limits
+        self._progress = progress
+        self._owner_done = owner_done
+        self._stop = stop
+        self._remarks = remarks
+        self._pipeline_advance = advance
+        self._release = release
+        self._lock = threading.Lock()
+        self._events: queue.Queue[Optional[Tuple[_Slot, Result, bool]]] = queue.Queue()
+        self._result = RunResult()
+        self._breaker = _Breaker(limits.max_failures)
+        self._jobs_held = 0
+        self._fatal: Optional[ToolError] = None
+        self._waiting: Deque[_Slot] = deque()
+        self._due: List[Tuple[float, int, _Slot]] = []
+        self._sequence = 0
+        self._open: Dict[int, _Slot] = {}
+        self._active = 0
+        self._owners: Counter[str] = Counter()
+
+    def run(self, migrations: List[Migration], importing: Set[str]) -> RunResult:
+        """Bring all collections forward.
+
+        Args:
+            migrations: in the order in which they are begun.
+            importing: ids of sources whose imports run already: these count as jobs from
+                the start.
+
+        Raises:
+            TrackingError, Unauthorized: the run can't go on; what was under way has ended.
+        """
+        began = time.monotonic()
+        todo = deque(_Slot(migration) for migration in migrations)
+        self._owners.update(migration.source.owner for migration in migrations)
+        for slot in todo:
+            self._wire(slot)
+            if slot.migration.source.id in importing:
+                self._hold_job(slot)
+        self._progress.started(len(migrations))
+        pool = ThreadPoolExecutor(max_workers=self._limits.workers, thread_name_prefix="worker")
+        try:
+            self._loop(pool, todo)
+        finally:
+            pool.shutdown(wait=False)
+            self._finish(todo, began)
+        if self._fatal is not None:
+            raise self._fatal
+        return self._result
+
+    def _finish(self, todo: Deque[_Slot], began: float) -> None:
+        for slot in todo:
+            self._result.results.append(
+                slot.migration.result(OutcomeKind.NOT_STARTED, reason="not started")
+            )
+        self._result.breaker = self._breaker.tripped
+        self._result.interrupted = self._stop.is_set()
+        self._result.elapsed_s = time.monotonic() - began
+
+    @property
+    def partial(self) -> RunResult:
+        """What is known so far, also after ``run`` raised."""
+        return self._result
+
+    # -- the loop ----------------------------------------------------------------------
+    def _loop(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+        stopped_at: Optional[float] = None
+        while True:
+            if self._halted():
+                self._leave_waiting()
+                stopped_at = stopped_at or time.monotonic()
+            else:
+                self._start_ready(pool, todo)
+            nothing_begun = not self._active and not self._due and not self._waiting
+            if nothing_begun and (not todo or self._halted() or self._breaker.tripped):
+                return
+            if stopped_at is not None and time.monotonic() - stopped_at > patience.STOP_PATIENCE_S:
+                self._give_up_on_calls()
+                return
+            self._take_event()
+
+    def _halted(self) -> bool:
+        return self._stop.is_set() or self._fatal is not None
+
+    def _take_event(self) -> None:
+        try:
+            event = self._events.get(timeout=self._until_next_due())
+        except queue.Empty:
+            return
+        if event is not None:
+            self._active -= 1
+            self._settle(*event)
+
+    def _until_next_due(self) -> float:
+        if not self._due:
+            return 0.5
+        return min(0.5, max(0.0, self._due[0][0] - time.monotonic()))
+
+    def _start_ready(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+        now = time.monotonic()
+        while self._waiting and self._job_is_free():
+            slot = self._waiting.popleft()
+            slot.waited_s += now - (slot.waiting_since or now)
+            self._start(pool, slot)
+        while self._due and self._due[0][0] <= now:
+            self._start(pool, heapq.heappop(self._due)[2])
+        if self._breaker.tripped:
+            return
+        most = self._limits.begun
+        while todo and (most is None or len(self._open) < most):
+            if most is None and self._active >= 2 * self._limits.workers:
+                return  # enough are queued to keep every worker busy
+            slot = todo.popleft()
+            self._open[id(slot)] = slot
+            self._start(pool, slot)
+
+    def _start(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:
+        self._active += 1
+        pool.submit(self._advance, slot)
+
+    def _advance(self, slot: _Slot) -> None:
+        """In a worker: one turn of a collection, and the owner's key when that was the last."""
+        migration = slot.migration
+        with tagged(slot.name):
+            if not slot.began_at and self._breaker.tripped:
+                # Queued before others failed: nothing new is started any more.
+                self._events.put((slot, migration.result(OutcomeKind.NOT_STARTED), True))
+                return
+            slot.began_at = slot.began_at or time.monotonic()
+            result = self._guarded(lambda: self._pipeline_advance(migration), migration)
+            final = self._is_final(result)
+            if final:
+                self._end_step(slot)
+                self._breaker.saw(result)
+                result = self._guarded(lambda: self._with_remarks(migration, result), migration)
+                self._count_down(migration.source.owner)
+        self._events.put((slot, result, final))
+
+    def _with_remarks(self, migration: Migration, result: Result) -> Result:
+        if self._halted():
+            return result
+        try:
+            remarks = self._remarks(migration, result)
+        except (ServerError, Interrupted) as error:
+            # What came of the collection stays what it is.
+            log.warning("no remarks: %s", error)
+            return result
+        return replace(result, notes=(*result.notes, *remarks))
+
+    def _guarded(self, work: Callable[[], Result], migration: Migration) -> Result:
+        try:
+            return work()
+        except (TrackingError, Unauthorized) as error:
+            log.error("%s", error)
+            self._fatal = self._fatal or error
+            return migration.result(OutcomeKind.INTERRUPTED, reason=error.message)
+        except Exception as error:
+            log.exception("unexpected error")
+            return migration.result(
+                OutcomeKind.FAILED,
+                reason=f"bug: {type(error).__name__}; the log has the details",
+                needs_attention=True,
+                cause="bug",
+            )
+
+    def _count_down(self, owner: str) -> None:
+        with self._lock:
+            self._owners[owner] -= 1
+            last = self._owners[owner] == 0
+        if not last:
+            return
+        try:
+            self._owner_done(owner)
+        except TrackingError as error:
+            log.error("%s", error)
+            self._fatal = self._fatal or error
+        except ToolError as error:
+            # What is left of this owner's is tidied up at the end of the run.
+            log.warning("%s", error)
+
+    # -- what becomes of a turn --------------------------------------------------------
+    def _is_final(self, result: Result) -> bool:
+        waits = self._limits.jobs is not None and not self._halted()
+        return not (waits and result.kind in _GOES_ON)
+
+    def _settle(self, slot: _Slot, result: Result, final: bool) -> None:
+        """In the main thread: wait on, or book the collection as ended.
+
+        ``final`` is what the worker went by: asked again, a stop in between would answer
+        otherwise.
+        """
+        now = time.monotonic()
+        if not final:
+            if result.kind == OutcomeKind.WAITING_FOR_SLOT:
+                slot.waiting_since = now
+                self._waiting.append(slot)
+                return
+            if result.kind == OutcomeKind.RUNNING:
+                self._hold_job(slot)
+            if not self._out_of_patience(slot, result, now):
+                self._look_again(slot, now)
+                self._progress.waiting(self._jobs_held)
+                return
+            self._count_down(slot.migration.source.owner)
+            minutes = f"{patience.SETTLE_PATIENCE_S / 60:.0f} min"
+            result = replace(
+                result,
+                needs_attention=True,
+                reason=f"{result.reason}, and nothing changed in {minutes}",
+                hint="Connectors and chats wait for that: run --verify later.",
+            )
+        if result.kind in (OutcomeKind.RUNNING, OutcomeKind.WAITING_FOR_SLOT):
+            self._release(slot.migration)
+        self._book(slot, result, now)
+
+    def _look_again(self, slot: _Slot, now: float) -> None:
+        slot.running_since = slot.running_since or now
+        self._sequence += 1
+        due = now + patience.poll_delay(now - slot.running_since)
+        heapq.heappush(self._due, (due, self._sequence, slot))
+
+    def _out_of_patience(self, slot: _Slot, result: Result, now: float) -> bool:
+        if result.kind != OutcomeKind.DOCUMENTS_PENDING:
+            return False
+        if result.reason != slot.last_reason:
+            slot.last_reason, slot.changed_at = result.reason, now
+        return now - slot.changed_at > patience.SETTLE_PATIENCE_S
+
+    def _book(self, slot: _Slot, result: Result, now: float) -> None:
+        self._give_job_back(slot)
+        self._open.pop(id(slot), None)
+        self._result.results.append(result)
+        if slot.began_at:
+            spent = now - slot.began_at - slot.waited_s
+            self._result.seconds_by_source[result.source_id] = spent
+        self._progress.finished(result)
+
+    def _leave_waiting(self) -> None:
+        """The user asked to stop: what waits is left, its jobs go on at the server."""
+        for entry in self._due:
+            self._leave(entry[2], "interrupted; its import goes on at the server")
+        for slot in self._waiting:
+            self._leave(slot, "interrupted; its import was not submitted")
+        self._due.clear()
+        self._waiting.clear()
+
+    def _leave(self, slot: _Slot, reason: str) -> None:
+        result = slot.migration.result(OutcomeKind.INTERRUPTED, reason=reason)
+        self._release(slot.migration)
+        self._count_down(slot.migration.source.owner)
+        self._book(slot, result, time.monotonic())
+
+    def _give_up_on_calls(self) -> None:
+        """Calls that do not end: their collections are told as interrupted, not left out."""
+        for slot in list(self._open.values()):
+            reason = "interrupted while a call was under way"
+            result = slot.migration.result(OutcomeKind.INTERRUPTED, reason=reason)
+            self._book(slot, result, time.monotonic())
+
+    # -- job slots ---------------------------------------------------------------------
+    def _wire(self, slot: _Slot) -> None:
+        migration = slot.migration
+        migration.may_submit = lambda: self._take_job(slot)
+        migration.job_ended = lambda: self._give_job_back(slot)
+        migration.on_step = lambda step: self._begin_step(slot, step)
+        migration.on_job = lambda job: self._progress.job(migration.source, job)
+
+    def _take_job(self, slot: _Slot) -> bool:
+        with self._lock:
+            if not slot.holds_job and not self._free():
+                return False
+            self._hold(slot)
+            return True
+
+    def _hold_job(self, slot: _Slot) -> None:
+        with self._lock:
+            self._hold(slot)
+
+    def _hold(self, slot: _Slot) -> None:
+        if not slot.holds_job:
+            slot.holds_job = True
+            self._jobs_held += 1
+            self._result.peak_jobs = max(self._result.peak_jobs, self._jobs_held)
+
+    def _free(self) -> bool:
+        return self._limits.jobs is None or self._jobs_held < self._limits.jobs
+
+    def _job_is_free(self) -> bool:
+        with self._lock:
+            return self._free()
+
+    def _give_job_back(self, slot: _Slot) -> None:
+        with self._lock:
+            if not slot.holds_job:
+                return
+            slot.holds_job = False
+            self._jobs_held -= 1
+        self._events.put(None)
+
+    # -- times -------------------------------------------------------------------------
+    def _begin_step(self, slot: _Slot, step: str) -> None:
+        self._progress.working(slot.migration.source, BY_NAME[step].verb)
+        self._end_step(slot)
+        slot.step, slot.step_began_at = step, time.monotonic()
+
+    def _end_step(self, slot: _Slot) -> None:
+        if not slot.step:
+            return
+        spent = time.monotonic() - slot.step_began_at
+        with self._lock:
+            times = self._result.seconds_by_step
+            times[slot.step] = times.get(slot.step, 0.0) + spent
+        slot.step = ""
+
+
+class _Breaker:
+    """Stops a run against a sick server: the same failure, again and again, nothing else.
+
+    Told by the workers, as collections end: nothing is begun after the failure that trips it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._counts: Counter[Tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+        self.tripped = ""
+
+    def saw(self, result: Result) -> None:
+        with self._lock:
+            if result.kind == OutcomeKind.FAILED and _is_servers_fault(result):
+                self._count(result)
+            elif result.kind in _WENT_WELL and not result.earlier:
+                # What was merely left as it was says nothing of the server.
+                self._counts.clear()
+
+    def _count(self, result: Result) -> None:
+        alike = (result.step, result.cause)
+        self._counts[alike] += 1
+        if self._most and self._counts[alike] >= self._most and not self.tripped:
+            self.tripped = (
+                f"{self._counts[alike]} collections failed alike, and none went well in "
+                f"between ({result.reason}); nothing new was started."
+            )
+
+
+_GOES_ON = (
+    OutcomeKind.RUNNING,
+    OutcomeKind.WAITING_FOR_SLOT,
+    OutcomeKind.DOCUMENTS_PENDING,
+)
+_WENT_WELL = (
+    OutcomeKind.DONE,
+    OutcomeKind.RUNNING,
+    OutcomeKind.DOCUMENTS_PENDING,
+    OutcomeKind.HELD,
+)
+
+
+def _is_servers_fault(result: Result) -> bool:
+    """Whether others would fail alike. An owner that no key can be made for is no sick server."""
+    cause = result.cause
+    if not cause or cause.startswith("CannotImpersonate"):
+        return False
+    return not result.step or BY_NAME[result.step].of_the_target

@@ -1,0 +1,306 @@
+"""Which collections a run is about: selected, skipped with a reason, or missing.
+
+Exact ids and names only: the server's filters match parts of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+
+from h2ogpte_migration import naming
+from h2ogpte_migration.errors import NotFound, Rejected
+from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.model import GUEST_PREFIX, Collection
+from h2ogpte_migration.states import JobStatus
+from h2ogpte_migration.tracking.records import Record
+
+SINGLE_LOOKUPS = 10
+"""Up to so many ids are looked up one by one; beyond, listing everything is cheaper."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9.@+-][A-Za-z0-9 .@+-]*")
+"""What a filter surely matches literally."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A collection to migrate, and the model that it shall have."""
+
+    collection: Collection
+    model: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A collection that is left out on purpose: no failure."""
+
+    collection: Collection
+    reason: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that was asked for and can't be worked on: a failure."""
+
+    what: str
+    reason: str
+
+
+Found = Union[Selected, Skipped, Missing]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asked for."""
+
+    users: Tuple[str, ...] = ()
+    all_users: bool = False
+    collections: Tuple[str, ...] = ()
+    mappings: Optional[Mapping[str, str]] = None
+    target_model: Optional[str] = None
+    source_model: Optional[str] = None
+    force: bool = False
+
+    def model_for(self, collection: Collection) -> Optional[str]:
+        """The model that a collection shall get; None where none is mapped."""
+        if self.mappings is not None:
+            return self.mappings.get(collection.model)
+        return self.target_model
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The collections that the command line names, before anything is filtered out.
+
+    ``listed`` is everything that was seen on the way; other targets are found in it.
+    """
+
+    collections: Tuple[Collection, ...]
+    missing: Tuple[Missing, ...]
+    listed: Tuple[Collection, ...]
+    guests: int = 0
+
+
+# -- finding -----------------------------------------------------------------------------
+def find_as_admin(gateway: Gateway, wanted: Wanted) -> Scope:
+    """The collections of a scope as an administrator finds them."""
+    if wanted.all_users:
+        return _of_everybody(gateway)
+    if wanted.users:
+        return _of_users(gateway, wanted.users)
+    return _by_id(gateway, wanted.collections)
+
+
+def _of_everybody(gateway: Gateway) -> Scope:
+    listed = tuple(gateway.all_collections())
+    guests = {item.owner for item in listed if item.owner.startswith(GUEST_PREFIX)}
+    chosen = tuple(item for item in listed if item.owner not in guests)
+    return Scope(chosen, (), listed, guests=len(guests))
+
+
+def _of_users(gateway: Gateway, users: Sequence[str]) -> Scope:
+    chosen: List[Collection] = []
+    for user in dict.fromkeys(users):
+        chosen += [item for item in _matching(gateway, user) if item.owner == user]
+    return Scope(tuple(chosen), (), tuple(chosen))
+
+
+def _by_id(gateway: Gateway, ids: Sequence[str]) -> Scope:
+    wanted = list(dict.fromkeys(ids))
+    if len(wanted) > SINGLE_LOOKUPS:
+        listed = tuple(gateway.all_collections())
+    else:
+        listed = tuple(item for one in wanted for item in _matching(gateway, one) if item.id == one)
+    by_id = {item.id: item for item in listed}
+    missing = tuple(Missing(one, "no such collection") for one in wanted if one not in by_id)
+    chosen = tuple(by_id[one] for one in wanted if one in by_id)
+    if len(wanted) <= SINGLE_LOOKUPS:
+        listed += _others_of(gateway, {item.owner for item in chosen})
+    return Scope(chosen, missing, listed)
+
+
+def _others_of(gateway: Gateway, owners: Iterable[str]) -> Tuple[Collection, ...]:
+    """What else these owners have: targets of another database may be among it."""
+    return tuple(
+        item
+        for owner in sorted(owners)
+        for item in _matching(gateway, owner)
+        if item.owner == owner
+    )
+
+
+def _matching(gateway: Gateway, text: str) -> Iterator[Collection]:
+    """Collections that a filter finds; all of them where it might not take the text literally."""
+    return gateway.all_collections(text if _PLAIN.fullmatch(text) else "")
+
+
+def find_own(gateway: Gateway, username: str, wanted: Wanted) -> Scope:
+    """The collections of a scope as their owner finds them."""
+    listed = tuple(item for item in gateway.own_collections() if item.owner in ("", username))
+    if not wanted.collections:
+        return Scope(listed, (), listed)
+    by_id = {item.id: item for item in listed}
+    chosen, missing = [], []
+    for one in dict.fromkeys(wanted.collections):
+        if one in by_id:
+            chosen.append(by_id[one])
+        else:
+            missing.append(Missing(one, _why_not_own(gateway, one)))
+    return Scope(tuple(chosen), tuple(missing), listed)
+
+
+def _why_not_own(gateway: Gateway, collection_id: str) -> str:
+    try:
+        other = gateway.collection(collection_id)
+    except NotFound:
+        return "no such collection"
+    except Rejected:
+        return "not owned by you"
+    return f"owned by {other.owner or 'somebody else'}, not by you"
+
+
+# -- filtering ---------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Known:
+    """What the tracking database knows, as far as it decides what is a source."""
+
+    records: Mapping[str, Record]
+    targets: Mapping[str, Record]
+    past_targets: Set[str]
+    reserved_names: Mapping[str, Set[str]]
+
+    def is_current(self, collection_id: str) -> bool:
+        """Whether a collection is the target that a source was migrated into, and all is well."""
+        record = self.targets.get(collection_id)
+        return record is not None and record.job_status != JobStatus.FAILED
+
+
+def select(scope: Scope, wanted: Wanted, known: Known) -> Iterator[Found]:
+    """Decide about each collection of a scope, once."""
+    migrated_on = _migrated_on(scope, wanted, known)
+    foreign = _foreign_targets(scope, known)
+    for collection in _once(scope.collections):
+        yield _decide(collection, wanted, known, migrated_on, foreign)
+
+
+def _once(collections: Iterable[Collection]) -> Iterator[Collection]:
+    seen: Set[str] = set()
+    for collection in collections:
+        if collection.id not in seen:
+            seen.add(collection.id)
+            yield collection
+
+
+def _decide(
+    collection: Collection,
+    wanted: Wanted,
+    known: Known,
+    migrated_on: Mapping[str, str],
+    foreign: Mapping[Tuple[str, str], List[Collection]],
+) -> Found:
+    model = wanted.model_for(collection)
+    reason = _why_skip(collection, wanted, known, model)
+    if reason is not None:
+        return Skipped(collection, reason)
+    if collection.id in migrated_on:
+        return Skipped(
+            collection, f"its migrated collection {migrated_on[collection.id]} stands for it"
+        )
+    if model is None:
+        return Skipped(
+            collection, f"its model {collection.model or '(none)'} is not in the mapping"
+        )
+    conflict = _conflict(collection, wanted, known, model, foreign)
+    if conflict is not None:
+        return Missing(f"{collection.name} ({collection.id})", conflict)
+    return Selected(collection, model)
+
+
+def _why_skip(
+    collection: Collection, wanted: Wanted, known: Known, model: Optional[str]
+) -> Optional[str]:
+    """What a filter leaves out, and why."""
+    if wanted.source_model and collection.model != wanted.source_model:
+        return f"its model is {collection.model}, not {wanted.source_model}"
+    if collection.id in known.past_targets or collection.id in known.targets:
+        if not known.is_current(collection.id):
+            return "it is a target that failed or was given up (--cleanup deletes those)"
+        if model is None or model == collection.model:
+            return "it is a target of this tool, and has the wanted model"
+        if not known.targets[collection.id].import_completed:
+            return "it is a target of this tool whose own import is not over"
+    elif _bears_a_reserved_name(collection, known):
+        return "it bears the name of a target that was begun by this tool"
+    elif model == collection.model and not _asked_for_by_name(collection, wanted):
+        return f"it has the model {model} already"
+    return None
+
+
+def _bears_a_reserved_name(collection: Collection, known: Known) -> bool:
+    return collection.name in known.reserved_names.get(collection.owner, set())
+
+
+def _asked_for_by_name(collection: Collection, wanted: Wanted) -> bool:
+    return collection.id in wanted.collections or wanted.source_model == collection.model
+
+
+def _conflict(
+    collection: Collection,
+    wanted: Wanted,
+    known: Known,
+    model: str,
+    foreign: Mapping[Tuple[str, str], List[Collection]],
+) -> Optional[str]:
+    record = known.records.get(collection.id)
+    if wanted.force:
+        return None
+    if record is None or (not record.target_id and not record.collection_created):
+        others = [
+            other
+            for other in foreign.get((collection.owner, naming.undecorate(collection.name)), [])
+            if other.model == model and other.id != collection.id
+        ]
+        if others:
+            return (
+                f"another database seems to have migrated it already: {others[0].name} "
+                f"({others[0].id}) has the wanted model; nothing was started. Use the database "
+                "of that migration (--db-path), or --force-remigrate to migrate it again"
+            )
+        return None
+    if record.target_model != model and record.job_status != JobStatus.FAILED:
+        return (
+            f"it is being migrated, or was, to {record.target_model}, not to {model}; "
+            "finish that with --verify, or use --force-remigrate"
+        )
+    return None
+
+
+def _migrated_on(scope: Scope, wanted: Wanted, known: Known) -> Dict[str, str]:
+    """Sources whose migrated collection is itself to be migrated on, to another model."""
+    migrated_on = {}
+    for collection in scope.listed:
+        record = known.targets.get(collection.id)
+        if record is None or not known.is_current(collection.id):
+            continue
+        model = wanted.model_for(collection)
+        if wanted.source_model and collection.model != wanted.source_model:
+            continue
+        if model is not None and model != collection.model and record.import_completed:
+            migrated_on[record.source_id] = collection.id
+    return {str(source): target for source, target in migrated_on.items()}
+
+
+def _foreign_targets(scope: Scope, known: Known) -> Dict[Tuple[str, str], List[Collection]]:
+    """Collections that look like targets of this tool, but that this database does not know."""
+    foreign: Dict[Tuple[str, str], List[Collection]] = {}
+    for collection in scope.listed:
+        if not naming.matches_migrated_name(collection.name):
+            continue
+        if collection.id in known.past_targets or collection.id in known.targets:
+            continue
+        if _bears_a_reserved_name(collection, known) or collection.id in known.records:
+            continue
+        key = (collection.owner, naming.undecorate(collection.name))
+        foreign.setdefault(key, []).append(collection)
+    return foreign

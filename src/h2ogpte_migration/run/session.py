@@ -1,0 +1,229 @@
+"""One run against one server: put together, handed to a command, tidied up after."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Callable, Iterator, List, Optional, Set
+
+from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.errors import ServerError, ToolError
+from h2ogpte_migration.gateway.rest import Gateway, Server
+from h2ogpte_migration.gateway.transport import Transport
+from h2ogpte_migration.migration import Migration, Shared
+from h2ogpte_migration.model import Collection, Identity, ImportOptions
+from h2ogpte_migration.planner import Policy
+from h2ogpte_migration.results import Result, RunResult
+from h2ogpte_migration.run import preflight
+from h2ogpte_migration.run.credentials import DRY_RUN_EXPIRY, Credentials, KeyPolicy
+from h2ogpte_migration.run.scheduler import Limits, Scheduler
+from h2ogpte_migration.tracking import Database, Tracking
+from h2ogpte_migration.tracking.records import Record
+from h2ogpte_migration.ui import progress
+from h2ogpte_migration.ui.console import Console
+from h2ogpte_migration.ui.progress import Progress
+
+MOST_THREADS = 32
+
+
+@dataclass
+class Session:
+    """A run that is logged in. A dry run has a throw-away copy of the tracking database."""
+
+    options: Options
+    console: Console
+    progress: Progress
+    clock: Clock
+    transport: Transport
+    gateway: Gateway
+    identity: Identity
+    credentials: Credentials
+    tracking: Tracking
+    shared: Shared
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def admin(self) -> bool:
+        """Whether the given key may act for others."""
+        return self.options.user_key is None
+
+    # -- collections -------------------------------------------------------------------
+    def migration(
+        self, source: Collection, model: str, policy: Policy, record: Optional[Record]
+    ) -> Migration:
+        """A collection to work on, with its owner's key; ``record`` if it is on record already."""
+        known = record.owner_id if record else None
+        return Migration(
+            self.shared,
+            source,
+            self.credentials.gateway_for(source.owner, known),
+            owner_id=partial(self._owner_id, source.owner, known),
+            model=model,
+            policy=policy,
+        )
+
+    def tracked_migration(self, record: Record, policy: Policy) -> Migration:
+        """A collection to work on as it is on record."""
+        source = Collection(
+            record.source_id, record.source_name, record.owner, record.source_model
+        )
+        return self.migration(source, record.target_model, policy, record)
+
+    def _owner_id(self, owner: str, known: Optional[str]) -> Optional[str]:
+        """The id of an owner, as far as it is known by now; nothing is asked for it."""
+        if owner == self.identity.username:
+            return self.identity.user_id
+        return known or self.credentials.known_id(owner)
+
+    def policy(self, *, verify: bool = False) -> Policy:
+        """What the command line asks of every collection."""
+        options = self.options
+        return Policy(
+            import_options=import_options(options),
+            verify=verify,
+            wait=options.wait_for_completion,
+            migrate_chats=options.migrate_chats,
+            retry_failed=options.retry_failed,
+            force=options.force_remigrate,
+            ignore_validation=options.ignore_validation,
+            verify_query=options.verify_query,
+            query_timeout_s=options.timeout,
+        )
+
+    def carry_out(
+        self,
+        migrations: List[Migration],
+        importing: Set[str],
+        remarks: Callable[[Migration, Result], List[str]] = lambda _migration, _result: [],
+    ) -> RunResult:
+        """Bring collections forward within the limits of the command line.
+
+        Args:
+            importing: ids of sources whose import jobs run already.
+        """
+        scheduler = Scheduler(
+            _limits(self.options),
+            self.progress,
+            self.credentials.release,
+            self.clock.stop,
+            remarks,
+        )
+        result = scheduler.run(migrations, importing)
+        result.requests = self.transport.requests_sent
+        result.peak_requests = self.transport.peak_in_flight
+        return result
+
+    def tidy_up(self) -> None:
+        """Delete what keys are left, and say which may still exist."""
+        self.progress.close()
+        try:
+            left = self.credentials.close()
+        except ToolError as error:
+            self.console.attention(f"Temporary keys could not be tidied up: {error.message}")
+            return
+        for name in left:
+            self.console.attention(
+                f"The temporary key '{name}' may still exist; the next run deletes it."
+            )
+
+
+def _limits(options: Options) -> Limits:
+    workers = options.max_concurrent_requests
+    jobs = options.max_concurrent_jobs if options.wait_for_completion else None
+    # One job at a time means one collection at a time. With more of them, the next
+    # collections are prepared while the jobs of others run. A verification begins
+    # nothing, so it may look at all of them.
+    begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
+    return Limits(
+        workers=max(workers, min(begun or 0, MOST_THREADS)),
+        jobs=jobs,
+        begun=begun,
+        max_failures=options.max_failures,
+    )
+
+
+def import_options(options: Options) -> ImportOptions:
+    """How imports are asked to work."""
+    return ImportOptions(
+        copy_document=options.copy_document,
+        skip_reparse=options.skip_reparse,
+        ocr_model=None if options.skip_reparse else options.ocr_model,
+    )
+
+
+# -- opening -----------------------------------------------------------------------------
+@contextmanager
+def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session]:
+    """Check that database and server belong together, then log in: the first request."""
+    preflight.database_is_there(options)
+    database = (
+        Database.in_memory(options.db_path)
+        if options.dry_run
+        else Database.to_write(options.db_path)
+    )
+    with closing(database):
+        yield _logged_in(options, console, clock, Tracking(database))
+
+
+def _logged_in(
+    options: Options, console: Console, clock: Clock, tracking: Tracking
+) -> Session:
+    preflight.check_binding(options, tracking.runs)
+    preflight.warn_about_transport(options, console)
+    if options.key is None:
+        raise ToolError("bug: a run without a key")
+    transport = Transport(
+        options.url,
+        timeout_s=options.timeout,
+        retries=options.retries,
+        max_in_flight=options.max_concurrent_requests,
+        ca_cert=str(options.cert) if options.cert else None,
+        insecure=options.insecure,
+        stop=clock.stop,
+    )
+    server = Server(transport)
+    gateway = server.as_key(options.key)
+    identity = preflight.log_in(options, console, gateway)
+    label = preflight.begin_run(options, tracking)
+    credentials = Credentials(
+        server,
+        gateway,
+        identity.username,
+        admin=options.user_key is None,
+        records=tracking.leftovers,
+        policy=KeyPolicy(label, DRY_RUN_EXPIRY if options.dry_run else options.api_key_expiry),
+    )
+    return Session(
+        options=options,
+        console=console,
+        progress=progress.choose(console, options.quiet),
+        clock=clock,
+        transport=transport,
+        gateway=gateway,
+        identity=identity,
+        credentials=credentials,
+        tracking=tracking,
+        shared=Shared(tracking, clock),
+    )
+
+
+def target_models_exist(session: Session, models: Set[str]) -> None:
+    """Refuse, before anything is written, models that the server does not have.
+
+    Raises:
+        ToolError: naming the models that are missing.
+    """
+    try:
+        known = set(session.gateway.embedding_models())
+    except ServerError as error:
+        session.console.attention(f"The embedding models could not be listed: {error.message}")
+        return
+    missing = sorted(models - known)
+    if missing and known:
+        raise ToolError(
+            f"The server has no embedding model {', '.join(missing)}.",
+            f"It has: {', '.join(sorted(known))}.",
+        )

@@ -1,0 +1,182 @@
+"""A scratch table that two document listings are compared in, in bounded memory.
+
+No listing has an order that two of them could be merged by, so the rows go into a temporary
+SQLite database that spills to disk by itself; the comparisons are queries.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Iterable, Iterator, List, Tuple
+
+from h2ogpte_migration.model import GOOD_STATUSES, PENDING_STATUSES, Document
+
+BASELINE, SOURCE, TARGET = "baseline", "source", "target"
+
+_GOOD = ", ".join(f"'{status}'" for status in sorted(GOOD_STATUSES))
+_PENDING = ", ".join(f"'{status}'" for status in sorted(PENDING_STATUSES))
+
+
+class DocumentComparison:
+    """Documents of a collection as they were (baseline), are (source) and arrived (target).
+
+    Args:
+        by_name: pair documents by name, as copies have ids of their own; else by id.
+    """
+
+    def __init__(self, *, by_name: bool) -> None:
+        self._key = "name" if by_name else "id"
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute(
+            "CREATE TABLE documents (side TEXT, id TEXT, name TEXT, status TEXT, place INTEGER)"
+        )
+
+    def fill(self, side: str, documents: Iterable[Document]) -> int:
+        """Put one side's documents in, replacing what was there; returns how many."""
+        self._db.execute("DELETE FROM documents WHERE side = ?", (side,))
+        self._db.execute("BEGIN")
+        count = 0
+        try:
+            for document in documents:
+                self._db.execute(
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
+                    (side, document.id, document.name, document.status, document.index),
+                )
+                count += 1
+        finally:
+            # Also of a listing that broke off: this side is filled anew then.
+            self._db.execute("COMMIT")
+        self._db.execute("CREATE INDEX IF NOT EXISTS by_id ON documents (side, id)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS by_name ON documents (side, name)")
+        return count
+
+    def copy(self, origin: str, side: str) -> None:
+        """Make one side equal to another."""
+        self._db.execute("DELETE FROM documents WHERE side = ?", (side,))
+        self._db.execute(
+            "INSERT INTO documents SELECT ?, id, name, status, place FROM documents WHERE side = ?",
+            (side, origin),
+        )
+
+    def documents(self, side: str) -> Iterator[Document]:
+        """One side's documents, as a stream."""
+        rows = self._db.execute("SELECT id, name, status, place FROM documents WHERE side = ?", (side,))
+        for row in rows:
+            yield Document(*row)
+
+    def count(self, side: str) -> int:
+        """How many documents a side holds."""
+        row = self._db.execute("SELECT count(*) FROM documents WHERE side = ?", (side,)).fetchone()
+        return int(row[0])
+
+    def settle_pending_baseline(self) -> None:
+        """Documents that were being worked on at submission count as the source has them now."""
+        self._db.execute(
+            "UPDATE documents SET status = (SELECT min(s.status) FROM documents s "
+            "WHERE s.side = 'source' AND s.id = documents.id) "
+            f"WHERE side = 'baseline' AND status IN ({_PENDING}) AND EXISTS "
+            "(SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = documents.id)"
+        )
+
+    def missing(self) -> Tuple[int, List[str]]:
+        """Documents of the baseline that are still in the source and not in the target."""
+        if self._key == "name":
+            wanted = f"min({_count('baseline')}, {_count('source')})"
+            return self._sum_by_name(BASELINE, f"max(0, {wanted} - {_count('target')})")
+        return self._count_rows(
+            "SELECT DISTINCT b.id, b.name FROM documents b WHERE b.side = 'baseline' "
+            "AND EXISTS (SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = b.id) "
+            "AND NOT EXISTS (SELECT 1 FROM documents t WHERE t.side = 'target' AND t.id = b.id)"
+        )
+
+    def duplicated(self) -> Tuple[int, List[str]]:
+        """Documents that the target holds more often than the source ever did.
+
+        By name in any case: a doubled import may bring new ids. By reference also the same
+        id listed at two places.
+        """
+        allowed = f"max({_count('baseline')}, {_count('source')}, 1)"
+        count, names = self._sum_by_name(
+            TARGET,
+            f"CASE WHEN {_count('baseline')} + {_count('source')} > 0 "
+            f"THEN max(0, {_count('target')} - {allowed}) ELSE 0 END",
+        )
+        if count or self._key == "name":
+            return count, names
+        return self._count_rows(
+            "SELECT id, min(name) FROM documents WHERE side = 'target' "
+            "GROUP BY id HAVING count(DISTINCT place) > 1"
+        )
+
+    def newly_bad(self) -> Tuple[int, List[str]]:
+        """Documents that were good at submission and ended otherwise in the target."""
+        return self._statuses(f"NOT IN ({_GOOD}, {_PENDING})")
+
+    def pending(self) -> Tuple[int, List[str]]:
+        """Documents of the target that were good at submission and are being worked on."""
+        return self._statuses(f"IN ({_PENDING})")
+
+    def bad_before(self) -> Tuple[int, List[str]]:
+        """Documents of the baseline that were not good to begin with."""
+        return self._count_rows(
+            "SELECT id, name FROM documents WHERE side = 'baseline' "
+            f"AND status NOT IN ({_GOOD}, {_PENDING})"
+        )
+
+    def late(self) -> Tuple[int, List[str]]:
+        """Documents of the source that came after the baseline and are not in the target."""
+        if self._key == "name":
+            expected = f"max({_count('baseline')}, {_count('target')})"
+            return self._sum_by_name(SOURCE, f"max(0, {_count('source')} - {expected})")
+        return self._count_rows(
+            "SELECT DISTINCT s.id, s.name FROM documents s WHERE s.side = 'source' "
+            "AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = s.id) "
+            "AND NOT EXISTS (SELECT 1 FROM documents t WHERE t.side = 'target' AND t.id = s.id)"
+        )
+
+    def same(self, left: str, right: str) -> bool:
+        """Whether two sides hold exactly the same documents, each as often."""
+        keys = f"SELECT {self._key} AS k, count(*) FROM documents WHERE side = ? GROUP BY k"
+        one = f"SELECT 1 FROM (SELECT * FROM ({keys}) EXCEPT SELECT * FROM ({keys})) LIMIT 1"
+        return (
+            self._db.execute(one, (left, right)).fetchone() is None
+            and self._db.execute(one, (right, left)).fetchone() is None
+        )
+
+    def close(self) -> None:
+        """Drop the scratch database."""
+        self._db.close()
+
+    def _statuses(self, bad: str) -> Tuple[int, List[str]]:
+        if self._key == "name":
+            # Of several documents of one name, as many may be bad as were bad before.
+            good = _count("baseline", f"d.status IN ({_GOOD})")
+            bad_before = _count("baseline", f"d.status NOT IN ({_GOOD})")
+            excess = f"max(0, min({good}, {_count('target', f'd.status {bad}')} - {bad_before}))"
+            return self._sum_by_name(BASELINE, excess)
+        return self._count_rows(
+            f"SELECT DISTINCT t.id, t.name || ' (' || t.status || ')' FROM documents t "
+            f"WHERE t.side = 'target' AND t.status {bad} AND EXISTS (SELECT 1 FROM documents b "
+            f"WHERE b.side = 'baseline' AND b.id = t.id AND b.status IN ({_GOOD}))"
+        )
+
+    def _sum_by_name(self, side: str, excess: str) -> Tuple[int, List[str]]:
+        sql = (
+            f"SELECT n.name, {excess} AS excess FROM "
+            f"(SELECT DISTINCT name FROM documents WHERE side = '{side}') n"
+        )
+        total = self._db.execute(f"SELECT coalesce(sum(excess), 0) FROM ({sql})").fetchone()[0]
+        rows = self._db.execute(f"SELECT name FROM ({sql}) WHERE excess > 0 LIMIT 5").fetchall()
+        return int(total), [row[0] for row in rows]
+
+    def _count_rows(self, sql: str) -> Tuple[int, List[str]]:
+        total = self._db.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
+        return int(total), [row[1] for row in self._db.execute(f"{sql} LIMIT 5")]
+
+
+def _count(side: str, only: str = "1") -> str:
+    """How often a side holds documents of the name at hand."""
+    return (
+        f"(SELECT count(*) FROM documents d WHERE d.side = '{side}' AND d.name = n.name AND {only})"
+    )

@@ -1,0 +1,77 @@
+"""Who works on which collection: one process at a time, over all that share the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.records import Holder, utc_now
+from h2ogpte_migration.tracking.runs import Runs, is_over
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on one source, held by one run."""
+
+    source_id: SourceId
+    run_id: int
+
+
+class Leases:
+    """The leases of one database, as one run sees them.
+
+    They need not survive a power cut, as their process does not: their commits are not waited for.
+    """
+
+    def __init__(self, database: Database, runs: Runs) -> None:
+        self._db = database
+        self._runs = runs
+
+    def claim(self, source_id: SourceId) -> Union[Lease, Holder]:
+        """Take a source for this run, or learn who holds it.
+
+        A holder whose process is gone is replaced at once; a living one never is.
+        """
+        with self._db.transaction(durable=False) as db:
+            holder = db.execute(
+                "SELECT runs.* FROM leases JOIN runs ON runs.id = leases.run_id "
+                "WHERE leases.source_id = :source",
+                {"source": source_id},
+            ).fetchone()
+            if holder is not None and holder["id"] != self._runs.run_id and not is_over(holder):
+                return Holder(holder["id"], holder["host"], holder["pid"], holder["started_at"])
+            db.execute(
+                "INSERT OR REPLACE INTO leases (source_id, run_id, renewed_at) "
+                "VALUES (:source, :run, :now)",
+                {"source": source_id, "run": self._runs.run_id, "now": utc_now()},
+            )
+        return Lease(source_id, self._runs.run_id)
+
+    def still_holds(self, lease: Lease) -> bool:
+        """Whether a lease is still this run's; asked right before every mutating call."""
+        row = self._db.row(
+            "SELECT 1 FROM leases WHERE source_id = :source AND run_id = :run",
+            {"source": lease.source_id, "run": lease.run_id},
+        )
+        return row is not None
+
+    def release(self, lease: Lease) -> None:
+        """Give a source back."""
+        with self._db.transaction(durable=False) as db:
+            db.execute(
+                "DELETE FROM leases WHERE source_id = :source AND run_id = :run",
+                {"source": lease.source_id, "run": lease.run_id},
+            )
+
+    def holder(self, source_id: SourceId) -> Optional[Holder]:
+        """Who works on a source right now, this run included."""
+        row = self._db.row(
+            "SELECT runs.* FROM leases JOIN runs ON runs.id = leases.run_id "
+            "WHERE leases.source_id = :source",
+            {"source": source_id},
+        )
+        if row is None or is_over(row):
+            return None
+        return Holder(row["id"], row["host"], row["pid"], row["started_at"])
