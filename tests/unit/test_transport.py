@@ -28,9 +28,10 @@ from h2ogpte_migration.errors import (
     Unavailable,
     UsageError,
 )
+from h2ogpte_migration.gateway.pools import proxy_for
 from h2ogpte_migration.gateway.replies import retry_after_s, server_words
 from h2ogpte_migration.gateway.throttle import SystemClock, Throttle
-from h2ogpte_migration.gateway.transport import Transport, proxy_for
+from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.redact import Secret, scrub
 
 KEY = Secret("sk-0123456789abcdef")

@@ -50,8 +50,7 @@ class RestServer:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._sizes = PageSizes()
-        verify = False if transport.insecure else transport.ca_cert or True
-        self._chat = ChatServer(transport.base_url, verify, transport.connect_timeout_s)
+        self._chat = ChatServer(transport.base_url, transport.verify, transport.connect_timeout_s)
 
     def as_key(self, key: Secret) -> RestGateway:
         return self.as_owner(FixedKey(key))
