@@ -162,7 +162,7 @@ def _connect(
 ) -> Session:
     """Check that database and server belong together, then log in: the first request."""
     from h2ogpte_migration.credentials import DRY_RUN_EXPIRY, Credentials, InMemoryKeys, KeyPolicy
-    from h2ogpte_migration.gateway.rest import RestServer
+    from h2ogpte_migration.gateway.rest import Server
     from h2ogpte_migration.gateway.transport import Transport
     from h2ogpte_migration.pipeline import Pipeline
     from h2ogpte_migration.runners import preflight
@@ -188,7 +188,7 @@ def _connect(
         insecure=options.insecure,
         stop=stopper.stop,
     )
-    server = RestServer(transport)
+    server = Server(transport)
     gateway = server.as_key(key)
     identity = preflight.log_in(options, console, gateway)
     label = preflight.begin_run(options, runs)
