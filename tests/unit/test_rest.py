@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from datetime import datetime, timezone
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +17,7 @@ import pytest
 
 from h2ogpte_migration.errors import (
     BadReply,
+    ClientUnusable,
     Conflict,
     NotFound,
     OutcomeUnknown,
@@ -792,6 +795,50 @@ def test_no_server():
         port = probe.getsockname()[1]
     with pytest.raises(Unavailable, match="refused"):
         ask(f"http://127.0.0.1:{port}")
+
+
+def _client_modules() -> List[str]:
+    return [name for name in sys.modules if name.split(".")[0] == "h2ogpte"]
+
+
+@pytest.fixture
+def no_client() -> Iterator[None]:
+    """Forget the client that is installed, for one test."""
+    taken = {name: sys.modules.pop(name) for name in _client_modules()}
+    yield
+    for name in _client_modules():
+        del sys.modules[name]
+    sys.modules.update(taken)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise ImportError('no module named yyy')", r"ImportError: no module named yyy"),
+        # As 1.7.0 to 1.7.4 below Python 3.10.
+        ("raise TypeError('unsupported operand for |')", r"TypeError: unsupported operand"),
+        ("def broken(:", "SyntaxError"),
+        ("", "ImportError"),
+        ("__version__ = '1.6.56'\nfrom types import SimpleNamespace as session", "too old"),
+    ],
+    ids=["missing part", "other Python", "syntax", "another package", "old"],
+)
+def test_a_client_that_cannot_be_used_is_one_line(
+    no_client: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str
+):
+    (tmp_path / "h2ogpte").mkdir()
+    (tmp_path / "h2ogpte" / "__init__.py").write_text(source)
+    (tmp_path / "h2ogpte" / "types.py").write_text("class SessionError(Exception): pass")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ClientUnusable, match=rf"{words}.*pip install") as caught:
+        ask("http://127.0.0.1:1")
+    assert "\n" not in caught.value.message
+
+
+def test_a_missing_client_is_one_line(no_client: None):
+    sys.modules["h2ogpte"] = None  # type: ignore[assignment]
+    with pytest.raises(ClientUnusable, match="can't be used"):
+        ask("http://127.0.0.1:1")
 
 
 def test_chat_heeds_certificates(chat: Any, tmp_path: Any):
