@@ -68,7 +68,7 @@ class Transport:
         connect_timeout_s: how long to wait for a connection.
         retries: attempts after the first one.
         max_in_flight: requests at once.
-        ca_cert: file with the authorities to trust instead of the system's.
+        ca_cert: file with the authorities to trust instead of the environment's or the system's.
         insecure: trust any certificate.
         stop: when set, nothing is retried any more. Requests that begin later (deleting keys)
             are sent at once, one time.
