@@ -20,7 +20,7 @@ from typing import Any, Dict, NoReturn, Optional
 
 
 def preload() -> None:
-    """Import the tool, and the client that it imports when a run begins."""
+    """Import the tool, and what it imports when a run begins or a question is asked."""
     sys.path[0:1] = []  # this folder, which a run of the command would not have either
     import h2ogpte_migration
 
@@ -29,7 +29,7 @@ def preload() -> None:
         if not found.name.endswith("__main__"):
             with suppress(ImportError, SyntaxError):
                 importlib.import_module(found.name)
-    for name in ("h2ogpte", "h2ogpte.rest_sync", "h2ogpte.session", "rich.progress", "rich.live"):
+    for name in ("urllib3", "h2ogpte.session", "rich.progress", "rich.live"):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
