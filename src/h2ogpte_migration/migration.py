@@ -12,7 +12,18 @@ import threading
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Callable, ContextManager, DefaultDict, Dict, List, Optional, Set, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    DefaultDict,
+    Dict,
+    List,
+    Optional,
+    Set,
+    TypeVar,
+    Union,
+)
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
@@ -202,9 +213,7 @@ class Migration:
     def was_restarted(self) -> bool:
         """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
         return bool(
-            self.tracked
-            and self.tracked.attempt
-            and self.tracked.attempt.origin == Attempt.RESTART
+            self.tracked and self.tracked.attempt and self.tracked.attempt.origin == Attempt.RESTART
         )
 
     # -- before and after a request ----------------------------------------------------
@@ -298,7 +307,7 @@ class Migration:
         }
         if self.tracked:
             filled["position"] = self.tracked.position
-        return Result(kind, self.source_id, **{**filled, **more})  # type: ignore[arg-type]
+        return Result(kind, self.source_id, **{**filled, **more})
 
     def failed(self, step: str, error: Union[ServerError, StepFailed]) -> Result:
         """A step failed; where the collection stands stays what it is."""
@@ -410,9 +419,7 @@ def settle_doubt(
     return True
 
 
-def look_twice(
-    migration: Migration, look: Callable[[], Union[Absent, T]], *, timed_out: bool
-) -> Union[Absent, T]:
+def look_twice(migration: Migration, look: Callable[[], T], *, timed_out: bool) -> T:
     """Look, and where nothing is there, once more later: it may still be on its way."""
     found = look()
     if isinstance(found, Absent):

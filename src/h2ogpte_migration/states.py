@@ -105,7 +105,10 @@ STANDINGS: Dict[Position, Standing] = {
         "target made with its settings", "permissions", "interrupted before the import", _AGAIN
     ),
     Position.SHARED: Standing(
-        "target shared", "permissions as they are now, import", "interrupted before the import", _AGAIN
+        "target shared",
+        "permissions as they are now, import",
+        "interrupted before the import",
+        _AGAIN,
     ),
     Position.SUBMITTING: Standing(
         "import begun, no job known",

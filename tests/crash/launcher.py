@@ -46,6 +46,7 @@ def _hurry(plan: Dict[str, Any]) -> None:
         return
     from h2ogpte_migration.driving import drive, moving, submitting
     from h2ogpte_migration.runners import move, scheduler
+
     from h2ogpte_migration.steps import moves
     from h2ogpte_migration.tracking.database import Database
 

@@ -9,9 +9,9 @@ from typing import Dict, List
 
 import pytest
 
-from h2ogpte_migration.errors import ExitCode
 from h2ogpte_migration.cli.mappings import BUILT_IN
 from h2ogpte_migration.cli.parse import FLAGS, NOT_YET, parse
+from h2ogpte_migration.errors import ExitCode
 from h2ogpte_migration.states import TRANSITIONS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import pytest
+from h2ogpte_migration.driving import drive, moving
+from h2ogpte_migration.runners import scheduler
+from h2ogpte_migration.runners.waiting import StoppableWaiter
 
 from h2ogpte_migration import redact
 from h2ogpte_migration.app import main
-from h2ogpte_migration.driving import drive, moving
 from h2ogpte_migration.gateway.throttle import SystemClock
-from h2ogpte_migration.runners import scheduler
-from h2ogpte_migration.runners.waiting import StoppableWaiter
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.steps import moves

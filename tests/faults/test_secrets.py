@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Sequence
 from urllib.parse import quote
 
 import pytest
-
 from h2ogpte_migration.driving import creating, settling
+
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.sandbox.faults import call, close, html_page, reply
 from h2ogpte_migration.sandbox.habits import ChatFate

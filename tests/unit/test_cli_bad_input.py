@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 import pytest
 
 from h2ogpte_migration import options
-from h2ogpte_migration.errors import ExitCode, UsageError
 from h2ogpte_migration.cli.parse import parse
+from h2ogpte_migration.errors import ExitCode, UsageError
 
 KEY = "sk-top-secret-key"
 SERVER = ["--url", "https://h2ogpte.example.com", "--admin-key", KEY]

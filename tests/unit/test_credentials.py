@@ -8,14 +8,6 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from h2ogpte_migration.run.credentials import (
-    KEY_NAME_PREFIX,
-    CannotImpersonate,
-    Credentials,
-    InMemoryKeys,
-    KeyPolicy,
-    KeyRecords,
-)
 from h2ogpte_migration.errors import (
     Conflict,
     NotFound,
@@ -28,6 +20,14 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.gateway.rest import KeySource
 from h2ogpte_migration.model import ApiKey, User
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.run.credentials import (
+    KEY_NAME_PREFIX,
+    CannotImpersonate,
+    Credentials,
+    InMemoryKeys,
+    KeyPolicy,
+    KeyRecords,
+)
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.runs import Runs
 

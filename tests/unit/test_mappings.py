@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from h2ogpte_migration.errors import ExitCode, UsageError
 from h2ogpte_migration.cli.mappings import BUILT_IN, load
+from h2ogpte_migration.errors import ExitCode, UsageError
 
 
 def test_the_built_in_table_is_the_documented_one() -> None:

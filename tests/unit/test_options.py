@@ -13,7 +13,16 @@ import pytest
 
 from h2ogpte_migration import __version__, cli, mappings
 from h2ogpte_migration.cli.flags import BY_NAME, Group
-from h2ogpte_migration.cli.parse import FLAGS, NOT_YET, RULES, Flag, Mode, Options, env_example, parse
+from h2ogpte_migration.cli.parse import (
+    FLAGS,
+    NOT_YET,
+    RULES,
+    Flag,
+    Mode,
+    Options,
+    env_example,
+    parse,
+)
 from h2ogpte_migration.redact import Secret
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, List, Mapping, Sequence, Tuple
 
+from h2ogpte_migration.cli.values import read_text_file
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.ui.text import safe
-from h2ogpte_migration.cli.values import read_text_file
 
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {

@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 
 from h2ogpte_migration.cli import mappings as model_mappings
 from h2ogpte_migration.cli import values
-from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.cli.flags import (
     BY_NAME,
     DEFAULT_DB,
@@ -38,6 +37,7 @@ from h2ogpte_migration.cli.flags import (
     env_example,
     mode_of,
 )
+from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.ui.text import safe
 
 __all__ = ["FLAGS", "NOT_YET", "RULES", "Flag", "Mode", "Options", "env_example", "parse"]

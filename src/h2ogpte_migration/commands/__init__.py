@@ -40,7 +40,7 @@ COMMANDS = (
     Command("move", lambda options: options.mode == Mode.MOVE),
     Command("verify", lambda options: options.mode == Mode.VERIFY),
     Command("dry_run", lambda options: options.dry_run),
-    Command("migrate", lambda options: True),
+    Command("migrate", lambda _: True),
 )
 
 

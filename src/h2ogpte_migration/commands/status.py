@@ -16,6 +16,7 @@ from h2ogpte_migration.tracking.records import Tracked
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.text import shell
 
+
 def run(options: Options, console: Console) -> int:
     """Print counts, what is not finished, and the last runs; returns the exit code."""
     if not options.db_path.exists():

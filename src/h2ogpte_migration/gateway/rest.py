@@ -332,6 +332,20 @@ class Gateway:
             group_id=share.grantee,
         )
 
+    def make_private(self, target: TargetId) -> None:
+        """Take back ``make_public``. Repeatable. Wire: update_collection_privacy."""
+        self._change("POST", f"{COLLECTION}/is_public", {"is_public": False}, collection_id=target)
+
+    def unshare_user(self, target: TargetId, username: str) -> None:
+        """Repeatable; ``NotFound`` where there is no such share. Wire: unshare_collection."""
+        template = f"{COLLECTION}/permissions/{{username}}"
+        self._change("DELETE", template, collection_id=target, username=username)
+
+    def unshare_group(self, target: TargetId, group_id: str) -> None:
+        """Repeatable; as ``unshare_user``. Wire: unshare_collection_from_group."""
+        template = f"{COLLECTION}/group_permissions/{{group_id}}"
+        self._change("DELETE", template, collection_id=target, group_id=group_id)
+
     def submit_import(self, *, source: SourceId, target: TargetId, how: ImportOptions) -> JobId:
         """Start the server's import job and return its id at once, without waiting.
 

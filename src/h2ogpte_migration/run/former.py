@@ -7,8 +7,8 @@ from typing import List, Optional
 from h2ogpte_migration.errors import ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import StepName, TargetFate
 from h2ogpte_migration.steps.moves import MOVES
@@ -44,7 +44,9 @@ def _moved_something(store: Store, outcome: Result) -> bool:
     return any(store.moved_counts(tracked.attempt, step) for step in _FLAGS)
 
 
-def _after_force(session: Session, store: Store, migration: Migration, outcome: Result) -> List[str]:
+def _after_force(
+    session: Session, store: Store, migration: Migration, outcome: Result
+) -> List[str]:
     if outcome.kind not in (OutcomeKind.DONE, OutcomeKind.RUNNING, OutcomeKind.DOCUMENTS_PENDING):
         return []  # first things first: the migration itself needs attention
     former = [

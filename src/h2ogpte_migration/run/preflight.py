@@ -7,8 +7,8 @@ import uuid
 from urllib.parse import urlsplit
 
 from h2ogpte_migration import __version__
-from h2ogpte_migration.errors import ExitCode, Rejected, ServerError, ToolError, Unauthorized
 from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.errors import ExitCode, Rejected, ServerError, ToolError, Unauthorized
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
 from h2ogpte_migration.tracking import Tracking

@@ -67,9 +67,7 @@ class Session:
 
     def tracked_migration(self, record: Record, policy: Policy) -> Migration:
         """A collection to work on as it is on record."""
-        source = Collection(
-            record.source_id, record.source_name, record.owner, record.source_model
-        )
+        source = Collection(record.source_id, record.source_name, record.owner, record.source_model)
         return self.migration(source, record.target_model, policy, record)
 
     def _owner_id(self, owner: str, known: Optional[str]) -> Optional[str]:
@@ -168,9 +166,7 @@ def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session
         yield _logged_in(options, console, clock, Tracking(database))
 
 
-def _logged_in(
-    options: Options, console: Console, clock: Clock, tracking: Tracking
-) -> Session:
+def _logged_in(options: Options, console: Console, clock: Clock, tracking: Tracking) -> Session:
     preflight.check_binding(options, tracking.runs)
     preflight.warn_about_transport(options, console)
     if options.key is None:

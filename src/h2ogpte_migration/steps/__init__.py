@@ -81,9 +81,7 @@ STEPS: Tuple[Step, ...] = (
         once_a_run=True,
     ),
     Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
-    Step(
-        StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats
-    ),
+    Step(StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats),
 )
 
 BY_NAME = {step.name: step for step in STEPS}

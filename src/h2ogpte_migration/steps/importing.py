@@ -309,9 +309,7 @@ def fill_baseline(migration: Migration, comparison: DocumentComparison) -> None:
         comparison.fill(BASELINE, store.baseline(migration.attempt))
         return
     try:
-        listed(
-            migration.gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows)
-        )
+        listed(migration.gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
     except NotFound:
         if not is_gone(migration.gateway, migration.clock, migration.source_id):
             raise

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
-from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError
 from h2ogpte_migration import patience
+from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Permissions, Share
@@ -73,6 +73,7 @@ def _listed(
     except (Rejected, NotFound) as error:
         if refused is None:
             raise
+        gateway.collection(collection_id)  # gone, and not just this list of it: raises that
         refused(f"the {what} could not be read, and so not copied: {error.message}")
         return None
 

@@ -35,9 +35,7 @@ class SourceGone(StepFailed):
         )
 
 
-def is_gone(
-    gateway: Gateway, clock: Clock, collection_id: str, *, within_s: float = 0.0
-) -> bool:
+def is_gone(gateway: Gateway, clock: Clock, collection_id: str, *, within_s: float = 0.0) -> bool:
     """Whether a collection surely does not exist any more.
 
     Args:

@@ -62,9 +62,7 @@ def _send_the_rest(migration: Migration, source: Carried, target: Collection) ->
     gateway, target_id, collection = migration.gateway, migration.target_id, source.collection
     rag_type = collection.get("rag_type")
     if rag_type and target.get("rag_type") != rag_type:
-        _carry(
-            migration, f"rag_type {rag_type}", lambda: gateway.set_rag_type(target_id, rag_type)
-        )
+        _carry(migration, f"rag_type {rag_type}", lambda: gateway.set_rag_type(target_id, rag_type))
     if source.metadata:
         _carry(
             migration,
@@ -116,4 +114,3 @@ def _carry(migration: Migration, what: str, send: Callable[[], None]) -> None:
         if is_gone(migration.gateway, migration.clock, migration.target_id, within_s=within_s):
             raise
         migration.warn(f"the {what} could not be carried over: {error.message}")
-

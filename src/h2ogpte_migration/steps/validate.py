@@ -198,9 +198,7 @@ def _carried(migration: Migration, target: Collection) -> List[Finding]:
     return findings + validation.permission_findings(wanted, have)
 
 
-def _metadata(
-    migration: Migration, facts: Optional[Json], target: Collection
-) -> Optional[Json]:
+def _metadata(migration: Migration, facts: Optional[Json], target: Collection) -> Optional[Json]:
     """The target's metadata, asked for only where the source had any."""
     if not facts or not facts.get("metadata"):
         return None

@@ -18,3 +18,6 @@ class Tracking:
         self.runs = Runs(database)
         self.leases = Leases(database, self.runs)
         self.leftovers = Leftovers(database, self.runs)
+
+
+__all__ = ["Database", "Tracking"]

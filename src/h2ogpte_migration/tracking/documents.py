@@ -61,7 +61,9 @@ class DocumentComparison:
 
     def documents(self, side: str) -> Iterator[Document]:
         """One side's documents, as a stream."""
-        rows = self._db.execute("SELECT id, name, status, place FROM documents WHERE side = ?", (side,))
+        rows = self._db.execute(
+            "SELECT id, name, status, place FROM documents WHERE side = ?", (side,)
+        )
         for row in rows:
             yield Document(*row)
 

@@ -177,7 +177,6 @@ class Runs:
             )
 
 
-
 def other_server(path: str, bound: str, asked: str) -> ToolError:
     """The refusal to mix two servers in one database."""
     return ToolError(
@@ -214,5 +213,3 @@ def _expiry(row: sqlite3.Row) -> Optional[datetime]:
         return None
     expires = heartbeat + OTHER_HOST_EXPIRY
     return expires if expires > datetime.now(timezone.utc) else None
-
-

@@ -24,7 +24,6 @@ from h2ogpte_migration.model import (
     Json,
     Permissions,
     SourceId,
-    TargetId,
 )
 from h2ogpte_migration.states import JobStatus, Position, StepName, TargetFate, Verdict
 from h2ogpte_migration.tracking.database import Database
@@ -408,7 +407,9 @@ class Store:
                 {"at": created_at.isoformat(), "attempt": attempt.id},
             )
 
-    def record_late_duplicate(self, owner: str, target: Collection, of: Attempt, reason: str) -> None:
+    def record_late_duplicate(
+        self, owner: str, target: Collection, of: Attempt, reason: str
+    ) -> None:
         """A target of ours that appeared beside the one in use: into the history."""
         with self._db.transaction() as db:
             known = db.execute(
@@ -576,9 +577,7 @@ class Store:
             _keep_warnings(db, attempt, StepName.JOB, warnings)
 
     # -- facts: validation -------------------------------------------------------------
-    def announce_import(
-        self, lease: Lease, attempt: Attempt, baseline: Iterable[Document]
-    ) -> bool:
+    def announce_import(self, lease: Lease, attempt: Attempt, baseline: Iterable[Document]) -> bool:
         """Commit the source's documents as they are now, and that the import is about to be sent.
 
         Returns False, and records nothing, where another import of the same owner is in doubt:
@@ -863,4 +862,3 @@ def _write_validation(
             "now": utc_now(),
         },
     )
-
