@@ -162,9 +162,8 @@ def _connect(
 ) -> Session:
     """Check that database and server belong together, then log in: the first request."""
     from h2ogpte_migration.credentials import DRY_RUN_EXPIRY, Credentials, InMemoryKeys, KeyPolicy
-    from h2ogpte_migration.gateway.rest import RestServer
+    from h2ogpte_migration.gateway.rest import Server
     from h2ogpte_migration.gateway.transport import Transport
-    from h2ogpte_migration.pipeline import Pipeline
     from h2ogpte_migration.runners import preflight
     from h2ogpte_migration.runners.session import Session
     from h2ogpte_migration.runners.waiting import StoppableWaiter
@@ -188,7 +187,7 @@ def _connect(
         insecure=options.insecure,
         stop=stopper.stop,
     )
-    server = RestServer(transport)
+    server = Server(transport)
     gateway = server.as_key(key)
     identity = preflight.log_in(options, console, gateway)
     label = preflight.begin_run(options, runs)
@@ -204,6 +203,8 @@ def _connect(
     waiter = StoppableWaiter(stopper.stop)
     pipeline = None
     if store is not None and runs is not None and not options.dry_run:
+        from h2ogpte_migration.pipeline import Pipeline
+
         pipeline = Pipeline(store, runs, waiter, lambda: datetime.now(timezone.utc))
     return Session(
         options=options,

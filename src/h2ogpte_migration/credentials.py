@@ -21,7 +21,7 @@ from h2ogpte_migration.errors import (
     TrackingError,
     Unauthorized,
 )
-from h2ogpte_migration.gateway.api import Gateway, Server
+from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.tracking.records import TempKey
 

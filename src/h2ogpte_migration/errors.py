@@ -117,6 +117,13 @@ class TlsRefused(ServerError):
     """The server's certificate is not trusted; nothing was sent."""
 
 
+class ClientUnusable(ServerError):
+    """The client package, which one kind of request needs, is missing or unusable.
+
+    Nothing was sent.
+    """
+
+
 class BadReply(ServerError):
     """An answer that is not what the contract says (HTML, cut JSON, a wrong shape)."""
 

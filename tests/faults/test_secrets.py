@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from h2ogpte_migration.driving import creating, settling
-from h2ogpte_migration.gateway.rest import RestGateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.sandbox.faults import call, close, html_page, reply
 from h2ogpte_migration.sandbox.habits import ChatFate
 from h2ogpte_migration.sandbox.server import SandboxServer
@@ -88,7 +88,7 @@ def _bug(*_: Any, **__: Any) -> None:
     raise RuntimeError("an injected bug")
 
 
-def _leaky_bug(gateway: RestGateway, *_: Any, **__: Any) -> None:
+def _leaky_bug(gateway: Gateway, *_: Any, **__: Any) -> None:
     """A traceback whose message and values show what they should not."""
     key = gateway._keys.current().reveal()
     raise RuntimeError(f"Authorization: Bearer {key}", {"key": key})
@@ -102,11 +102,11 @@ def _break(server: SandboxServer, monkeypatch: pytest.MonkeyPatch, how: str) -> 
         monkeypatch.setattr(settling, "validate_target", _bug)
         monkeypatch.setattr("h2ogpte_migration.pipeline.CARRY_THROUGH", {})
     elif how == "bug that shows the key":
-        monkeypatch.setattr(RestGateway, "settings", _leaky_bug)
+        monkeypatch.setattr(Gateway, "settings", _leaky_bug)
     elif how == "bug in the run":
         monkeypatch.setattr("h2ogpte_migration.runners.migrate.announce", _bug)
     elif how == "bug that shows the key in the run":
-        monkeypatch.setattr(RestGateway, "embedding_models", _leaky_bug)
+        monkeypatch.setattr(Gateway, "embedding_models", _leaky_bug)
     elif how == "server that repeats the key":
         words = f"Key {ADMIN_KEY} is wrong"
         faults.add(reply(400, message=words), route="POST /collections", times=None)

@@ -12,6 +12,7 @@ from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 import pytest
 
 import h2ogpte_migration
+from h2ogpte_migration.sandbox.server import SandboxServer
 
 PACKAGE = "h2ogpte_migration"
 ROOT = Path(h2ogpte_migration.__file__).parent
@@ -41,17 +42,18 @@ CORE = ("model", "states", "planner", "validation", "naming")
 # Where a library may be imported at all.
 DOORS: Dict[str, Tuple[str, ...]] = {
     "sqlite3": ("tracking",),
-    "h2ogpte": ("gateway",),
+    "h2ogpte": ("gateway.chat",),
     "urllib3": ("gateway",),
+    "certifi": ("gateway.pools",),
     "rich": ("ui",),
     "aiohttp": ("sandbox",),
     "dotenv": ("options",),
-    "websockets": ("gateway",),
+    "websockets": ("gateway.chat",),
     "pydantic": (),
     "pandas": (),
     "requests": (),
 }
-HEAVY = {"h2ogpte", "aiohttp", "pydantic", "pandas", "rich"}
+HEAVY = {"h2ogpte", "aiohttp", "websockets", "pydantic", "pandas", "rich"}
 
 
 class Import(NamedTuple):
@@ -194,7 +196,7 @@ def test_the_two_doors_do_not_know_each_other() -> None:
 
 
 @pytest.mark.parametrize("folder", ["steps", "driving", "runners"])
-def test_the_middle_sees_the_gateway_as_a_protocol_only(folder: str) -> None:
+def test_the_middle_knows_nothing_of_the_gateway_but_its_operations(folder: str) -> None:
     for path in [*sorted((ROOT / folder).glob("*.py")), ROOT / "pipeline.py"]:
         gateways = {
             own_module(found.module)
@@ -202,7 +204,7 @@ def test_the_middle_sees_the_gateway_as_a_protocol_only(folder: str) -> None:
             if found.module.startswith(f"{PACKAGE}.gateway")
         }
         # The listing step answers an error that only pages can raise.
-        assert gateways <= {"gateway.api", "gateway.paging"}, path
+        assert gateways <= {"gateway.rest", "gateway.paging"}, path
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -282,3 +284,15 @@ def test_quick_answers_load_no_heavy_library(tmp_path: Path, words: List[str], c
     answered, loaded = loaded_by(*words)
     assert answered == code
     assert loaded & HEAVY == set()
+
+
+def test_a_run_against_a_server_loads_no_heavy_library(
+    server: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users"]
+    answered, loaded = loaded_by(*words, "--use-model-mappings")
+    assert answered == 0
+    assert server.requests
+    assert loaded & HEAVY == set()
+    assert "urllib3" in loaded

@@ -25,7 +25,7 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
-from h2ogpte_migration.gateway.api import KeySource
+from h2ogpte_migration.gateway.rest import KeySource
 from h2ogpte_migration.model import ApiKey, User
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.tracking.database import Database

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import logging
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 
+from h2ogpte_migration import __version__
 from h2ogpte_migration.errors import (
     BadReply,
     Conflict,
@@ -28,9 +32,10 @@ from h2ogpte_migration.errors import (
     Unavailable,
     UsageError,
 )
+from h2ogpte_migration.gateway.pools import proxy_for
 from h2ogpte_migration.gateway.replies import retry_after_s, server_words
 from h2ogpte_migration.gateway.throttle import SystemClock, Throttle
-from h2ogpte_migration.gateway.transport import Transport, proxy_for
+from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.redact import Secret, scrub
 
 KEY = Secret("sk-0123456789abcdef")
@@ -1029,7 +1034,145 @@ def test_certificate_file_that_is_none(make: Any, tmp_path: Any):
         make("https://127.0.0.1", ca_cert=str(tmp_path / "empty.pem"))
 
 
+@pytest.fixture
+def empty_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """A computer without authorities, and an environment that names none."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    plain = ssl.create_default_context
+    nothing = str(tmp_path / "nothing")
+    paths = ssl.get_default_verify_paths()._replace(capath=None)
+
+    def create(**where: Any) -> ssl.SSLContext:
+        return plain(**where) if where else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    monkeypatch.setattr(ssl, "create_default_context", create)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setitem(sys.modules, "certifi", SimpleNamespace(where=lambda: nothing))
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_the_environment_names_authorities(
+    server: Scripted, make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, variable: str
+):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    tls = Tls(tmp_path)
+    url = use_tls(server, tls)
+    with pytest.raises(TlsRefused):
+        get(make(url, retries=0))
+    monkeypatch.setenv(variable, tls.authority)
+    transport = make(url)
+    assert get(transport) == {}
+    assert transport.verify == (tls.authority if variable == "REQUESTS_CA_BUNDLE" else True)
+
+
+def test_cert_is_heeded_before_the_environment(
+    server: Scripted, make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "other").mkdir()
+    tls, other = Tls(tmp_path), Tls(tmp_path / "other")
+    url = use_tls(server, tls)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", tls.authority)
+    monkeypatch.setenv("SSL_CERT_FILE", tls.authority)
+    with pytest.raises(TlsRefused):
+        get(make(url, ca_cert=other.authority))
+
+
+def test_a_bundle_of_the_environment_that_is_none(make: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/bundle.pem")
+    with pytest.raises(UsageError, match=r"REQUESTS_CA_BUNDLE /nowhere/bundle\.pem"):
+        make("https://127.0.0.1")
+    assert make("http://127.0.0.1").verify is True
+    assert make("https://127.0.0.1", insecure=True).verify is False
+
+
+def test_a_folder_of_the_environment_leaves_the_chat_with_the_system(
+    make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    assert make("https://127.0.0.1").verify is True
+
+
+def test_certifi_helps_where_the_system_has_no_store(
+    server: Scripted,
+    make: Any,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_store: None,
+):
+    tls = Tls(tmp_path)
+    url = use_tls(server, tls)
+    with pytest.raises(TlsRefused):
+        get(make(url, retries=0))
+    monkeypatch.setattr(sys.modules["certifi"], "where", lambda: tls.authority)
+    transport = make(url)
+    assert get(transport) == {}
+    assert transport.verify == tls.authority
+
+
+def test_certifi_does_not_add_to_what_the_environment_names(
+    server: Scripted,
+    make: Any,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_store: None,
+):
+    tls = Tls(tmp_path)
+    url = use_tls(server, tls)
+    monkeypatch.setattr(sys.modules["certifi"], "where", lambda: tls.authority)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "mistyped.pem"))
+    with pytest.raises(TlsRefused):
+        get(make(url, retries=0))
+
+
+def test_plain_http_reads_no_certificates(make: Any, monkeypatch: pytest.MonkeyPatch):
+    def never(**_: Any) -> Any:
+        raise AssertionError("read for nothing: it takes a while")
+
+    monkeypatch.setattr(ssl, "create_default_context", never)
+    make("http://127.0.0.1")
+
+
+# -- how the tool makes itself known --------------------------------------------------------
+def test_without_a_client_there_is_no_version_to_tell(
+    server: Scripted, make: Any, monkeypatch: pytest.MonkeyPatch
+):
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    assert get(make(server.url)) == {}
+    headers = server.seen[0].headers
+    assert headers["User-Agent"] == f"h2ogpte-migrate/{__version__}"
+    assert "X-Client-Version" not in headers
+
+
 # -- proxies -------------------------------------------------------------------------------
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4", "SOCKS5"])
+def test_a_socks_proxy_without_its_library_is_one_line(
+    make: Any, monkeypatch: pytest.MonkeyPatch, scheme: str
+):
+    monkeypatch.setitem(sys.modules, "socks", None)  # type: ignore[arg-type]
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:hidden-word@proxy.example:1080")
+    with pytest.raises(UsageError, match="pip install pysocks") as caught:
+        make("https://h2ogpte.example")
+    assert "hidden-word" not in str(caught.value)
+    assert scrub("hidden-word") == "***"
+
+
+def test_a_socks_proxy_is_asked_where_its_library_is(make: Any, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("socks")
+    monkeypatch.setenv("HTTP_PROXY", f"socks5://127.0.0.1:{unused_port()}")
+    with pytest.raises(Unavailable, match="can't be reached"):
+        get(make("http://h2ogpte.example", retries=0))
+
+
+def test_a_proxy_of_an_unknown_kind_is_a_usage_error(make: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy.example:70")
+    with pytest.raises(UsageError, match="proxy can't be used"):
+        make("https://h2ogpte.example")
+
+
 def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://us%40er:p%3Ass@proxy.example:3128/")
     monkeypatch.setenv("HTTP_PROXY", "proxy.example:8080")

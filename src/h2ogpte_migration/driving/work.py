@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Callable, List, Optional, Tuple
 
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, Finding, JobId, SourceId
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.states import Position, Step

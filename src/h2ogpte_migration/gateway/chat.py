@@ -1,18 +1,26 @@
 """One question over the chat websocket, by the client package's ``Session``.
 
-The session is used as it is, but for its habits of retrying and of printing to the terminal.
+The session is used as it is, but for its habits of retrying and of printing to the terminal. This
+is the one use of the package, whose import takes seconds: it is imported when a question is asked.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Dict, NoReturn, Union
+from typing import Any, Dict, NoReturn, Type, Union
 from urllib.parse import urlsplit
 
-from h2ogpte_migration.errors import BadReply, Rejected, ServerError, Unavailable
+from h2ogpte_migration.errors import (
+    BadReply,
+    ClientUnusable,
+    Rejected,
+    ServerError,
+    Unavailable,
+)
 from h2ogpte_migration.gateway.replies import Trouble, read_tls_failure, refusal
 from h2ogpte_migration.model import Answer
 from h2ogpte_migration.redact import Secret, scrub
@@ -24,6 +32,9 @@ ROUTE = "WS /ws"
 CLOSE_TIMEOUT_S = 5
 MISREAD = (ValueError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError)
 """How the session fails on a reply that it does not understand."""
+UNUSABLE = (ImportError, SyntaxError, NameError, *MISREAD)
+"""How the import of a package fails that is missing, broken, or made for another Python."""
+OLDEST_CLIENT = (1, 6, 57)
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,12 @@ class ChatServer:
         """Ask one question in a chat session: one connection, one attempt.
 
         Raises:
-            ServerError: anything that went wrong.
+            ClientUnusable: the client package is missing, too old or broken.
+            ServerError: anything else that went wrong.
         """
+        package = _import_client()
         try:
-            return self._ask(key, session_id, question, timeout_s)
+            return self._ask(package, key, session_id, question, timeout_s)
         except ssl.SSLError as error:
             raise self._tls_error(error) from error
         except OSError as error:
@@ -50,14 +63,13 @@ class ChatServer:
             what = f"the answer could not be read ({type(error).__name__})"
             raise BadReply(f"{ROUTE} failed: {what}.", route=ROUTE) from error
 
-    def _ask(self, key: Secret, session_id: str, question: str, timeout_s: float) -> Answer:
-        from h2ogpte.types import SessionError
-        from websockets.exceptions import WebSocketException
-
-        session = _quiet_session()(
+    def _ask(
+        self, package: _Package, key: Secret, session_id: str, question: str, timeout_s: float
+    ) -> Answer:
+        session = package.session(
             self.base_url,
             session_id,
-            client=_Client(key, self.verify),
+            client=_Client(key, self.verify, package.version),
             open_timeout=self.connect_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             max_connect_retries=1,
@@ -65,12 +77,12 @@ class ChatServer:
         try:
             with session:
                 message = session.query(question, timeout=timeout_s, retries=1)
-        except SessionError as error:
+        except package.session_error as error:
             what = f"{ROUTE}: the server answered: {_words(error)}."
             raise Rejected(what, route=ROUTE) from error
         except TimeoutError as error:
             raise _unavailable(f"no answer within {timeout_s:g} s") from error
-        except WebSocketException as error:
+        except package.websocket_error as error:
             raise _unavailable(f"the connection broke: {_words(error)}") from error
         return Answer(message_id=message.id, text=message.content or "")
 
@@ -84,16 +96,15 @@ class ChatServer:
 class _Client:
     """As much of an ``H2OGPTE`` client as a session asks for."""
 
-    def __init__(self, key: Secret, verify: Union[bool, str]) -> None:
+    def __init__(self, key: Secret, verify: Union[bool, str], version: str) -> None:
         self._key = key
         self._verify = verify
+        self._version = version
 
     def _get_auth_header(self) -> Dict[str, str]:
-        from h2ogpte import __version__ as client_version
-
         return {
             "Authorization": f"Bearer {self._key.reveal()}",
-            "X-Client-Version": client_version,
+            "X-Client-Version": self._version,
         }
 
     def _http_code_to_error(self, status: int, _error: Any) -> NoReturn:
@@ -103,16 +114,44 @@ class _Client:
         raise refusal(status, ROUTE, f"the server answered {status} to the connection")
 
 
-def _quiet_session() -> Any:
-    """The session class, its prints turned into log lines.
+@dataclass(frozen=True)
+class _Package:
+    """What is needed of the client package and of the websocket library that it brings."""
+
+    version: str
+    session: Any
+    session_error: Type[Exception]
+    websocket_error: Type[Exception]
+
+
+def _import_client() -> _Package:
+    """The client package, its session's prints turned into log lines.
 
     They are caught by a name in its own module: to redirect the standard error stream would
     swallow what other threads write meanwhile.
     """
-    from h2ogpte import session
+    try:
+        from h2ogpte import __version__ as version
+        from h2ogpte import session
+        from h2ogpte.types import SessionError
+        from websockets.exceptions import WebSocketException
 
+        found = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    except UNUSABLE as error:
+        raise _unusable(f"its import fails ({type(error).__name__}: {_words(error)})") from error
+    if found < OLDEST_CLIENT:
+        raise _unusable(f"it is too old ({safe(version)})")
     session.print = _log_print
-    return session.Session
+    return _Package(version, session.Session, SessionError, WebSocketException)
+
+
+def _unusable(why: str) -> ClientUnusable:
+    oldest = ".".join(map(str, OLDEST_CLIENT))
+    return ClientUnusable(
+        f"The h2ogpte client, which asks the question, can't be used: {why}. It takes version "
+        f"{oldest} or newer that suits this Python: pip install --upgrade h2ogpte.",
+        route=ROUTE,
+    )
 
 
 def _log_print(*words: object, **_: object) -> None:

@@ -2,17 +2,25 @@
 
 Replies are read with care: fields may be missing, unknown ones and unknown values are kept where
 they are passed on, and a row that names nothing is left out. Whatever comes from the wire
-is a value of ``model`` or raw JSON when it leaves.
+is a value of ``model`` or raw JSON when it leaves. Two rules hold for every method of a gateway:
+
+* "Repeatable" ones are retried by the transport; they raise ``Unavailable`` (or ``BadReply``)
+  when the retries are used up.
+* "Not repeatable" ones raise ``OutcomeUnknown`` when no usable answer came: the work may or
+  may not have been done. Only the one who can look for the result may decide what follows.
+  What surely did nothing (connection refused, 429) is retried like the others.
+
+All may raise ``Unauthorized``, ``NotFound``, ``Rejected`` (nothing was done) and
+``Interrupted``. "Wire" names the operation of the server's contract.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from h2ogpte_migration.errors import BadReply, NotFound, OutcomeUnknown, Rejected, Unauthorized
-from h2ogpte_migration.gateway.api import KeySource
 from h2ogpte_migration.gateway.chat import ChatServer
 from h2ogpte_migration.gateway.paging import Listing, PageSizes
 from h2ogpte_migration.gateway.transport import API, Transport
@@ -44,22 +52,37 @@ BY_NAME = {"sort_column": "name", "ascending": True}
 """Not the default order: that one follows the last update, and shifts while people work."""
 
 
-class RestServer:
-    """A ``Server``: what the keys have in common."""
+class KeySource(Protocol):
+    """A key that may have to be replaced in mid-run."""
+
+    def current(self) -> Secret:
+        """The key to use now; made when first asked for."""
+
+    def renew(self, stale: Secret) -> Optional[Secret]:
+        """Another key, as ``stale`` was refused; None where there is no other.
+
+        A 401 did nothing, so the call is repeated with it.
+        """
+
+
+class Server:
+    """A server that several keys are used on at once, over shared connections."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._sizes = PageSizes()
-        verify = False if transport.insecure else transport.ca_cert or True
-        self._chat = ChatServer(transport.base_url, verify, transport.connect_timeout_s)
+        self._chat = ChatServer(transport.base_url, transport.verify, transport.connect_timeout_s)
 
-    def as_key(self, key: Secret) -> RestGateway:
+    def as_key(self, key: Secret) -> Gateway:
+        """The server as the holder of ``key`` sees it. Free of cost, sends nothing."""
         return self.as_owner(FixedKey(key))
 
-    def as_owner(self, keys: KeySource) -> RestGateway:
-        return RestGateway(self._transport, keys, self._sizes, self._chat)
+    def as_owner(self, keys: KeySource) -> Gateway:
+        """The server as somebody sees it whose key may be renewed. Sends nothing."""
+        return Gateway(self._transport, keys, self._sizes, self._chat)
 
     def close(self) -> None:
+        """Drop the pooled connections."""
         self._transport.close()
 
 
@@ -76,8 +99,8 @@ class FixedKey:
         return None
 
 
-class RestGateway:
-    """A ``Gateway``: see there for what each method promises."""
+class Gateway:
+    """The server as one key sees it."""
 
     def __init__(
         self, transport: Transport, keys: KeySource, sizes: PageSizes, chat: ChatServer
@@ -89,6 +112,7 @@ class RestGateway:
 
     # -- who and what ------------------------------------------------------------------
     def identity(self) -> Identity:
+        """Who the key belongs to. Repeatable. Wire: GET /rpc/meta."""
         meta = self._object("/rpc/meta", prefix="")
         if not _text(meta, "username"):
             raise BadReply("GET /rpc/meta: the server names no user.", route="GET /rpc/meta")
@@ -100,26 +124,51 @@ class RestGateway:
         )
 
     def embedding_models(self) -> List[str]:
+        """Ids of the models that collections can be made with. Repeatable.
+
+        Wire: list_embedding_models.
+        """
         return [_text(row, "id") for row in self._rows("/embedding_models")]
 
     # -- listings ----------------------------------------------------------------------
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
+        """Everybody's collections (admin), each once. Repeatable.
+
+        ``filter_text`` matches anywhere in name, id and username: pick exact ids from the
+        matches. Wire: list_all_collections.
+        """
         query = {**BY_NAME, "filter": filter_text or None}
         for row in self._listing("/collections/all", query).each_once():
             yield Collection.from_json(row, keep_raw=False)
 
     def own_collections(self) -> Iterator[Collection]:
+        """The collections that the key's user owns, each once. Repeatable.
+
+        Wire: list_collections with ``current_user_only``; rows of other owners are dropped
+        by the caller, who knows the user's name.
+        """
         query = {**BY_NAME, "current_user_only": True}
         for row in self._listing("/collections", query).each_once():
             yield Collection.from_json(row, keep_raw=False)
 
     def users(self) -> Iterator[User]:
+        """Registered users; may leave out the caller. Repeatable. Wire: list_users."""
         for row in self._listing("/users").each_once():
             yield User(id=_text(row, "id"), username=_text(row, "username"))
 
     def documents(
         self, collection_id: str, expected: Optional[int] = None, *, shifting: bool = False
     ) -> Iterator[Document]:
+        """All documents of a collection, page by page; never all in memory. Repeatable.
+
+        Rows come with their absolute index; a row of an overlapping page comes once.
+        ``expected`` is the number that the server told elsewhere, if it did: where it
+        agrees with a short page, no further page is asked for.
+        Raises ``ListingShifted`` where the order changed while it was read: start over. With
+        ``shifting``, for a listing that never stands still, every id comes once, and one that
+        is listed twice can't be told any more.
+        Wire: list_documents_for_collection.
+        """
         listing = self._listing(
             f"{COLLECTION}/documents", path={"collection_id": collection_id}, expected=expected
         )
@@ -136,13 +185,19 @@ class RestGateway:
             )
 
     def connectors(self, collection_id: str) -> List[Json]:
+        """Scheduled connectors. Repeatable. Wire: list_scheduled_connectors_for_collection."""
         return self._rows(f"{COLLECTION}/scheduled_connectors", collection_id=collection_id)
 
     def chats(self, collection_id: str, limit: int = 100) -> List[Json]:
+        """The first ``limit`` chat sessions. Repeatable.
+
+        Wire: list_chat_sessions_for_collection.
+        """
         query = {"offset": 0, "limit": limit}
         return self._rows(f"{COLLECTION}/chats", query, collection_id=collection_id)
 
     def chat_count(self, collection_id: str) -> int:
+        """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
         template = f"{COLLECTION}/chats/count"
         count = self._object(template, collection_id=collection_id).get("count")
         if not isinstance(count, int) or isinstance(count, bool):
@@ -150,23 +205,32 @@ class RestGateway:
         return count
 
     def jobs(self) -> List[Job]:
+        """The jobs of the key's user. Repeatable. Wire: list_jobs."""
         return [Job.from_json(row) for row in self._rows("/jobs", headers=POLL)]
 
     # -- one collection, reading -------------------------------------------------------
     def collection(self, collection_id: str) -> Collection:
+        """A collection with its raw JSON. Repeatable. Wire: get_collection."""
         row = self._object(COLLECTION, collection_id=collection_id)
         return Collection.from_json({"id": collection_id, **row}, keep_raw=True)
 
     def settings(self, collection_id: str) -> Json:
+        """Collection settings as raw JSON. Repeatable. Wire: get_collection_settings."""
         return self._object_or_null(f"{COLLECTION}/settings", collection_id)
 
     def chat_settings(self, collection_id: str) -> Json:
+        """Chat settings as raw JSON. Repeatable. Wire: get_collection_chat_settings."""
         return self._object_or_null(f"{COLLECTION}/chat_settings", collection_id)
 
     def metadata(self, collection_id: str) -> Json:
+        """Collection metadata as raw JSON. Repeatable. Wire: get_collection_metadata."""
         return self._object_or_null(f"{COLLECTION}/metadata", collection_id)
 
     def public_permissions(self, collection_id: str) -> Optional[Tuple[str, ...]]:
+        """Rights of everybody; None where the server keeps no list (all rights). Repeatable.
+
+        Wire: list_collection_public_permissions.
+        """
         # No list at all (null) is not an empty one: it stands for all rights.
         return permission_list(
             self._request(
@@ -178,14 +242,23 @@ class RestGateway:
         )
 
     def user_shares(self, collection_id: str) -> List[Share]:
+        """Rights of single users, the owner included. Repeatable.
+
+        Wire: get_collection_permissions.
+        """
         rows = self._array(f"{COLLECTION}/permissions", {"collection_id": collection_id})
         return [Share.from_json(row, "username") for row in _named(rows, "username")]
 
     def group_shares(self, collection_id: str) -> List[Share]:
+        """Rights of groups. Repeatable. Wire: get_collection_group_permissions."""
         rows = self._array(f"{COLLECTION}/group_permissions", {"collection_id": collection_id})
         return [Share.from_json(row, "group_id") for row in _named(rows, "group_id")]
 
     def job(self, job_id: JobId) -> Optional[Job]:
+        """A job of the key's user; None when the server keeps no record of it. Repeatable.
+
+        Wire: get_job; where that refuses (404, 400), list_jobs is asked before None is said.
+        """
         try:
             row = self._object("/jobs/{job_id}", headers=POLL, job_id=job_id)
         except Rejected as error:
@@ -199,34 +272,48 @@ class RestGateway:
 
     # -- one collection, writing -------------------------------------------------------
     def create_collection(self, request: Mapping[str, Any]) -> Collection:
+        """Create a collection. NOT repeatable: a second call makes a second one.
+
+        ``request`` is a ``CollectionCreateRequest`` as JSON. Wire: create_collection.
+        """
         row = self._create("/collections", body=dict(request))
         return Collection.from_json(row, keep_raw=True)
 
     def set_rag_type(self, target: TargetId, rag_type: str) -> None:
+        """Repeatable. Wire: update_collection (``rag_type`` alone is sent)."""
         self._change("PATCH", COLLECTION, {"rag_type": rag_type}, collection_id=target)
 
     def set_settings(self, target: TargetId, settings: Mapping[str, Any]) -> None:
+        """Replace the collection settings. Repeatable. Wire: update_collection_settings."""
         self._change("PUT", f"{COLLECTION}/settings", dict(settings), collection_id=target)
 
     def set_chat_settings(self, target: TargetId, settings: Mapping[str, Any]) -> None:
+        """Replace the chat settings. Repeatable. Wire: update_collection_chat_settings."""
         self._change("PUT", f"{COLLECTION}/chat_settings", dict(settings), collection_id=target)
 
     def set_metadata(self, target: TargetId, metadata: Mapping[str, Any]) -> None:
+        """Replace the metadata. Repeatable. Wire: update_collection_metadata."""
         self._change("PUT", f"{COLLECTION}/metadata", dict(metadata), collection_id=target)
 
     def set_prompt_template(self, target: TargetId, template_id: str) -> None:
+        """Repeatable. Wire: update_collection_prompt_template."""
         body = {"prompt_template_id": template_id}
         self._change("PUT", f"{COLLECTION}/prompt_template", body, collection_id=target)
 
     def set_chat_expiry_exemption(self, target: TargetId, exempt: bool) -> None:
+        """Repeatable. Wire: update_collection_exempt_from_chat_expiry (client 1.7.x)."""
         body = {"exempt": exempt}
         self._change("PUT", f"{COLLECTION}/exempt_from_chat_expiry", body, collection_id=target)
 
     def make_public(self, target: TargetId, permissions: Optional[Sequence[str]]) -> None:
+        """Publish. Repeatable. An empty list is sent as such; None sends no list, which
+        grants all rights. Wire: update_collection_privacy.
+        """
         body = {"is_public": True, **_permissions(permissions)}
         self._change("POST", f"{COLLECTION}/is_public", body, collection_id=target)
 
     def share_with_user(self, target: TargetId, share: Share) -> None:
+        """Repeatable; 409 raises ``Conflict``. Wire: share_collection."""
         self._change(
             "PUT",
             f"{COLLECTION}/permissions/{{username}}",
@@ -236,6 +323,7 @@ class RestGateway:
         )
 
     def share_with_group(self, target: TargetId, share: Share) -> None:
+        """Repeatable; 409 raises ``Conflict``. Wire: share_collection_with_group."""
         self._change(
             "PUT",
             f"{COLLECTION}/group_permissions/{{group_id}}",
@@ -245,6 +333,12 @@ class RestGateway:
         )
 
     def submit_import(self, *, source: SourceId, target: TargetId, how: ImportOptions) -> JobId:
+        """Start the server's import job and return its id at once, without waiting.
+
+        NOT repeatable: a second job puts every document into ``target`` twice.
+        Wire: create_import_collection_to_collection_job; the path names the target, the
+        body the source; document status, metadata and lifecycle settings are asked for.
+        """
         job = self._create(
             f"{COLLECTION}/import_collection_job",
             query={
@@ -261,6 +355,11 @@ class RestGateway:
         return JobId(_text(job, "id"))
 
     def move_connectors(self, *, source: SourceId, target: TargetId) -> JobId:
+        """Start the job that moves all scheduled connectors. Moving again is harmless, but
+        an unknown outcome raises ``OutcomeUnknown``: the caller looks first.
+
+        Wire: migrate_scheduled_connectors_to_collection; path target, body source.
+        """
         job = self._create(
             f"{COLLECTION}/migrate_scheduled_connectors",
             body={"src_collection_id": source},
@@ -269,6 +368,10 @@ class RestGateway:
         return JobId(_text(job, "id"))
 
     def move_chats(self, *, source: SourceId, target: TargetId) -> JobId:
+        """Start the job that moves all chat sessions; as ``move_connectors``.
+
+        Wire: create_migrate_collection_chat_sessions_job; path SOURCE, body target.
+        """
         job = self._create(
             f"{COLLECTION}/migrate_chat_sessions_job",
             body={"target_collection_id": target},
@@ -277,11 +380,16 @@ class RestGateway:
         return JobId(_text(job, "id"))
 
     def delete_collection(self, collection_id: str) -> None:
+        """Repeatable: 404 counts as done. Wire: delete_collection."""
         with suppress(NotFound):
             self._change("DELETE", COLLECTION, collection_id=collection_id)
 
     # -- keys (admin) ------------------------------------------------------------------
     def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
+        """Make a key for a user; returns its id and the secret. NOT repeatable.
+
+        Wire: create_api_key_for_user.
+        """
         template = "/admin/api_keys"
         body = {"user_id": user_id, "name": name, "expires_in": expires_in}
         reply = self._post(template, body=body)
@@ -293,6 +401,10 @@ class RestGateway:
         return key_id, Secret(secret)
 
     def keys(self, username: str) -> Iterator[ApiKey]:
+        """Keys of users whose name contains ``username``. Repeatable.
+
+        Wire: list_all_api_keys.
+        """
         query = {"filter": username or None}
         for row in self._listing("/admin/api_keys", query).each_once():
             yield ApiKey(
@@ -303,24 +415,40 @@ class RestGateway:
             )
 
     def delete_key(self, key_id: str) -> None:
+        """Repeatable; ``NotFound`` and ``Conflict`` are the caller's to judge.
+
+        Wire: delete_api_key.
+        """
         self._change("DELETE", "/admin/api_keys/{key_id}", key_id=key_id)
 
     # -- RAG check ---------------------------------------------------------------------
     def create_chat(self, collection_id: str) -> str:
+        """Open a chat session on a collection; returns its id. NOT repeatable.
+
+        Wire: create_chat_session.
+        """
         row = self._create("/chats", query={"collection_id": collection_id}, body={})
         return _text(row, "id")
 
     def delete_chat(self, session_id: str) -> None:
+        """Repeatable: 404 counts as done. Wire: delete_chat_session."""
         with suppress(NotFound):
             self._change("DELETE", "/chats/{session_id}", session_id=session_id)
 
     def chat_messages(self, session_id: str) -> List[Json]:
+        """The first messages of a session. Repeatable. Wire: get_chat_session_messages."""
         return self._rows("/chats/{session_id}/messages", session_id=session_id)
 
     def ask(self, session_id: str, question: str, timeout_s: float) -> Answer:
+        """Ask over the websocket, one connection attempt.
+
+        Raises ``ServerError`` for whatever went wrong; nothing needs to be looked up, as the
+        session is deleted either way.
+        """
         return self._chat.ask(self._keys.current(), session_id, question, timeout_s)
 
     def references(self, message_id: str) -> List[Reference]:
+        """The documents that an answer refers to. Repeatable. Wire: get_message_references."""
         rows = self._array("/messages/{message_id}/references", {"message_id": message_id})
         return [
             Reference(_text(row, "document_id"), _text(row, "collection_id") or None)

@@ -1,22 +1,21 @@
 """The one place for time-outs, retries, the common slow-down, translation of errors, and logging.
 
-It sends one request after the other over the client package's generated layer, with plain JSON
-in both directions: fields and values that the client does not know must survive. It knows no
-operation of the server; those are in ``rest``.
+Plain JSON goes in both directions, as fields and values that no client knows must survive; urls,
+headers and bodies are byte for byte those of the ``h2ogpte`` client's generated layer, which
+takes seconds to import. It knows no operation of the server; those are in ``rest``.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import logging
-import ssl
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any, Dict, Mapping, Optional, Tuple
-from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Any, Dict, Mapping, Optional, Union
+from urllib.parse import quote, urlsplit
 
+from h2ogpte_migration import __version__
 from h2ogpte_migration.errors import (
     BadReply,
     OutcomeUnknown,
@@ -25,11 +24,11 @@ from h2ogpte_migration.errors import (
     TlsRefused,
     Unauthorized,
     Unavailable,
-    UsageError,
 )
+from h2ogpte_migration.gateway.pools import open_pools, trust_for
 from h2ogpte_migration.gateway.replies import Reply, Trouble, read_failure, read_value
 from h2ogpte_migration.gateway.throttle import Clock, SystemClock, Throttle, Ticket
-from h2ogpte_migration.redact import Secret, register
+from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.ui.text import plural, safe
 
 log = logging.getLogger(__name__)
@@ -43,6 +42,7 @@ LONGEST_BODY = 5
 """How many read time-outs a whole body may take, however slowly it drips in."""
 CHUNK = 65_536
 NO_IDS = ("", ".", "..")
+Query = Union[str, int, bool]
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,13 @@ class _Call:
     """A request as it is sent on each attempt."""
 
     method: str
-    template: str
-    prefix: str
-    key: Secret
-    path: Mapping[str, str]
-    query: Mapping[str, Any]
-    headers: Mapping[str, str]
-    body: Any
+    route: str
+    """What logs and errors call it: free of ids."""
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: Optional[bytes]
     repeatable: bool
     expect: Optional[type]
-
-    @property
-    def route(self) -> str:
-        """What logs and errors call it: free of ids."""
-        return f"{self.method} {self.template}"
 
 
 class Transport:
@@ -101,14 +94,16 @@ class Transport:
         self.base_url = base_url.rstrip("/")
         self.timeout_s = timeout_s
         self.connect_timeout_s = connect_timeout_s
-        self.ca_cert = ca_cert
-        self.insecure = insecure
         self._retries = retries
         self._stop = stop
         self._clock = clock or SystemClock()
         self._throttle = Throttle(max_in_flight, self._clock, stop)
         self._host = safe(urlsplit(self.base_url).netloc)
-        self._client = self._build_client(max_in_flight)
+        trust = trust_for(self.base_url, ca_cert, insecure)
+        self.verify = trust.verify
+        """What the websocket is to trust: a file, the system's store (True) or any (False)."""
+        self._pools = open_pools(self.base_url, trust, max_in_flight)
+        self._common_headers = {"Accept": "application/json", **_identification()}
 
     @property
     def requests_sent(self) -> int:
@@ -122,7 +117,7 @@ class Transport:
 
     def close(self) -> None:
         """Drop the pooled connections."""
-        self._client.rest_client.pool_manager.clear()
+        self._pools.clear()
 
     def request(
         self,
@@ -131,7 +126,7 @@ class Transport:
         *,
         key: Secret,
         path: Optional[Mapping[str, str]] = None,
-        query: Optional[Mapping[str, Any]] = None,
+        query: Optional[Mapping[str, Optional[Query]]] = None,
         headers: Optional[Mapping[str, str]] = None,
         body: Any = None,
         repeatable: bool,
@@ -154,20 +149,25 @@ class Transport:
             OutcomeUnknown: a request that is not repeatable brought no usable answer.
             Interrupted: the stop came before an attempt that was still needed.
         """
+        route = f"{method} {path_template}"
+        _refuse_malformed(route, key, path or {})
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
         call = _Call(
             method,
-            path_template,
-            prefix,
-            key,
-            dict(path or {}),
-            {name: value for name, value in (query or {}).items() if value is not None},
-            dict(headers or {}),
-            body,
+            route,
+            _url(self.base_url + prefix + path_template, path or {}, asked),
+            self._headers(key, headers or {}, with_body=body is not None),
+            None if body is None else json.dumps(body).encode(),
             repeatable,
             expect,
         )
-        _refuse_malformed(call)
         return self._send_until_settled(call)
+
+    def _headers(self, key: Secret, own: Mapping[str, str], *, with_body: bool) -> Dict[str, str]:
+        headers = {**self._common_headers, **own, "Authorization": f"Bearer {key.reveal()}"}
+        if with_body:
+            headers["Content-Type"] = "application/json"
+        return headers
 
     # -- attempts ----------------------------------------------------------------------
     def _send_until_settled(self, call: _Call) -> Any:
@@ -233,31 +233,27 @@ class Transport:
 
     def _exchange(self, call: _Call) -> Reply:
         """One request, one reply; whatever the HTTP library raises becomes ours."""
-        from h2ogpte.rest_sync.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
             return self._receive(call)
-        except (ApiException, HTTPError, HTTPException, OSError) as error:
+        except (HTTPError, HTTPException, OSError) as error:
             raise read_failure(error, self._host) from error
 
     def _receive(self, call: _Call) -> Reply:
-        method, url, headers, body, _ = self._client.param_serialize(
+        from urllib3 import Timeout
+
+        raw = self._pools.urlopen(
             call.method,
-            call.prefix + call.template,
-            path_params=dict(call.path),
-            query_params=dict(call.query),
-            header_params=_headers(call),
+            call.url,
             body=call.body,
+            headers=call.headers,
+            timeout=Timeout(connect=self.connect_timeout_s, read=self.timeout_s),
+            # Some releases would repeat a POST to where it is redirected.
+            retries=False,
+            redirect=False,
+            preload_content=False,
         )
-        answer = self._client.call_api(
-            method,
-            url,
-            headers,
-            body,
-            _request_timeout=(self.connect_timeout_s, self.timeout_s),
-        )
-        raw = answer.response
         return Reply(raw.status, raw.headers, self._read_body(raw))
 
     def _read_body(self, raw: Any) -> bytes:
@@ -283,77 +279,44 @@ class Transport:
                 raise
             return bytes(data)
 
-    # -- the client package ------------------------------------------------------------
-    def _build_client(self, max_in_flight: int) -> Any:
-        """One ``ApiClient`` for all keys; the package takes seconds to import."""
-        import urllib3
-        from h2ogpte import __version__ as client_version
-        from h2ogpte.rest_sync import ApiClient, Configuration
 
-        configuration = Configuration(host=self.base_url, ssl_ca_cert=_checked(self.ca_cert))
-        configuration.connection_pool_maxsize = max_in_flight
-        configuration.proxy, configuration.proxy_headers = proxy_for(self.base_url)
-        if self.insecure:
-            configuration.verify_ssl = False
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        client = _instance(ApiClient, configuration)
-        client.rest_client.pool_manager = _OneShot(client.rest_client.pool_manager)
-        client.set_default_header("X-Client-Version", client_version)
-        return client
+# -- what goes over the wire -----------------------------------------------------------
+def _url(resource: str, path: Mapping[str, str], query: Mapping[str, Query]) -> str:
+    """A url with its placeholders filled, quoted as the client does it."""
+    for name, value in path.items():
+        resource = resource.replace(f"{{{name}}}", quote(value, safe=""))
+    if not query:
+        return resource
+    pairs = (f"{name}={quote(_query_text(value))}" for name, value in query.items())
+    return f"{resource}?{'&'.join(pairs)}"
 
 
-class _OneShot:
-    """A pool manager that neither retries nor follows redirects.
+def _query_text(value: Query) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
-    ``Configuration.retries`` reaches the pools only: some releases of urllib3 would still
-    follow redirects, and repeat a POST doing so.
+
+def _identification() -> Dict[str, str]:
+    """How the client makes itself known, which a server or a firewall may go by.
+
+    Without the client installed there is no version that could be told.
     """
+    from importlib.metadata import PackageNotFoundError, version
 
-    def __init__(self, pools: Any) -> None:
-        self._pools = pools
-
-    def request(self, method: str, url: str, **options: Any) -> Any:
-        return self._pools.request(method, url, redirect=False, retries=False, **options)
-
-    def clear(self) -> None:
-        self._pools.clear()
-
-
-def _instance(api_client: Any, configuration: Any) -> Any:
     try:
-        return api_client(configuration)
-    except (ImportError, ValueError) as error:
-        raise UsageError([f"The proxy can't be used: {safe(str(error))}."]) from error
+        client = version("h2ogpte")
+    except PackageNotFoundError:
+        return {"User-Agent": f"h2ogpte-migrate/{__version__}"}
+    return {"User-Agent": f"OpenAPI-Generator/{client}/python", "X-Client-Version": client}
 
 
-def _checked(ca_cert: Optional[str]) -> Optional[str]:
-    """The certificate file, once it is known to hold certificates."""
-    if ca_cert is None:
-        return None
-    try:
-        ssl.create_default_context(cafile=ca_cert)
-    except OSError as error:
-        why = safe(error.strerror or str(error))
-        raise UsageError([f"--cert {safe(ca_cert)} can't be used: {why}."]) from error
-    return ca_cert
-
-
-def _headers(call: _Call) -> Dict[str, str]:
-    headers = {"Accept": "application/json", **call.headers}
-    if call.body is not None:
-        headers["Content-Type"] = "application/json"
-    headers["Authorization"] = f"Bearer {call.key.reveal()}"
-    return headers
-
-
-def _refuse_malformed(call: _Call) -> None:
+def _refuse_malformed(route: str, key: Secret, path: Mapping[str, str]) -> None:
     """Keep out what would end in another route, or in a traceback that shows the key."""
-    key = call.key.reveal()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise Unauthorized("The key holds characters that no key has.", route=call.route)
-    for name, value in call.path.items():
-        if value in NO_IDS:
-            raise Rejected(f"{call.route}: {value!r} is no {name}.", route=call.route)
+    value = key.reveal()
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise Unauthorized("The key holds characters that no key has.", route=route)
+    for name, part in path.items():
+        if part in NO_IDS:
+            raise Rejected(f"{route}: {part!r} is no {name}.", route=route)
 
 
 # -- what becomes of a request in trouble ----------------------------------------------
@@ -371,48 +334,3 @@ def _final(call: _Call, trouble: Trouble, attempts: int) -> ServerError:
         )
     family = BadReply if trouble.bad_reply else Unavailable
     return family(message, status=trouble.status, route=call.route, hint=trouble.hint)
-
-
-# -- proxies ---------------------------------------------------------------------------
-def proxy_for(base_url: str) -> Tuple[Optional[str], Optional[Dict[str, str]]]:
-    """The proxy that the environment names for a server, and the headers that open it.
-
-    This computer itself is never asked for through a proxy.
-
-    Raises:
-        UsageError: the setting is no url.
-    """
-    parts = urlsplit(base_url)
-    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
-        return None, None
-    proxies = getproxies()
-    setting = proxies.get(parts.scheme) or proxies.get("all")
-    if not setting:
-        return None, None
-    return _without_credentials(setting if "://" in setting else f"http://{setting}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _without_credentials(proxy: str) -> Tuple[str, Optional[Dict[str, str]]]:
-    """An HTTP proxy's url without user and password, which go into a header instead."""
-    from urllib3 import make_headers
-
-    try:
-        parts = urlsplit(proxy)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        raise UsageError(["The proxy in the environment (HTTPS_PROXY) is no url."]) from None
-    if parts.username is None or not parts.scheme.startswith("http"):
-        return proxy, None
-    password = unquote(parts.password or "")
-    register(password)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    bare = urlunsplit((parts.scheme, f"{host}{port}", parts.path, "", ""))
-    opener = make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{password}")
-    return bare, dict(opener)

@@ -7,7 +7,7 @@ from typing import List, Optional
 
 from h2ogpte_migration.driving.drive import SECOND_LOOK_AFTER_TIMEOUT_S, SECOND_LOOK_S
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, Rejected, StepFailed, ToolError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, Job, SourceId, TargetId
 from h2ogpte_migration.runners import scope
 from h2ogpte_migration.runners.session import Session

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from h2ogpte_migration import __version__
 from h2ogpte_migration.errors import Rejected, ServerError, ToolError, Unauthorized
 from h2ogpte_migration.flags import Options
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
 from h2ogpte_migration.tracking.runs import Runs, other_server
 from h2ogpte_migration.ui.console import Console

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
 from h2ogpte_migration.errors import NotFound, ServerError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.runners.migrate import Found, discover, note_skipped

@@ -6,7 +6,7 @@ from typing import List, Optional
 
 from h2ogpte_migration.driving.work import Ending, Outcome, Work
 from h2ogpte_migration.errors import ServerError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.runners.session import Session
 from h2ogpte_migration.states import Step, TargetFate
 from h2ogpte_migration.steps.moves import MOVES

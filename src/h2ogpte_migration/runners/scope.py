@@ -11,7 +11,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, 
 
 from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import GUEST_PREFIX, Collection
 from h2ogpte_migration.states import JobStatus
 from h2ogpte_migration.tracking.records import Record

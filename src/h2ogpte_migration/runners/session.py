@@ -9,7 +9,7 @@ from typing import Callable, List, Optional
 from h2ogpte_migration.credentials import Credentials
 from h2ogpte_migration.errors import ServerError, ToolError
 from h2ogpte_migration.flags import Options
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity, ImportOptions
 from h2ogpte_migration.pipeline import Outcome, Pipeline, Work
 from h2ogpte_migration.planner import Policy

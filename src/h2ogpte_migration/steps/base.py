@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Protocol, Union
 
 from h2ogpte_migration.errors import StepFailed
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, ImportOptions, JobId, Json, SourceId, TargetId
 from h2ogpte_migration.states import Step
 from h2ogpte_migration.tracking.records import Attempt, Tracked

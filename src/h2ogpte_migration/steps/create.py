@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from h2ogpte_migration.errors import NotFound, Rejected
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, Json, SourceId
 from h2ogpte_migration.steps.base import Absent, Ambiguous, Context, Existing, FoundTarget, Source
 from h2ogpte_migration.steps.presence import SourceGone, is_gone

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import List, Optional
 
 from h2ogpte_migration.errors import NotFound
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Job, JobId, JobKind
 from h2ogpte_migration.steps.base import Absent, Ambiguous, Context, Existing, FoundImport
 from h2ogpte_migration.steps.listing import listed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Iterator, Optional, TypeVar
 
-from h2ogpte_migration.gateway.api import Gateway
 from h2ogpte_migration.gateway.paging import ListingShifted
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Document
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Optional
 
 from h2ogpte_migration.errors import NotFound, StepFailed
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
 from h2ogpte_migration.states import Step
 from h2ogpte_migration.steps.base import Waiter

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Permissions, Share
 from h2ogpte_migration.steps.base import Context
 from h2ogpte_migration.steps.presence import SourceGone, is_gone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from h2ogpte_migration.errors import NotFound, StepFailed
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 
 
 class SourceGone(StepFailed):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Callable, List, Optional
 
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
-from h2ogpte_migration.gateway.api import Gateway
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import SourceId, TargetId
 from h2ogpte_migration.tracking.records import TestChat
 from h2ogpte_migration.tracking.runs import Runs
