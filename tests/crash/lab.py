@@ -45,6 +45,7 @@ class Plan:
     die_before_commit: int = 0
     die_after_commit: int = 0
     count_into: Optional[str] = None
+    record_into: Optional[str] = None
 
 
 HURRIED = Plan()

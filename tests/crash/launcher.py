@@ -24,15 +24,26 @@ def arm(plan: Dict[str, Any]) -> None:
     _hurry(plan)
     commits = Commits(plan)
     from h2ogpte_migration.tracking.database import Database
+    from tests.crash.recorder import Recorder, Tables, tables
 
     real = Database.transaction
 
+    recorder = Recorder(plan["record_into"]) if plan.get("record_into") else None
+
     @contextmanager
     def transaction(self: Database) -> Iterator[Any]:
+        before: Tables = {}
+        after: Tables = {}
         with real(self) as connection:
+            if recorder:
+                before = tables(connection)
             yield connection
             commits.about_to()
+            if recorder:
+                after = tables(connection)
         commits.done()
+        if recorder:
+            recorder.done(before, after)
 
     Database.transaction = transaction  # type: ignore[method-assign]
 

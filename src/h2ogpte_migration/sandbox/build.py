@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from .jobs import JobWorld
 from .model import (
     ApiKey,
+    Assistant,
     ChatMessage,
     ChatSession,
     Collection,
@@ -17,6 +18,7 @@ from .model import (
     PromptTemplate,
     Reference,
     SandboxError,
+    ScheduledTask,
     User,
 )
 
@@ -75,8 +77,9 @@ class Builders(JobWorld):
         name: str = "default",
         secret: Optional[str] = None,
         lifetime_s: Optional[float] = None,
+        collection_id: Optional[str] = None,
     ) -> ApiKey:
-        """Add an API key, for good unless a lifetime is given."""
+        """Add an API key, for good unless a lifetime is given, perhaps bound to a collection."""
         with self.lock:
             key = ApiKey(
                 id=self.new_id(),
@@ -85,6 +88,7 @@ class Builders(JobWorld):
                 username=username,
                 created_at=self.now(),
                 expires_at=None if lifetime_s is None else self.now() + lifetime_s,
+                collection_id=collection_id,
             )
             self.keys[key.secret] = key
             return key
@@ -178,9 +182,12 @@ class Builders(JobWorld):
         status: str,
         metadata: JsonObject,
         when: float,
+        text: Optional[str] = None,
     ) -> Document:
-        document = Document(self.new_id(), name, collection.username, when)
-        collection.documents.append(Membership(document, status, when, dict(metadata)))
+        document = Document(self.new_id(), name, collection.username, when, text=text)
+        collection.documents.append(
+            Membership(document, status, when, dict(metadata), added_at=when)
+        )
         return document
 
     def add_document(
@@ -190,12 +197,13 @@ class Builders(JobWorld):
         *,
         status: str = "completed",
         metadata: Optional[JsonObject] = None,
+        text: Optional[str] = None,
     ) -> Document:
         """Add a new document to a collection, as its users may do at any time."""
         with self.lock:
             collection = self.collection(collection_id)
             self.touch(collection)
-            return self._put_document(collection, name, status, metadata or {}, self.now())
+            return self._put_document(collection, name, status, metadata or {}, self.now(), text)
 
     def add_connector(self, collection_id: str, kind: str = "s3") -> Connector:
         """Add a scheduled connector."""
@@ -249,6 +257,25 @@ class Builders(JobWorld):
             session.updated_at = message.created_at
             self.messages[message.id] = (session, message)
             return message
+
+    def add_task(
+        self, username: str, name: str, collection_id: Optional[str] = None
+    ) -> ScheduledTask:
+        """Add a scheduled task, perhaps bound to a collection."""
+        with self.lock:
+            bound = {} if collection_id is None else {"collection_id": collection_id}
+            config = {"message": "What is new?", **bound}
+            task = ScheduledTask(self.new_id(), name, username, self.now(), config)
+            self.tasks[task.id] = task
+            return task
+
+    def add_assistant(self, username: str, name: str, *collection_ids: str) -> Assistant:
+        """Add an assistant, connected to collections."""
+        with self.lock:
+            links = dict.fromkeys(collection_ids, "read")
+            item = Assistant(self.new_id(), name, username, self.now(), links=links)
+            self.assistants[item.id] = item
+            return item
 
     def key_of(self, username: str) -> str:
         """Return a living key of the user, as a secret."""

@@ -12,11 +12,15 @@ from .world import World
 
 @dataclass
 class Reply:
-    """An HTTP status and a JSON body; no body at all if ``has_body`` is false."""
+    """An HTTP status and a JSON body; no body at all if ``has_body`` is false.
+
+    With another content type the body is text.
+    """
 
     status: int
     body: Json = None
     has_body: bool = True
+    content_type: str = "application/json"
 
 
 NO_CONTENT = Reply(204, has_body=False)
@@ -31,6 +35,7 @@ class Call:
     path: Dict[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: Json = None
+    listing: str = ""  # what is being listed: the path
 
     @property
     def id(self) -> str:
@@ -50,6 +55,13 @@ class Call:
             raise SandboxError(400, f"{name!r} is missing or not valid")
         return value
 
+    def strings(self, name: str) -> List[str]:
+        """Return a list of texts of the body that must be there."""
+        values = self.required(name, list)
+        if not all(isinstance(value, str) for value in values):
+            raise SandboxError(400, f"{name!r} must be a list of texts")
+        return list(values)
+
     def whole(self, name: str, default: int) -> int:
         """Return a whole number of the query that is not negative."""
         text = self.query.get(name, str(default))
@@ -66,9 +78,25 @@ class Call:
 
     def page(self, rows: List[Any]) -> List[Any]:
         """Return the page of the rows that the query asks for, as long as the server likes."""
+        habits = self.world.habits
         offset = self.whole("offset", 0)
-        limit = min(self.whole("limit", 100), self.world.habits.page_cap)
-        return rows[offset : offset + limit]
+        limit = self.whole("limit", 100)
+        if habits.refused_limit_above is not None and limit > habits.refused_limit_above:
+            raise SandboxError(400, f"'limit' must not be above {habits.refused_limit_above}")
+        start = 0 if habits.offset_ignored else self._restless(offset)
+        if habits.limit_ignored:
+            return rows[start:]
+        return rows[start : start + min(limit, habits.page_cap)]
+
+    def _restless(self, offset: int) -> int:
+        """Return where a page begins after others added or deleted a row during the first pass."""
+        way = self.world.habits.restless
+        passes = ("restless", self.listing, self.user.username)
+        if offset == 0:
+            self.world.strikes[passes] += 1
+        if offset == 0 or not way or self.world.strikes[passes] > 1:
+            return offset
+        return offset + (1 if way == "skip" else -1)
 
 
 Rule = Callable[[Call], Reply]

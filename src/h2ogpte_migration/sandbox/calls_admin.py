@@ -59,20 +59,30 @@ def create_api_key_for_user(call: Call) -> Reply:
     world.require_admin(call.user)
     user = world.user_by_id(call.required("user_id"))
     body = call.object()
-    lifetime_s = _lifetime_s(body.get("expires_in"))
+    lifetime_s = _lifetime_s(call, body.get("expires_in"))
     key = world.add_key(user.username, name=body.get("name") or "API key", lifetime_s=lifetime_s)
     key.collection_id = body.get("collection_id")
     key.inactivity_interval = body.get("inactivity_interval")
+    key.valid_from = world.now()
     return Reply(201, {"secret_key": key.secret, "api_key": render.api_key(world, key)})
 
 
-def _lifetime_s(text: Optional[str]) -> Optional[float]:
-    """Return an interval such as "30 minutes" in seconds."""
-    if text is None:
-        return None
+def _lifetime_s(call: Call, text: Optional[str]) -> Optional[float]:
+    """Return an interval such as "30 minutes" in seconds, or refuse it."""
+    habits = call.world.habits
+    seconds = None if text is None else _seconds(call, text)
+    cap_days = habits.key_lifetime_cap_days
+    if cap_days is not None and (seconds is None or seconds > cap_days * 86400):
+        raise SandboxError(habits.key_refusal_status, f"Keys live for {cap_days:g} days at most")
+    return seconds
+
+
+def _seconds(call: Call, text: str) -> float:
     match = re.match(r"(\d+)\s+([a-z]+?)s?$", text.strip().lower())
     if match is None or match.group(2) not in _SECONDS:
         raise SandboxError(400, f"Not an interval: {text}")
+    if match.group(2) in call.world.habits.refused_key_units.split(","):
+        raise SandboxError(call.world.habits.key_refusal_status, f"Not an interval: {text}")
     return float(match.group(1)) * _SECONDS[match.group(2)]
 
 
@@ -85,7 +95,9 @@ def list_all_api_keys(call: Call) -> Reply:
     keys = [
         key
         for key in world.keys.values()
-        if (not key.deleted or world.habits.deleted_keys_listed) and _is_about(key, text)
+        if (not key.deleted or world.habits.deleted_keys_listed)
+        and _is_about(key, text)
+        and not world.too_new(key.valid_from, world.habits.keys_listed_after_s)
     ]
     return Reply(200, [render.api_key(world, key) for key in call.page(keys)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import render
+from . import limits, render
 from .calls import NO_CONTENT, Call, Reply, route
 from .calls_collections import changing, moment_of, workspace_of
 from .model import SandboxError
@@ -38,7 +38,7 @@ def delete_collection_prompt_template(call: Call) -> Reply:
 @route("PUT", "/collections/{collection_id}/expiry_date")
 def update_collection_expiry_date(call: Call) -> Reply:
     """Set the expiry date."""
-    moment = moment_of(call.required("expiry_date"))
+    moment = limits.expiry(call, moment_of(call.required("expiry_date")))
     changing(call).expiry_date = moment
     return NO_CONTENT
 
@@ -122,7 +122,7 @@ def get_collection_settings(call: Call) -> Reply:
 @route("PUT", "/collections/{collection_id}/settings")
 def update_collection_settings(call: Call) -> Reply:
     """Replace the settings."""
-    settings = dict(call.object())
+    settings = limits.settings(call, dict(call.object()))
     changing(call).settings = settings
     return NO_CONTENT
 
@@ -137,6 +137,7 @@ def get_collection_chat_settings(call: Call) -> Reply:
 def update_collection_chat_settings(call: Call) -> Reply:
     """Replace the chat settings."""
     settings = dict(call.object())
+    limits.check_settings(call, settings)
     changing(call).chat_settings = settings
     return NO_CONTENT
 

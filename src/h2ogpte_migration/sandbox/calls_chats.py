@@ -10,7 +10,14 @@ from .model import ChatSession, JobKind, SandboxError
 
 
 def _page(call: Call, found: Iterable[ChatSession]) -> Reply:
-    rows = sorted(found, key=lambda session: session.updated_at, reverse=True)
+    world = call.world
+    rows = [
+        session
+        for session in found
+        if (world.habits.archived_chats_listed or not session.archived)
+        and not world.too_new(session.created_at, world.habits.chats_listed_after_s)
+    ]
+    rows.sort(key=lambda session: session.updated_at, reverse=True)
     return Reply(200, [render.session(call.world, session) for session in call.page(rows)])
 
 
@@ -34,7 +41,9 @@ def list_chat_sessions_for_collection(call: Call) -> Reply:
 @route("GET", "/collections/{collection_id}/chats/count")
 def get_chat_session_count_for_collection(call: Call) -> Reply:
     """Count the chats of a collection."""
-    return Reply(200, {"count": len(_visible_on_collection(call))})
+    archived_count = call.world.habits.archived_chats_counted
+    sessions = _visible_on_collection(call)
+    return Reply(200, {"count": sum(archived_count or not s.archived for s in sessions)})
 
 
 @route("POST", "/chats")
@@ -51,6 +60,7 @@ def create_chat_session(call: Call) -> Reply:
         collection_id=home.id if home else None,
         updated_at=world.now(),
         workspace=body.get("workspace") or (home.workspace if home else None),
+        created_at=world.now(),
     )
     world.sessions[session.id] = session
     return Reply(201, render.session(world, session))
@@ -95,6 +105,44 @@ def update_chat_session(call: Call) -> Reply:
 def delete_chat_session(call: Call) -> Reply:
     """Delete a chat session with its messages."""
     call.world.drop_session(call.world.own_session(call.user, call.path["session_id"]).id)
+    return NO_CONTENT
+
+
+@route("PUT", "/chats/{session_id}/collection")
+def update_chat_session_collection(call: Call) -> Reply:
+    """Let a chat go on with another collection that the caller may read."""
+    session = call.world.own_session(call.user, call.path["session_id"])
+    home = call.world.readable(call.user, call.required("collection_id"))
+    session.collection_id = home.id
+    return Reply(200, render.session(call.world, session))
+
+
+@route("DELETE", "/chats/{session_id}/collection")
+def delete_chat_session_collection(call: Call) -> Reply:
+    """Let a chat go on without a collection."""
+    session = call.world.own_session(call.user, call.path["session_id"])
+    session.collection_id = None
+    return Reply(200, render.session(call.world, session))
+
+
+@route("POST", "/chats/{session_id}/archive")
+def archive_chat_session(call: Call) -> Reply:
+    """Archive anybody's chat session, for admins (server 1.7 and later)."""
+    return _archive(call, True)
+
+
+@route("POST", "/chats/{session_id}/unarchive")
+def unarchive_chat_session(call: Call) -> Reply:
+    """Take anybody's chat session out of the archive, for admins (server 1.7 and later)."""
+    return _archive(call, False)
+
+
+def _archive(call: Call, archived: bool) -> Reply:
+    call.world.require_admin(call.user)
+    session = call.world.sessions.get(call.path["session_id"])
+    if session is None:
+        raise SandboxError(404, "Chat session not found")
+    session.archived = archived
     return NO_CONTENT
 
 

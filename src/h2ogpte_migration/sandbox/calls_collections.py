@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
-from . import render
+from . import limits, render
 from .calls import NO_CONTENT, Call, Reply, route
 from .model import (
     NEWER_RAG_TYPES,
@@ -28,23 +28,25 @@ def create_collection(call: Call) -> Reply:
     """Create a collection; sent twice, there are two of that name."""
     world, body = call.world, call.object()
     _check_nulls(world, body)
+    limits.check_collections(call)
+    chat_settings = _object_or_empty(body, "chat_settings")
+    limits.check_settings(call, chat_settings)
     now = world.now()
     item = Collection(
         id=world.new_id(),
-        name=call.required("name"),
+        name=limits.collection_name(world, call.required("name")),
         description=call.required("description"),
         username=call.user.username,
         embedding_model=_model(world, body.get("embedding_model")),
         created_at=now,
         updated_at=now,
         workspace=workspace_of(call, body.get("workspace")),
-        vex_encryption=_vex_encryption(body.get("vex_encryption")),
-        settings=_object_or_empty(body, "collection_settings"),
-        chat_settings=_object_or_empty(body, "chat_settings"),
-        expiry_date=moment_of(body.get("expiry_date")),
+        vex_encryption=_vex_encryption(world, body.get("vex_encryption")),
+        settings=limits.settings(call, _object_or_empty(body, "collection_settings"), new=True),
+        chat_settings=chat_settings,
+        expiry_date=limits.expiry(call, moment_of(body.get("expiry_date"))),
+        has_default_guardrails=bool(world.habits.server_defaults),
     )
-    if not item.name.strip():
-        raise SandboxError(400, "A collection needs a name")
     world.collections[item.id] = item
     return Reply(201, render.collection(world, item))
 
@@ -81,10 +83,10 @@ def workspace_of(call: Call, name: Optional[str]) -> str:
     return call.user.default_workspace
 
 
-def _vex_encryption(value: Optional[str]) -> Optional[str]:
+def _vex_encryption(world: World, value: Optional[str]) -> Optional[str]:
     if value not in (None, "enabled", "disabled"):
         raise SandboxError(400, "vex_encryption must be enabled or disabled")
-    return value
+    return None if world.habits.vex_encryption_ignored else value
 
 
 def moment_of(text: Optional[str]) -> Optional[float]:
@@ -111,7 +113,7 @@ def _sort_keys(counts: Dict[Optional[str], int]) -> Dict[str, _Key]:
         "updated_at": lambda c: c.updated_at,
         "name": lambda c: c.name,
         "document_count": lambda c: len(c.documents),
-        "document_size": lambda c: sum(m.document.size for m in c.documents),
+        "document_size": lambda c: c.size,
         "sessions_count": lambda c: counts.get(c.id, 0),
         "username": lambda c: c.username,
         "expiry_date": lambda c: c.expiry_date or 0.0,
@@ -128,7 +130,8 @@ def _listing(call: Call, found: Iterable[Collection]) -> Reply:
     column = call.query.get("sort_column", "updated_at")
     if column not in keys:
         raise SandboxError(400, f"Unknown sort column: {column}")
-    rows = list(found)
+    hidden_s = world.habits.collections_listed_after_s
+    rows = [item for item in found if not world.too_new(item.created_at, hidden_s)]
     if world.habits.shuffle_ties:
         world.random.shuffle(rows)
     rows.sort(key=keys[column], reverse=not call.flag("ascending"))
@@ -204,10 +207,14 @@ def update_collection(call: Call) -> Reply:
     """Change name, description or RAG type, whichever is given."""
     item = changing(call)
     body = call.object()
+    if call.world.habits.patch_blanks:
+        item.name = item.description = ""
+        item.rag_type = None
     rag_type = body.get("rag_type")
     if rag_type not in (None, *RAG_TYPES, *NEWER_RAG_TYPES):
         raise SandboxError(400, f"Unknown rag_type: {rag_type}")
-    item.name = body.get("name") or item.name
+    if body.get("name"):
+        item.name = limits.collection_name(call.world, body["name"])
     item.description = body.get("description", item.description)
     item.rag_type = rag_type or item.rag_type
     return Reply(200, render.collection(call.world, item))
@@ -239,8 +246,23 @@ def create_delete_collection_job(call: Call) -> Reply:
 def changing(call: Call) -> Collection:
     """Return the collection that the caller is about to change, and record the change."""
     item = call.world.owned(call.user, call.id)
+    call.world.check_not_archived(item)
     call.world.touch(item)
     return item
+
+
+@route("POST", "/collections/{collection_id}/archive")
+def archive_collection(call: Call) -> Reply:
+    """Archive a collection."""
+    changing(call).status = "archived"
+    return NO_CONTENT
+
+
+@route("POST", "/collections/{collection_id}/unarchive")
+def unarchive_collection(call: Call) -> Reply:
+    """Take a collection out of the archive."""
+    call.world.owned(call.user, call.id).status = "active"
+    return NO_CONTENT
 
 
 # -- what is in it
@@ -251,7 +273,11 @@ def list_documents_for_collection(call: Call) -> Reply:
     """List documents, the last changed first."""
     world = call.world
     wanted = _json_query(call, "metadata_filter").items()
-    rows: List[Membership] = list(world.readable(call.user, call.id).documents)
+    rows: List[Membership] = [
+        line
+        for line in world.readable(call.user, call.id).documents
+        if not world.too_new(line.added_at, world.habits.documents_listed_after_s)
+    ]
     if wanted:
         rows = [m for m in rows if wanted <= m.metadata.items()]
     if world.habits.shuffle_ties:
@@ -271,5 +297,5 @@ def list_scheduled_connectors_for_collection(call: Call) -> Reply:
     """List scheduled connectors, all at once."""
     world = call.world
     home = world.readable(call.user, call.id)
-    owner = world.users[home.username]
+    owner = world.users.get(home.username)
     return Reply(200, [render.connector(world, owner, home, item) for item in home.connectors])

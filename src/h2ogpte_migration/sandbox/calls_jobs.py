@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from . import render
+from . import limits, render
 from .calls import NO_CONTENT, Call, Reply, route
 from .model import Job, JobKind, JsonObject, SandboxError, User
 from .world import World
@@ -36,13 +36,15 @@ def create_import_collection_to_collection_job(call: Call) -> Reply:
         raise SandboxError(400, "A collection cannot be imported into itself")
     if how["skip_reparse"] and how["copy_document"]:
         raise SandboxError(400, "skip_reparse cannot be combined with copy_document")
+    limits.check_import(call, source, target, how)
     if how["migrate_scheduled_connectors"]:
         world.owned(call.user, source.id)
     return Reply(201, render.job(world, world.start_import(call.user, source, target.id, how)))
 
 
 def _import_parameters(call: Call) -> JsonObject:
-    how: JsonObject = {name: call.flag(name) for name in _FLAGS}
+    ignored = [name.strip() for name in call.world.habits.import_flags_ignored.split(",")]
+    how: JsonObject = {name: call.flag(name) and name not in ignored for name in _FLAGS}
     how.update({name: call.query[name] for name in _TEXTS if name in call.query})
     return how
 
@@ -76,14 +78,15 @@ def _move(call: Call, kind: JobKind, source_id: str, target_id: str) -> Reply:
 # -- looking after jobs
 
 
-def _listed(world: World, user: User) -> List[Job]:
+def _listed(world: World, user: User, *, everybody: bool = False) -> List[Job]:
     """Return the jobs of a user that listings show, the newest first."""
     hidden_after_s = world.habits.hide_ended_jobs_after_s
     now = world.now()
     jobs = [
         job
         for job in world.jobs.values()
-        if job.username == user.username
+        if (job.username == user.username or everybody)
+        and not world.too_new(job.created_at, world.habits.jobs_listed_after_s)
         and (job.ended_at is None or hidden_after_s is None or job.ended_at + hidden_after_s >= now)
     ]
     return jobs[::-1]
@@ -91,16 +94,21 @@ def _listed(world: World, user: User) -> List[Job]:
 
 def _own_job(call: Call) -> Job:
     job = call.world.jobs.get(call.path["job_id"])
-    visible = call.user.is_admin and call.world.habits.admin_reads_jobs
+    habits = call.world.habits
+    visible = call.user.is_admin and habits.admin_reads_jobs
+    if job is not None and call.world.too_new(job.created_at, habits.jobs_readable_after_s):
+        job = None
     if job is None or not (visible or job.username == call.user.username):
-        raise SandboxError(call.world.habits.unknown_job_status, "Job not found")
+        raise SandboxError(habits.unknown_job_status, "Job not found")
     return job
 
 
 @route("GET", "/jobs")
 def list_jobs(call: Call) -> Reply:
     """List the caller's jobs, all at once."""
-    return Reply(200, [render.job(call.world, job) for job in _listed(call.world, call.user)])
+    everybody = call.world.habits.jobs_of_others_listed
+    jobs = _listed(call.world, call.user, everybody=everybody)
+    return Reply(200, [render.job(call.world, job) for job in jobs])
 
 
 @route("GET", "/user_jobs")

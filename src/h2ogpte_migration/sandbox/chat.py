@@ -49,7 +49,9 @@ def answer(
             "username": user.username,
             "body": asked.content,
         }
-        return [acknowledgement, *_answer(world, session, asked.id)]
+        strange = {"t": "cz", "session_id": session.id, "body": "a frame of a newer server"}
+        novelties = [strange] if world.habits.unknown_frames else []
+        return [acknowledgement, *novelties, *_answer(world, session, asked.id)]
 
 
 def _answer(world: World, session: ChatSession, asked_id: str) -> List[Optional[JsonObject]]:

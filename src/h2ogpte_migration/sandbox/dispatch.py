@@ -9,11 +9,16 @@ from typing import Dict, Mapping, Optional, Tuple
 
 from . import (
     calls_admin,
+    calls_assistants,
     calls_attributes,
     calls_chats,
+    calls_chunks,
     calls_collections,
+    calls_documents,
+    calls_ingest,
     calls_jobs,
     calls_sharing,
+    quirks,
 )
 from .calls import Call, Reply, Route, routes
 from .model import Json, SandboxError
@@ -22,7 +27,18 @@ from .world import World
 API_PREFIX = "/api/v1"
 
 #: The modules that register rules; importing them is what fills the table.
-RULES = (calls_collections, calls_attributes, calls_sharing, calls_jobs, calls_chats, calls_admin)
+RULES = (
+    calls_collections,
+    calls_attributes,
+    calls_sharing,
+    calls_documents,
+    calls_ingest,
+    calls_chunks,
+    calls_jobs,
+    calls_chats,
+    calls_admin,
+    calls_assistants,
+)
 ROUTES = routes()
 
 
@@ -62,13 +78,34 @@ def perform(
     Nothing happens to the world between a request's first look and its last change.
     """
     found = find_route(method, path)
-    try:
-        with world.lock:
-            world.advance()
-            user = world.authenticate(secret)
-            if found is None:
-                raise SandboxError(404, f"There is no {method} {path}")
-            known, parameters = found
-            return known.rule(Call(world, user, parameters, query or {}, body))
-    except SandboxError as refusal:
-        return error(path, refusal.status, refusal.message)
+    with world.lock:
+        world.secret = secret
+        try:
+            return _answer(world, method, path, found, query or {}, body)
+        except SandboxError as refusal:
+            worded = quirks.reworded(world, path, refusal)
+            return error(path, worded.status, worded.message)
+
+
+def _answer(
+    world: World,
+    method: str,
+    path: str,
+    found: Optional[Tuple[Route, Dict[str, str]]],
+    query: Mapping[str, str],
+    body: Json,
+) -> Reply:
+    operation = found[0].rule.__name__ if found else ""
+    stray = quirks.gateway(world, operation, path)
+    if stray is not None:
+        return stray
+    world.advance()
+    user = world.authenticate(world.secret)
+    if found is None:
+        raise SandboxError(404, f"There is no {method} {path}")
+    odd = quirks.in_place(world, operation, path)
+    if odd is not None:
+        return odd
+    known, parameters = found
+    reply = known.rule(Call(world, user, parameters, query, body, listing=path))
+    return quirks.spoiled(world, operation, path, reply)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Dict, List, Optional, Tuple
 
+from .documents import BAD, DocumentWorld
 from .habits import Fate
-from .model import Collection, Document, Job, JobKind, JsonObject, Membership, SandboxError, User
-from .state import State
+from .model import Collection, Job, JobKind, JsonObject, SandboxError, User
 
 _HALF_WAY = (Fate.FAIL, Fate.CANCEL, Fate.NEVER_END)
-_BAD = ("failed", "canceled", "unknown")
+_LEAVE_SOME = (Fate.LOSE_SOME, Fate.FAIL_ON_SOME)
+_MOVES = (JobKind.MOVE_CONNECTORS, JobKind.MOVE_CHATS)
 
 
 class _AwaitedFate:
@@ -33,7 +34,7 @@ class _AwaitedFate:
         return self.times >= 0
 
 
-class JobWorld(State):
+class JobWorld(DocumentWorld):
     """The part of the world that knows jobs."""
 
     def __init__(self, *, clock: Callable[[], float], seed: int) -> None:
@@ -41,6 +42,7 @@ class JobWorld(State):
         self.peak_running_imports = 0
         self._running: Dict[str, Job] = {}
         self._fates: Dict[Tuple[str, str], _AwaitedFate] = {}
+        self._free_job_ids: List[str] = []
 
     # -- for tests
 
@@ -88,7 +90,7 @@ class JobWorld(State):
         if fate is Fate.REFUSE:
             raise SandboxError(400, "The job was refused")
         job = Job(
-            id=self.new_id(),
+            id=self._new_job_id(),
             kind=kind,
             username=user.username,
             created_at=self.now(),
@@ -98,6 +100,7 @@ class JobWorld(State):
             source_id=source_id,
             target_id=target_id,
             params=params or {},
+            secret=self.secret,
         )
         self.jobs[job.id] = self._running[job.id] = job
         return job
@@ -114,10 +117,18 @@ class JobWorld(State):
             params=how,
         )
         job.planned = [replace(m, metadata=dict(m.metadata)) for m in source.documents]
+        good = [m for m in job.planned if m.status not in BAD]
+        if self.habits.failed_job_brings_rest and len(good) < len(job.planned):
+            job.fate, job.failed_documents, job.planned = Fate.FAIL_ON_SOME, 0, good
         if not self.habits.bad_documents_arrive:
-            job.planned = [m for m in job.planned if m.status not in _BAD]
+            job.planned = good
         self.peak_running_imports = max(self.peak_running_imports, self.running_imports())
         return job
+
+    def _new_job_id(self) -> str:
+        if self.habits.job_ids_reused and self._free_job_ids:
+            return self._free_job_ids.pop()
+        return self.new_id()
 
     def _next_fate(self, kind: str, source_id: Optional[str]) -> Tuple[Fate, int]:
         awaited = self._fates.get((kind, source_id or ""))
@@ -136,7 +147,14 @@ class JobWorld(State):
         if forget_after_s is not None:
             for job in list(self.jobs.values()):
                 if job.ended_at is not None and job.ended_at + forget_after_s < now:
-                    del self.jobs[job.id]
+                    self.drop_job(job.id)
+        if self.habits.expiry_archives:
+            self._archive_expired(now)
+
+    def _archive_expired(self, now: float) -> None:
+        for collection in self.collections.values():
+            if collection.expiry_date is not None and collection.expiry_date < now:
+                collection.status = "archived"
 
     def _advance_job(self, job: Job, now: float) -> None:
         share = (now - job.created_at) / job.duration_s if job.duration_s > 0 else 1.0
@@ -147,8 +165,22 @@ class JobWorld(State):
             return
         if job.kind == JobKind.IMPORT:
             self._import_up_to(job, job.progress)
-        if over and job.fate is not Fate.NEVER_END:
+        if not over or job.fate is Fate.NEVER_END:
+            return
+        if not self._is_zombie(job):
             self._finish(job)
+        elif not job.work_done:
+            self._do_the_work(job)
+            self._settle_arrived(job, len(job.placed))
+
+    def _is_zombie(self, job: Job) -> bool:
+        """Return whether the job does its work and then goes on for ever."""
+        which = self.habits.zombie_jobs
+        return (
+            job.fate is Fate.ZOMBIE
+            or (which in ("imports", "all") and job.kind == JobKind.IMPORT)
+            or (which in ("moves", "all") and job.kind in _MOVES)
+        )
 
     def _finish(self, job: Job) -> None:
         ended_at = job.created_at + job.duration_s
@@ -159,8 +191,8 @@ class JobWorld(State):
             self._end(job, "canceled", ended_at)
         else:
             self._do_the_work(job)
-            failed = job.fate is Fate.FAIL_AFTER_ALL
-            errors = job.fate in (Fate.FAIL_AFTER_ALL, Fate.PARTLY_FAIL, Fate.ERRORS_ONLY)
+            failed = job.fate in (Fate.FAIL_AFTER_ALL, Fate.FAIL_ON_SOME)
+            errors = failed or job.fate in (Fate.PARTLY_FAIL, Fate.ERRORS_ONLY)
             message = "Some of the work could not be done" if errors else None
             self._end(job, "failed" if failed else "completed", ended_at, message)
 
@@ -172,6 +204,8 @@ class JobWorld(State):
         job.ended_at = when
         if status == "completed":
             job.progress = 1.0
+        if error and self.habits.errors_echo_key:
+            error += f" (headers: Authorization: Bearer {job.secret})"
         if error:
             job.errors.append(error)
 
@@ -183,16 +217,25 @@ class JobWorld(State):
 
     def drop_job(self, job_id: str) -> None:
         """Remove a job's record, and with it what the job had still to do."""
-        self.jobs.pop(job_id, None)
+        if self.jobs.pop(job_id, None) is not None:
+            self._free_job_ids.append(job_id)
         self._running.pop(job_id, None)
 
     def _do_the_work(self, job: Job) -> None:
+        if job.work_done:
+            return
+        job.work_done = True
         work = {
             JobKind.IMPORT.value: self._complete_import,
             JobKind.MOVE_CONNECTORS.value: self._move_connectors,
             JobKind.MOVE_CHATS.value: self._move_chats,
             JobKind.DELETE_COLLECTIONS.value: self._delete_collections,
             JobKind.DELETE_CHATS.value: self._delete_chats,
+            JobKind.DELETE_DOCUMENTS.value: self._delete_documents,
+            JobKind.REMOVE_DOCUMENTS.value: self._remove_documents,
+            JobKind.INSERT_DOCUMENT.value: self._insert_document,
+            JobKind.INGEST_UPLOADS.value: self._ingest,
+            JobKind.INGEST_TEXT.value: self._ingest,
         }.get(job.kind)
         if work is not None:
             work(job)
@@ -202,37 +245,24 @@ class JobWorld(State):
     def _import_up_to(self, job: Job, progress: float) -> None:
         """Let documents arrive; the newest of them is still being worked on."""
         arriving = len(job.planned)
-        if job.fate is Fate.LOSE_SOME:
+        if job.fate in _LEAVE_SOME:
             arriving = max(0, arriving - job.failed_documents)
         wanted = min(arriving, int(progress * len(job.planned)) + 1 if progress > 0 else 0)
         if job.fate in _HALF_WAY:
             wanted = min(wanted, len(job.planned) // 2)
         target = self.collections[job.target_id or ""]
         while len(job.placed) < wanted:
-            job.placed.append(self._arriving(job, target, job.planned[len(job.placed)]))
-            target.documents.append(job.placed[-1])
-            self.touch(target)
+            target.imported = True
+            planned = job.planned[len(job.placed)]
+            arrived = self.arrive(
+                target,
+                planned,
+                job.username,
+                copy=bool(job.params.get("copy_document")),
+                with_metadata=bool(job.params.get("preserve_metadata")),
+            )
+            job.placed.append(arrived)
         self._settle_arrived(job, len(job.placed) - 1)
-
-    def _arriving(self, job: Job, target: Collection, planned: Membership) -> Membership:
-        document = planned.document
-        if job.params.get("copy_document") or self._needs_new_record(target, document):
-            document = self._copy_of(document, job.username)
-        return Membership(
-            document=document,
-            status="running",
-            updated_at=self.now(),
-            metadata=dict(planned.metadata) if job.params.get("preserve_metadata") else {},
-        )
-
-    def _needs_new_record(self, target: Collection, document: Document) -> bool:
-        """Return whether a document that is there already gets a second record, not a second line."""
-        if self.habits.doubled_ids != "new":
-            return False
-        return any(m.document is document for m in target.documents)
-
-    def _copy_of(self, document: Document, username: str) -> Document:
-        return replace(document, id=self.new_id(), username=username, created_at=self.now())
 
     def _settle_arrived(self, job: Job, how_many: int) -> None:
         """Give the first arrived documents of the job the status with which they stay."""
@@ -242,7 +272,7 @@ class JobWorld(State):
 
     def _final_status(self, job: Job, index: int) -> str:
         planned = job.planned[index]
-        if planned.status in _BAD:
+        if planned.status in BAD:
             return planned.status
         struck = index >= len(job.planned) - job.failed_documents
         if job.fate is Fate.PARTLY_FAIL and struck:
@@ -267,7 +297,7 @@ class JobWorld(State):
     # -- moves and deletions
 
     def _left_behind(self, job: Job) -> int:
-        return job.failed_documents if job.fate in (Fate.LOSE_SOME, Fate.PARTLY_FAIL) else 0
+        return job.failed_documents if job.fate in (*_LEAVE_SOME, Fate.PARTLY_FAIL) else 0
 
     def _move_connectors(self, job: Job) -> None:
         source = self.collections.get(job.source_id or "")
@@ -280,7 +310,11 @@ class JobWorld(State):
         self.touch(source, target)
 
     def _move_chats(self, job: Job) -> None:
-        sessions = self.sessions_of(job.source_id or "")
+        sessions = [
+            session
+            for session in self.sessions_of(job.source_id or "")
+            if self.habits.archived_chats_move or not session.archived
+        ]
         for session in sessions[self._left_behind(job) :]:
             session.collection_id = job.target_id
         self.touch(self.collections[job.target_id or ""])
@@ -294,3 +328,29 @@ class JobWorld(State):
         ids: List[str] = job.params["session_ids"]
         for session_id in ids:
             self.drop_session(session_id)
+
+    # -- documents
+
+    def _delete_documents(self, job: Job) -> None:
+        self.drop_documents(job.params["document_ids"])
+
+    def _remove_documents(self, job: Job) -> None:
+        self.take_out(self.collections[job.target_id or ""], job.params["document_ids"])
+
+    def _insert_document(self, job: Job) -> None:
+        target = self.collections[job.target_id or ""]
+        if job.username in self.users and self.memberships(job.params["document_id"]):
+            user = self.users[job.username]
+            self.insert_document(user, target, job.params["document_id"], job.params)
+
+    def _ingest(self, job: Job) -> None:
+        target = self.collections[job.target_id or ""]
+        for planned in job.planned:
+            self.arrive(
+                target,
+                planned,
+                job.username,
+                copy=False,
+                with_metadata=True,
+                status=planned.status,
+            )

@@ -36,6 +36,11 @@ class JobKind(str, Enum):
     MOVE_CHATS = "MigrateCollectionChatSessionsJob"
     DELETE_COLLECTIONS = "DeleteCollectionsJob"
     DELETE_CHATS = "DeleteChatSessionsJob"
+    DELETE_DOCUMENTS = "DeleteDocumentsJob"
+    REMOVE_DOCUMENTS = "DeleteDocumentsFromCollectionJob"
+    INSERT_DOCUMENT = "ImportDocumentIntoCollectionJob"
+    INGEST_UPLOADS = "IngestUploadsJob"
+    INGEST_TEXT = "IngestPlainTextJob"
     OTHER = "IngestWebsiteJob"
 
 
@@ -64,6 +69,7 @@ class ApiKey:
     last_used_at: Optional[float] = None
     total_calls: int = 0
     inactivity_interval: Optional[int] = None
+    valid_from: float = 0.0
 
 
 @dataclass
@@ -91,6 +97,9 @@ class Document:
     created_at: float
     size: int = 1024
     page_count: int = 1
+    text: Optional[str] = None  # what it says; None: something made of its name
+    tags: List[str] = field(default_factory=list)
+    uri: Optional[str] = None
 
 
 @dataclass
@@ -101,6 +110,7 @@ class Membership:
     status: str
     updated_at: float
     metadata: JsonObject = field(default_factory=dict)
+    added_at: float = 0.0
 
 
 @dataclass
@@ -138,6 +148,8 @@ class ChatSession:
     updated_at: float
     workspace: Optional[str] = None
     messages: List[ChatMessage] = field(default_factory=list)
+    archived: bool = False
+    created_at: float = 0.0  # 0: always there
 
 
 @dataclass
@@ -170,6 +182,55 @@ class Collection:
     shares: Dict[str, Optional[List[str]]] = field(default_factory=dict)  # by username
     group_shares: Dict[str, Optional[List[str]]] = field(default_factory=dict)  # by group id
     counted_documents: int = 0  # what a stale count shows
+    imported: bool = False  # an import job brought documents
+    graph: str = "none"  # state of the knowledge graph
+
+    @property
+    def archived(self) -> bool:
+        """Whether the collection is archived."""
+        return self.status == "archived"
+
+    @property
+    def size(self) -> int:
+        """The size of all documents, in bytes."""
+        return sum(m.document.size for m in self.documents)
+
+
+@dataclass
+class Upload:
+    """A file that was sent, and not ingested yet."""
+
+    id: str
+    name: str
+    username: str
+    text: str
+
+
+@dataclass
+class ScheduledTask:
+    """A question that is asked at certain times, perhaps of a collection."""
+
+    id: str
+    name: str
+    username: str
+    created_at: float
+    config: JsonObject = field(default_factory=dict)  # with "message", perhaps "collection_id"
+    schedule_type: str = "interval"
+    schedule_expression: str = "1 hours"
+    task_type: str = "chat_completion"
+    status: str = "active"
+
+
+@dataclass
+class Assistant:
+    """A lasting assistant, connected to collections."""
+
+    id: str
+    name: str
+    username: str
+    created_at: float
+    llm: str = "auto"
+    links: Dict[str, str] = field(default_factory=dict)  # access mode by collection id
 
 
 @dataclass
@@ -194,6 +255,8 @@ class Job:
     errors: List[str] = field(default_factory=list)
     canceled_by: Optional[str] = None
     failed_documents: int = 1  # how many a partial fate strikes
+    work_done: bool = False  # all that it had to do, though it may go on
+    secret: Optional[str] = None  # the key with which it was submitted
 
     @property
     def running(self) -> bool:

@@ -56,7 +56,7 @@ def collection(
     """Return a collection; with ``counts`` of sessions it is a line of a listing."""
     listing = counts is not None
     sparse = listing and world.habits.listings_are_sparse
-    sessions = counts.get(item.id, 0) if counts is not None else len(world.sessions_of(item.id))
+    sessions = counts.get(item.id, 0) if counts is not None else world.counted_sessions(item.id)
     stale = world.habits.stale_document_counts
     values = {
         "id": item.id,
@@ -64,14 +64,14 @@ def collection(
         "description": item.description,
         "embedding_model": item.embedding_model,
         "document_count": item.counted_documents if stale else len(item.documents),
-        "document_size": sum(m.document.size for m in item.documents),
+        "document_size": item.size,
         "created_at": stamp(world, item.created_at),
         "updated_at": stamp(world, item.updated_at),
         "user_count": 1 + len(item.shares),
         "is_public": item.is_public,
         "username": item.username,
         "sessions_count": sessions,
-        "status": "hibernating" if world.habits.newer_server else item.status,
+        "status": item.status,
         "thumbnail": item.thumbnail,
         "size_limit": item.size_limit,
         "expiry_date": None if item.expiry_date is None else wire_time(world, item.expiry_date),
@@ -86,6 +86,8 @@ def collection(
         if item.metadata and (listing or world.habits.collection_has_metadata):
             details["metadata_dict"] = item.metadata  # type: ignore[assignment]
         result.update(_without_none(details))
+    if world.habits.newer_server and not item.archived:
+        result["status"] = "hibernating"
     return {**result, **_novelties(world)}
 
 
@@ -103,8 +105,20 @@ def document(world: State, item: Membership) -> JsonObject:
         "created_at": stamp(world, record.created_at),
         "updated_at": stamp(world, item.updated_at),
         "metadata_dict": item.metadata,
+        **({} if record.uri is None else {"uri": record.uri}),
         **_novelties(world),
     }
+
+
+def _overall_status(world: State, item: Job) -> str:
+    habits = world.habits
+    words = {
+        "completed": habits.job_success_word,
+        "failed": habits.job_failure_word,
+        "in progress": habits.job_running_word,
+    }
+    word = words.get(item.status, item.status)
+    return word.upper() if habits.job_words_in_capitals else word
 
 
 def job(world: State, item: Job) -> JsonObject:
@@ -116,7 +130,7 @@ def job(world: State, item: Job) -> JsonObject:
     values = {
         "id": item.id,
         "name": _KIND_NAMES.get(item.kind[0], "Working"),
-        "overall_status": item.status,
+        "overall_status": _overall_status(world, item),
         "status": "Running" if item.running else "Finished",
         "passed_percentage": item.progress * unit * (1 - failed),
         "failed_percentage": failed * unit,
@@ -135,13 +149,13 @@ def job(world: State, item: Job) -> JsonObject:
     return {**_without_none(values), **_novelties(world)}
 
 
-def connector(world: State, owner: User, home: Collection, item: Connector) -> JsonObject:
+def connector(world: State, owner: Optional[User], home: Collection, item: Connector) -> JsonObject:
     """Return a scheduled connector of a collection."""
     return {
         "id": item.id,
-        "user_id": owner.id,
-        "user_name": owner.username,
-        "user_email": owner.email,
+        "user_id": owner.id if owner else "",
+        "user_name": home.username,
+        "user_email": owner.email if owner else "",
         "collection_id": home.id,
         "collection_name": home.name,
         "type": item.type,
@@ -238,7 +252,7 @@ def prompt(world: State, item: PromptTemplate) -> JsonObject:
         "id": item.id,
         "name": item.name,
         "username": item.username,
-        "user_id": world.users[item.username].id,
+        "user_id": world.users[item.username].id if item.username in world.users else "",
         "lang": "en",
         "system_prompt": "You are " + item.name,
         "is_default": False,

@@ -12,9 +12,10 @@ import ssl
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any, Dict, List, Optional, Set
 
-from aiohttp import web
+from aiohttp import ClientError, EofStream, web
 
 from .chat import converse
 from .dispatch import find_route, perform
@@ -154,7 +155,12 @@ class SandboxServer:
         raw_path = http.rel_url.raw_path
         if raw_path == _CHAT_PATH:
             return await self._chat(http)
-        record = self._record(http, raw_path, await self._json_body(http))
+        try:
+            body = await self._body(http)
+        except (OSError, ClientError, EofStream):
+            _reset(http)  # the client died before its request was whole: it was never made
+            return web.Response()
+        record = self._record(http, raw_path, body)
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         try:
@@ -166,9 +172,18 @@ class SandboxServer:
             record.ended = time.monotonic()
 
     @staticmethod
-    async def _json_body(http: web.Request) -> Json:
-        """Return the body if it is JSON; None for anything else, which the rules refuse."""
+    async def _body(http: web.Request) -> Json:
+        """Return the body if it is JSON, text, or files (a list of names and texts).
+
+        It is None for anything else, which the rules refuse.
+        """
+        if http.content_type.startswith("multipart/"):
+            fields = (await http.post()).values()
+            files = [field for field in fields if isinstance(field, web.FileField)]
+            return [[file.filename, file.file.read().decode("utf-8", "replace")] for file in files]
         data = await http.read()
+        if http.content_type == "text/plain":
+            return data.decode("utf-8", "replace")
         if not data or http.content_type != "application/json":
             return None
         try:
@@ -248,8 +263,11 @@ class SandboxServer:
         )
         if not answer.has_body:
             return web.Response(status=answer.status)
-        body = json.dumps(answer.body, ensure_ascii=False).encode()
-        return web.Response(status=answer.status, body=body, content_type="application/json")
+        is_json = answer.content_type == "application/json"
+        text = json.dumps(answer.body, ensure_ascii=False) if is_json else str(answer.body)
+        return web.Response(
+            status=answer.status, body=text.encode(), content_type=answer.content_type
+        )
 
     # -- chat
 
@@ -271,7 +289,8 @@ class SandboxServer:
         record.status = 101
         channel = web.WebSocketResponse()
         await channel.prepare(http)
-        await converse(self.world, user, http.query.get("currentSessionID", ""), channel)
+        with suppress(ConnectionError):
+            await converse(self.world, user, http.query.get("currentSessionID", ""), channel)
         record.ended = time.monotonic()
         return channel
 

@@ -11,17 +11,23 @@ import time
 import uuid
 from collections import Counter
 from typing import Callable, Dict, List, Optional, Tuple
+from typing import Counter as Counts
 
 from .habits import ChatFate, Habits, JobTimes
 from .model import (
     ApiKey,
+    Assistant,
     ChatMessage,
     ChatSession,
     Collection,
+    Document,
     EmbeddingModel,
     Job,
+    Membership,
     PromptTemplate,
     SandboxError,
+    ScheduledTask,
+    Upload,
     User,
 )
 
@@ -47,7 +53,6 @@ class State:
         self.lock = threading.RLock()
         self.clock = clock
         self.random = random.Random(seed)
-        self.version = "1.7.5"
         self.habits = Habits()
         self.times = JobTimes()
         self.users: Dict[str, User] = {}
@@ -59,9 +64,19 @@ class State:
         self.sessions: Dict[str, ChatSession] = {}
         self.messages: Dict[str, Tuple[ChatSession, ChatMessage]] = {}
         self.jobs: Dict[str, Job] = {}
+        self.uploads: Dict[str, Upload] = {}
+        self.tasks: Dict[str, ScheduledTask] = {}
+        self.assistants: Dict[str, Assistant] = {}
         self.chat_fates: Dict[Optional[str], ChatFate] = {}  # by collection; None: any
+        self.strikes: Counts[Tuple[str, ...]] = Counter()  # of habits that strike so many times
+        self.secret: Optional[str] = None  # the key of the request at work
 
     # -- identity and time
+
+    @property
+    def version(self) -> str:
+        """What the server calls its version."""
+        return self.habits.server_version
 
     def new_id(self) -> str:
         """Return an id in the server's form."""
@@ -71,12 +86,18 @@ class State:
         """Return the time of the world, in seconds since the epoch."""
         return self.clock()
 
+    def too_new(self, made_at: float, shown_after_s: float) -> bool:
+        """Return whether something is still hidden that is shown so long after it was made."""
+        return shown_after_s > 0 and made_at + shown_after_s > self.now()
+
     # -- who calls
 
     def authenticate(self, secret: Optional[str]) -> User:
         """Return who calls with this key, and count the call; refuse keys that are not alive."""
         key = self.keys.get(secret or "")
         if key is None or not self.key_is_alive(key):
+            raise SandboxError(401, "Invalid or missing API key")
+        if self.too_new(key.valid_from, self.habits.keys_valid_after_s):
             raise SandboxError(401, "Invalid or missing API key")
         key.total_calls += 1
         key.last_used_at = self.now()
@@ -104,10 +125,19 @@ class State:
 
     def collection(self, collection_id: str) -> Collection:
         """Return a collection whoever asks, or refuse with 404."""
-        try:
-            return self.collections[collection_id]
-        except KeyError:
-            raise SandboxError(404, "Collection not found") from None
+        found = self.collections.get(collection_id)
+        if found is None and self.habits.ids_ignore_case:
+            found = self.collections.get(collection_id.lower())
+        if found is None:
+            raise SandboxError(404, "Collection not found")
+        return found
+
+    def visible(self, collection_id: str) -> Collection:
+        """Return a collection that requests find already, or refuse with 404."""
+        collection = self.collection(collection_id)
+        if self.too_new(collection.created_at, self.habits.collections_readable_after_s):
+            raise SandboxError(404, "Collection not found")
+        return collection
 
     def may_read(self, user: User, collection: Collection) -> bool:
         """Return whether the user owns the collection or it is shared with him.
@@ -123,22 +153,40 @@ class State:
 
     def readable(self, user: User, collection_id: str) -> Collection:
         """Return a collection that the user may read, or refuse with 404 or 403."""
-        collection = self.collection(collection_id)
+        collection = self.visible(collection_id)
         if not self.may_read(user, collection):
             raise SandboxError(403, "You are not allowed to access this collection")
         return collection
 
     def owned(self, user: User, collection_id: str) -> Collection:
         """Return a collection of the user, or refuse with 404 or 403."""
-        collection = self.collection(collection_id)
+        collection = self.visible(collection_id)
         if collection.username != user.username:
             raise SandboxError(403, "Only the owner of the collection may do this")
+        return collection
+
+    def check_not_archived(self, collection: Collection) -> None:
+        """Refuse to work on an archived collection, if this server does."""
+        if collection.archived and self.habits.archived_refuses:
+            raise SandboxError(400, "The collection is archived")
+
+    def changeable(self, user: User, collection_id: str) -> Collection:
+        """Return a collection that the user may upload to, or refuse with 404, 403 or 400."""
+        collection = self.visible(collection_id)
+        shares = [collection.shares.get(user.username, [])]
+        shares += [collection.group_shares.get(group, []) for group in user.groups]
+        shares += [collection.public_permissions] if collection.is_public else []
+        allowed = any(rights is None or "upload" in rights for rights in shares)
+        if collection.username != user.username and not allowed:
+            raise SandboxError(403, "You are not allowed to change this collection")
+        self.check_not_archived(collection)
         return collection
 
     def own_session(self, user: User, session_id: str) -> ChatSession:
         """Return a chat session of the user, or refuse with 404 or 403."""
         session = self.sessions.get(session_id)
-        if session is None:
+        hidden_s = self.habits.chats_readable_after_s
+        if session is None or self.too_new(session.created_at, hidden_s):
             raise SandboxError(404, "Chat session not found")
         if session.username != user.username:
             raise SandboxError(403, "You are not allowed to access this chat session")
@@ -148,9 +196,40 @@ class State:
         """Return the chat sessions of a collection, whoever began them."""
         return [s for s in self.sessions.values() if s.collection_id == collection_id]
 
+    def counted_sessions(self, collection_id: str) -> int:
+        """Return how many chat sessions of a collection the server counts."""
+        archived_count = self.habits.archived_chats_counted
+        return sum(archived_count or not s.archived for s in self.sessions_of(collection_id))
+
     def session_counts(self) -> Dict[Optional[str], int]:
-        """Return the number of chat sessions by collection id."""
-        return Counter(session.collection_id for session in self.sessions.values())
+        """Return the number of chat sessions by collection id, as far as the server counts them."""
+        archived_count = self.habits.archived_chats_counted
+        return Counter(
+            session.collection_id
+            for session in self.sessions.values()
+            if archived_count or not session.archived
+        )
+
+    def memberships(self, document_id: str) -> List[Tuple[Collection, Membership]]:
+        """Return where a document is, the oldest collection first."""
+        return [
+            (collection, membership)
+            for collection in self.collections.values()
+            for membership in collection.documents
+            if membership.document.id == document_id
+        ]
+
+    def readable_document(self, user: User, document_id: str) -> Document:
+        """Return a document in a collection that the user may read, or her own, or refuse."""
+        found = self.memberships(document_id)
+        if not found:
+            raise SandboxError(404, "Document not found")
+        document = found[0][1].document
+        if document.username != user.username and not any(
+            self.may_read(user, collection) for collection, _ in found
+        ):
+            raise SandboxError(403, "You are not allowed to access this document")
+        return document
 
     def drop_session(self, session_id: str) -> None:
         """Delete a chat session with its messages."""

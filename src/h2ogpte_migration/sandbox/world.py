@@ -41,6 +41,29 @@ class World(Builders):
             collection.documents = [m for m in collection.documents if m.document.id != document_id]
             self.touch(collection)
 
+    def change_owner(self, collection_id: str, username: str) -> None:
+        """Give a collection to somebody else."""
+        with self.lock:
+            collection = self.collection(collection_id)
+            collection.username = username
+            collection.shares.pop(username, None)
+
+    def delete_user(self, username: str, *, collections: bool = False) -> None:
+        """Delete a user and her keys; her collections stay without an owner, or go, too."""
+        with self.lock:
+            del self.users[username]
+            for key in self.keys.values():
+                if key.username == username:
+                    key.deleted = True
+            owned = [c.id for c in self.collections.values() if c.username == username]
+            for collection_id in owned if collections else []:
+                self.drop_collection(collection_id)
+
+    def archive_chat(self, session_id: str) -> None:
+        """Archive a chat session."""
+        with self.lock:
+            self.sessions[session_id].archived = True
+
     def set_document_status(self, collection_id: str, document_id: str, status: str) -> None:
         """Change the status of a document in one collection."""
         with self.lock:
