@@ -10,7 +10,7 @@ from h2ogpte_migration.tracking.database import Database
 
 def fill(path: Path, number: int, *, unfinished: int = 20) -> None:
     """Make ``number`` records; the last few of them are still importing."""
-    Database(path).close()
+    Database.to_write(path).close()
     connection = sqlite3.connect(str(path))
     now = "2026-01-01T00:00:00+00:00"
     with connection:

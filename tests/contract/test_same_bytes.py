@@ -19,6 +19,7 @@ from h2ogpte import H2OGPTE, rest_sync
 from h2ogpte import __version__ as client_version
 from h2ogpte.rest_sync import models
 
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.gateway.paging import PAGE
 from h2ogpte_migration.gateway.rest import POLL, Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
@@ -397,7 +398,7 @@ def sent_by_us(recorder: Recorder, case: Case) -> Sent:
     """The first request of ours; a listing may ask for more."""
     recorder.answer = case.answer
     recorder.sent.clear()
-    server = Server(Transport(recorder.url, retries=0, stop=threading.Event()))
+    server = Server(Transport(recorder.url, retries=0, clock=Clock(threading.Event())))
     case.ours(server.as_key(KEY))
     server.close()
     return recorder.sent[0]

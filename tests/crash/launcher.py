@@ -31,10 +31,10 @@ def arm(plan: Dict[str, Any]) -> None:
     recorder = Recorder(plan["record_into"]) if plan.get("record_into") else None
 
     @contextmanager
-    def transaction(self: Database) -> Iterator[Any]:
+    def transaction(self: Database, **how: bool) -> Iterator[Any]:
         before: Tables = {}
         after: Tables = {}
-        with real(self) as connection:
+        with real(self, **how) as connection:
             if recorder:
                 before = tables(connection)
             yield connection
@@ -55,24 +55,13 @@ def _hurry(plan: Dict[str, Any]) -> None:
     """
     if not plan.get("hurry"):
         return
-    from h2ogpte_migration.driving import drive, moving, submitting
-    from h2ogpte_migration.runners import move, scheduler
+    from h2ogpte_migration import patience
+    from h2ogpte_migration.tracking import database
 
-    from h2ogpte_migration.steps import moves
-    from h2ogpte_migration.tracking.database import Database
-
-    for module in (drive, moving, move):
-        module.SECOND_LOOK_S, module.SECOND_LOOK_AFTER_TIMEOUT_S = plan["looks_s"]  # type: ignore[attr-defined]
-    for module in (moves, scheduler):
-        module.poll_delay = lambda elapsed_s: min(5.0, max(0.01, elapsed_s * 0.05))  # type: ignore[attr-defined]
-    submitting._BUSY_WAIT_S = 0.01
-    prepare = Database._prepare
-
-    def prepare_without_sync(self: Database) -> None:
-        prepare(self)
-        self._connection.execute("PRAGMA synchronous = OFF")
-
-    Database._prepare = prepare_without_sync  # type: ignore[method-assign]
+    patience.SECOND_LOOK_S, patience.SECOND_LOOK_AFTER_TIMEOUT_S = plan["looks_s"]
+    patience.VISIBLE_WITHIN_S = plan["looks_s"][1]
+    patience.FIRST_POLL_S = patience.BUSY_WAIT_S = patience.EMPTY_LOOK_S = 0.01
+    database.SYNCHRONOUS = {True: "OFF", False: "OFF"}
 
 
 class Commits:

@@ -21,16 +21,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import pytest
-from h2ogpte_migration.driving import drive, moving
-from h2ogpte_migration.runners import scheduler
-from h2ogpte_migration.runners.waiting import StoppableWaiter
 
-from h2ogpte_migration import redact
+from h2ogpte_migration import patience, redact
 from h2ogpte_migration.app import main
-from h2ogpte_migration.gateway.throttle import SystemClock
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
-from h2ogpte_migration.steps import moves
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
 
@@ -73,25 +69,22 @@ class JumpingClock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     """Shorten every wait of the runs in this test."""
     jumping = JumpingClock()
-    monkeypatch.setattr(SystemClock, "now", lambda _: jumping.now())
-    monkeypatch.setattr(SystemClock, "pause", lambda _, seconds, stop: jumping.pause(seconds, stop))
-    monkeypatch.setattr(SystemClock, "chance", lambda _: 1.0)
-    monkeypatch.setattr(StoppableWaiter, "sleep", _quick_sleep(StoppableWaiter.sleep))
-    for module in (drive, moving):
-        monkeypatch.setattr(module, "SECOND_LOOK_S", SECOND_LOOK_S)
-        monkeypatch.setattr(module, "SECOND_LOOK_AFTER_TIMEOUT_S", SECOND_LOOK_AFTER_TIMEOUT_S)
-    for polling in (moves, scheduler):
-        monkeypatch.setattr(polling, "poll_delay", lambda _: 0.01)
+    monkeypatch.setattr(Clock, "now", lambda _: jumping.now())
+    monkeypatch.setattr(Clock, "pause", lambda self, seconds: jumping.pause(seconds, self.stop))
+    monkeypatch.setattr(Clock, "chance", lambda _: 1.0)
+    monkeypatch.setattr(Clock, "sleep", _quick_sleep)
+    monkeypatch.setattr(patience, "SECOND_LOOK_S", SECOND_LOOK_S)
+    monkeypatch.setattr(patience, "SECOND_LOOK_AFTER_TIMEOUT_S", SECOND_LOOK_AFTER_TIMEOUT_S)
+    monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", SECOND_LOOK_AFTER_TIMEOUT_S)
+    monkeypatch.setattr(patience, "poll_delay", lambda _: 0.01)
     return jumping
 
 
-def _quick_sleep(real: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+def _quick_sleep(self: Clock, seconds: float) -> None:
     """Waits for a lock or a job are short; the second look keeps its (scaled) distance."""
-
-    def sleep(self: Any, seconds: float) -> None:
-        real(self, seconds if seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S) else 0.01)
-
-    return sleep
+    second_look = seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S)
+    self.stop.wait(seconds if second_look else 0.01)
+    self.check()
 
 
 @dataclass(frozen=True)

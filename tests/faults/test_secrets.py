@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Sequence
 from urllib.parse import quote
 
 import pytest
-from h2ogpte_migration.driving import creating, settling
 
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.sandbox.faults import call, close, html_page, reply
@@ -98,13 +97,11 @@ def _break(server: SandboxServer, monkeypatch: pytest.MonkeyPatch, how: str) -> 
     """One way in which a run goes wrong."""
     faults = server.faults
     if how == "bug in a worker":
-        monkeypatch.setattr(creating, "create_target", _bug)
-        monkeypatch.setattr(settling, "validate_target", _bug)
-        monkeypatch.setattr("h2ogpte_migration.pipeline.CARRY_THROUGH", {})
+        monkeypatch.setattr("h2ogpte_migration.pipeline.due", _bug)
     elif how == "bug that shows the key":
         monkeypatch.setattr(Gateway, "settings", _leaky_bug)
     elif how == "bug in the run":
-        monkeypatch.setattr("h2ogpte_migration.commands.migrate.announce", _bug)
+        monkeypatch.setattr("h2ogpte_migration.commands.migrate._announce", _bug)
     elif how == "bug that shows the key in the run":
         monkeypatch.setattr(Gateway, "embedding_models", _leaky_bug)
     elif how == "server that repeats the key":

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     BadReply,
     ClientUnusable,
@@ -120,7 +121,7 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def server(wire: Wire) -> Iterator[Server]:
-    rest = Server(Transport(wire.url, retries=0, timeout_s=5, stop=threading.Event()))
+    rest = Server(Transport(wire.url, retries=0, timeout_s=5, clock=Clock(threading.Event())))
     yield rest
     rest.close()
 
@@ -615,7 +616,7 @@ def _create_key(gateway: Gateway) -> Any:
 )
 def test_creates_are_not_repeated(wire: Wire, create: Callable[[Gateway], Any], call: str):
     wire.on(call, {"message": "boom"}, 500)
-    patient = Server(Transport(wire.url, retries=5, stop=threading.Event()))
+    patient = Server(Transport(wire.url, retries=5, clock=Clock(threading.Event())))
     with pytest.raises(OutcomeUnknown, match="boom"):
         create(patient.as_key(KEY))
     patient.close()
@@ -870,7 +871,10 @@ def test_chat_and_requests_trust_the_same(
     monkeypatch.setenv("SSL_CERT_FILE", Tls(tmp_path).authority)
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     transport = Transport(
-        "https://h2ogpte.example", ca_cert=ca_cert, insecure=insecure, stop=threading.Event()
+        "https://h2ogpte.example",
+        ca_cert=ca_cert,
+        insecure=insecure,
+        clock=Clock(threading.Event()),
     )
     gateway: Any = Server(transport).as_key(KEY)
     assert gateway._chat.verify == verify

@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import pytest
 
 from h2ogpte_migration import __version__
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     BadReply,
     Conflict,
@@ -34,7 +35,7 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.gateway.pools import proxy_for
 from h2ogpte_migration.gateway.replies import retry_after_s, server_words
-from h2ogpte_migration.gateway.throttle import SystemClock, Throttle
+from h2ogpte_migration.gateway.throttle import Throttle
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.redact import Secret, scrub
 
@@ -154,6 +155,7 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.time = 1000.0
+        self.stop = threading.Event()
         self.pauses: List[float] = []
         self.on_pause: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -161,10 +163,10 @@ class FakeClock:
     def now(self) -> float:
         return self.time
 
-    def pause(self, seconds: float, stop: threading.Event) -> None:
+    def pause(self, seconds: float) -> None:
         with self._lock:
             self.pauses.append(seconds)
-            if not stop.is_set():
+            if not self.stop.is_set():
                 self.time += seconds
         self.on_pause()
 
@@ -207,7 +209,7 @@ def make(clock: FakeClock, stop: threading.Event) -> Iterator[Callable[..., Tran
     made: List[Transport] = []
 
     def build(url: str, **options: Any) -> Transport:
-        made.append(Transport(url, **{"clock": clock, "stop": stop, **options}))
+        made.append(Transport(url, **{"clock": clock, **options}))
         return made[-1]
 
     yield build
@@ -307,7 +309,7 @@ def test_requests_in_flight_are_bounded(server: Scripted, make: Any):
         answer(200, {})(handler)
 
     server.always = together
-    transport = make(server.url, max_in_flight=3, clock=SystemClock())
+    transport = make(server.url, max_in_flight=3, clock=Clock(stop))
     for _ in range(2):
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(lambda _: get(transport), range(6)))
@@ -468,7 +470,7 @@ def test_time_out_in_the_middle_of_a_body(server: Scripted, make: Any):
 def test_body_that_drips_in_forever_has_a_deadline(server: Scripted, make: Any):
     server.always = drip
     with pytest.raises(OutcomeUnknown, match="dripped") as caught:
-        post(make(server.url, timeout_s=0.1, clock=SystemClock()))
+        post(make(server.url, timeout_s=0.1, clock=Clock(stop)))
     assert caught.value.timed_out
 
 
@@ -709,7 +711,7 @@ def test_no_retry_after_the_stop(
 @pytest.mark.parametrize("status", [500, 429, 503])
 def test_stop_ends_a_wait(server: Scripted, make: Any, stop: threading.Event, status: int):
     server.always = answer(status, Retry_After="60")
-    transport = make(server.url, clock=SystemClock())
+    transport = make(server.url, clock=Clock(stop))
     threading.Timer(0.1, stop.set).start()
     with at_most(2.0), pytest.raises(Interrupted):
         get(transport)
@@ -830,7 +832,7 @@ def test_a_rate_limit_loses_nothing(
 
 
 def test_one_429_closes_the_gate_for_all(clock: FakeClock, stop: threading.Event):
-    throttle = Throttle(8, clock, stop)
+    throttle = Throttle(8, clock)
     with throttle.slot() as ticket:
         throttle.slow_down(ticket, 30.0)
     with throttle.slot():
@@ -838,7 +840,7 @@ def test_one_429_closes_the_gate_for_all(clock: FakeClock, stop: threading.Event
 
 
 def test_a_burst_of_429_counts_once(clock: FakeClock, stop: threading.Event):
-    throttle = Throttle(8, clock, stop)
+    throttle = Throttle(8, clock)
     with contextlib.ExitStack() as stack:
         tickets = [stack.enter_context(throttle.slot()) for _ in range(8)]
         for ticket in tickets:
@@ -850,7 +852,7 @@ def test_a_burst_of_429_counts_once(clock: FakeClock, stop: threading.Event):
 def test_after_a_slow_down_requests_come_one_by_one_and_spaced(
     clock: FakeClock, stop: threading.Event
 ):
-    throttle = Throttle(8, clock, stop)
+    throttle = Throttle(8, clock)
     with throttle.slot() as ticket:
         throttle.slow_down(ticket, 1.0)
     entered = threading.Event()
@@ -869,7 +871,7 @@ def test_after_a_slow_down_requests_come_one_by_one_and_spaced(
 
 
 def test_speed_comes_back_little_by_little(clock: FakeClock, stop: threading.Event):
-    throttle = Throttle(4, clock, stop)
+    throttle = Throttle(4, clock)
     for _ in range(10):
         with throttle.slot() as ticket:
             throttle.slow_down(ticket, 0.0)

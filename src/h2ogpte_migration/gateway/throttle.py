@@ -6,13 +6,12 @@ patience. Nothing here knows HTTP.
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, Optional, Protocol
+from typing import Iterator, Optional
 
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import Interrupted
 
 FIRST_PACE_S = 0.05
@@ -24,32 +23,6 @@ PENALTY_GROWTH = 3
 LONGEST_PENALTY_S = 30.0
 STOP_POLL_S = 0.1
 CLOSE_ENOUGH_S = 0.0005
-
-
-class Clock(Protocol):
-    """Time and chance, so that tests need not wait for either."""
-
-    def now(self) -> float:
-        """Seconds that only ever grow; no time of day."""
-
-    def pause(self, seconds: float, stop: threading.Event) -> None:
-        """Let time pass; return early as soon as ``stop`` is set."""
-
-    def chance(self) -> float:
-        """A random number from 0 to 1."""
-
-
-class SystemClock:
-    """The real ``Clock``."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def pause(self, seconds: float, stop: threading.Event) -> None:
-        stop.wait(seconds)
-
-    def chance(self) -> float:
-        return random.random()
 
 
 @dataclass(frozen=True)
@@ -69,14 +42,13 @@ class Throttle:
 
     Args:
         max_in_flight: requests at once when nobody complains.
-        clock: time.
-        stop: when set, whoever waits gets ``Interrupted``.
+        clock: time; when its stop is set, whoever waits gets ``Interrupted``.
     """
 
-    def __init__(self, max_in_flight: int, clock: Clock, stop: threading.Event) -> None:
+    def __init__(self, max_in_flight: int, clock: Clock) -> None:
         self._max = max_in_flight
         self._clock = clock
-        self._stop = stop
+        self._stop = clock.stop
         self._changed = threading.Condition()
         self._allowed = float(max_in_flight)
         self._in_flight = 0
@@ -113,7 +85,7 @@ class Throttle:
                 wait_s = 0.0 if at_once else self._time_to_wait()
                 if wait_s <= CLOSE_ENOUGH_S:
                     return self._take()
-            self._clock.pause(wait_s, self._stop)
+            self._clock.pause(wait_s)
 
     def _time_to_wait(self) -> float:
         """Wait for a free place (the lock is held), then say how long until one may start."""

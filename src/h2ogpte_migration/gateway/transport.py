@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, Dict, Mapping, Optional, Union
 from urllib.parse import quote, urlsplit
 
 from h2ogpte_migration import __version__
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     BadReply,
     OutcomeUnknown,
@@ -27,7 +27,7 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.gateway.pools import open_pools, trust_for
 from h2ogpte_migration.gateway.replies import Reply, Trouble, read_failure, read_value
-from h2ogpte_migration.gateway.throttle import Clock, SystemClock, Throttle, Ticket
+from h2ogpte_migration.gateway.throttle import Throttle, Ticket
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -70,9 +70,8 @@ class Transport:
         max_in_flight: requests at once.
         ca_cert: file with the authorities to trust instead of the environment's or the system's.
         insecure: trust any certificate.
-        stop: when set, nothing is retried any more. Requests that begin later (deleting keys)
-            are sent at once, one time.
-        clock: time and chance.
+        clock: time and chance. When its stop is set, nothing is retried any more; requests that
+            begin later (deleting keys) are sent at once, one time.
 
     Raises:
         UsageError: the certificate file or a proxy setting can't be used.
@@ -88,16 +87,15 @@ class Transport:
         max_in_flight: int = 8,
         ca_cert: Optional[str] = None,
         insecure: bool = False,
-        stop: threading.Event,
-        clock: Optional[Clock] = None,
+        clock: Clock,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout_s = timeout_s
         self.connect_timeout_s = connect_timeout_s
         self._retries = retries
-        self._stop = stop
-        self._clock = clock or SystemClock()
-        self._throttle = Throttle(max_in_flight, self._clock, stop)
+        self._stop = clock.stop
+        self._clock = clock
+        self._throttle = Throttle(max_in_flight, clock)
         self._host = safe(urlsplit(self.base_url).netloc)
         trust = trust_for(self.base_url, ca_cert, insecure)
         self.verify = trust.verify
@@ -206,7 +204,7 @@ class Transport:
             return
         longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (charged - 1))
         pause_s = longest_s * (0.5 + self._clock.chance() / 2)
-        self._clock.pause(max(pause_s, trouble.retry_after_s or 0.0), self._stop)
+        self._clock.pause(max(pause_s, trouble.retry_after_s or 0.0))
 
     def _attempt(self, call: _Call, attempt: int) -> Any:
         """Send once; log one line about it."""

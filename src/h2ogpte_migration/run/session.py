@@ -178,7 +178,7 @@ def _logged_in(options: Options, console: Console, clock: Clock, tracking: Track
         max_in_flight=options.max_concurrent_requests,
         ca_cert=str(options.cert) if options.cert else None,
         insecure=options.insecure,
-        stop=clock.stop,
+        clock=clock,
     )
     server = Server(transport)
     gateway = server.as_key(options.key)
