@@ -130,6 +130,7 @@ def _worth_a_look(migration: Migration) -> bool:
 
 
 def _still_running(migration: Migration) -> Result:
+    job.record_running(migration)
     return migration.result(
         OutcomeKind.RUNNING,
         step="job",

@@ -30,14 +30,19 @@ def look(migration: Migration) -> bool:
 def run(migration: Migration) -> Optional[Result]:
     """Book the end of the job. Running: come back later."""
     if not migration.job_looked_at and not look(migration):
-        if migration.record.record.job_status != JobStatus.RUNNING:
-            migration.tracking.store.record_job_running(migration.lease)
+        record_running(migration)
         return running(migration)
     job, migration.job_looked_at = migration.job, False
     migration.job_ended()
     if job is None:
         return _decide_by_documents(migration, "the server keeps no record of the job any more")
     return _ended(migration, job)
+
+
+def record_running(migration: Migration) -> None:
+    """The job was seen in progress: recorded once."""
+    if migration.record.record.job_status != JobStatus.RUNNING:
+        migration.tracking.store.record_job_running(migration.lease)
 
 
 def _ended(migration: Migration, job: Job) -> Optional[Result]:
