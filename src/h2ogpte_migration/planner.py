@@ -23,6 +23,7 @@ class Policy:
     """What a run was asked for, as far as one collection is concerned.
 
     ``verify`` runs begin and submit nothing, but what they had to restart themselves.
+    ``look_again`` asks of finished ones whether their targets still exist.
     """
 
     import_options: ImportOptions
@@ -32,6 +33,7 @@ class Policy:
     retry_failed: bool = False
     force: bool = False
     ignore_validation: bool = False
+    look_again: bool = False
     verify_query: Optional[str] = None
     query_timeout_s: float = 60.0
 

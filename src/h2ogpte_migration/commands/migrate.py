@@ -27,7 +27,7 @@ def run(session: Session) -> int:
     result = session.carry_out(
         migrations,
         importing,
-        lambda migration, outcome: former.notes_for(session, migration, outcome),
+        lambda migration, outcome: former.remarks(session, migration, outcome),
     )
     if not session.clock.stop.is_set() and not result.breaker:
         session.tracking.runs.end_starts([migration.source.id for migration in migrations])

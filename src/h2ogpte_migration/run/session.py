@@ -87,6 +87,7 @@ class Session:
             retry_failed=options.retry_failed,
             force=options.force_remigrate,
             ignore_validation=options.ignore_validation,
+            look_again=verify and bool(options.collections),
             verify_query=options.verify_query,
             query_timeout_s=options.timeout,
         )
@@ -95,7 +96,7 @@ class Session:
         self,
         migrations: List[Migration],
         importing: Set[str],
-        remarks: Callable[[Migration, Result], List[str]] = lambda _migration, _result: [],
+        remarks: Callable[[Migration, Result], Result] = lambda _, result: result,
     ) -> RunResult:
         """Bring collections forward within the limits of the command line.
 

@@ -15,10 +15,12 @@ from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import (
     create,
+    former,
     importing,
     job,
     moves,
     permissions,
+    presence,
     ragcheck,
     settings,
     validate,
@@ -53,6 +55,10 @@ def _asks_a_question(policy: Policy) -> bool:
     return policy.verify_query is not None
 
 
+def _looks_again(policy: Policy) -> bool:
+    return policy.look_again
+
+
 def _wants_chats(policy: Policy) -> bool:
     return policy.migrate_chats
 
@@ -82,6 +88,21 @@ STEPS: Tuple[Step, ...] = (
     ),
     Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
     Step(StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats),
+    Step(
+        "former",
+        former.run,
+        (Position.CONNECTED, Position.FINISHED),
+        "bringing over",
+        once_a_run=True,
+    ),
+    Step(
+        "look",
+        presence.run,
+        (Position.CONNECTED, Position.FINISHED),
+        "looking",
+        wanted=_looks_again,
+        once_a_run=True,
+    ),
 )
 
 BY_NAME = {step.name: step for step in STEPS}
