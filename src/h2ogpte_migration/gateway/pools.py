@@ -91,7 +91,7 @@ def _knows_authorities(context: ssl.SSLContext) -> bool:
     if context.cert_store_stats()["x509"]:
         return True
     with suppress(OSError):
-        return bool(paths.capath and os.listdir(paths.capath))
+        return bool(paths.capath and list(Path(paths.capath).iterdir()))
     return False
 
 
