@@ -24,15 +24,13 @@ import pytest
 
 from h2ogpte_migration import redact
 from h2ogpte_migration.app import main
-from h2ogpte_migration.driving import drive, moving
 from h2ogpte_migration.gateway.throttle import SystemClock
-from h2ogpte_migration.runners import scheduler
 from h2ogpte_migration.runners.waiting import StoppableWaiter
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
-from h2ogpte_migration.steps import moves
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
+from tests.support import waits
 
 M3 = "BAAI/bge-m3"
 LARGE = "BAAI/bge-large-en-v1.5"
@@ -77,11 +75,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     monkeypatch.setattr(SystemClock, "pause", lambda _, seconds, stop: jumping.pause(seconds, stop))
     monkeypatch.setattr(SystemClock, "chance", lambda _: 1.0)
     monkeypatch.setattr(StoppableWaiter, "sleep", _quick_sleep(StoppableWaiter.sleep))
-    for module in (drive, moving):
-        monkeypatch.setattr(module, "SECOND_LOOK_S", SECOND_LOOK_S)
-        monkeypatch.setattr(module, "SECOND_LOOK_AFTER_TIMEOUT_S", SECOND_LOOK_AFTER_TIMEOUT_S)
-    for polling in (moves, scheduler):
-        monkeypatch.setattr(polling, "poll_delay", lambda _: 0.01)
+    waits.second_looks((SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S), monkeypatch.setattr)
+    waits.polls(0.01, monkeypatch.setattr)
     return jumping
 
 
