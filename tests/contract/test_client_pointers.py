@@ -132,3 +132,20 @@ def test_archived_collection_can_be_read_and_not_changed(anna, world, home):
     assert anna.count_documents_in_collection(target) == 3
     anna.unarchive_collection(home.id)
     assert anna.get_collection(home.id).status == "active"
+
+
+def test_entangled_collection_is_pointed_at_from_everywhere(world, home):
+    world.entangle(home.id)
+    keys = ask(world, "GET", "/admin/api_keys", username="admin").body
+    tasks = ask(world, "GET", "/scheduled_tasks", query={"collection_id": home.id}).body
+    (assistant,) = ask(world, "GET", "/ai_assistants").body
+    links = ask(world, "GET", f"/ai_assistants/{assistant['id']}/collections").body
+    assert sum(key.get("collection_id") == home.id for key in keys) == 1
+    assert tasks["total"] == 1
+    assert [link["collection_id"] for link in links] == [home.id]
+    assert [tag["name"] for tag in ask(world, "GET", "/tags").body] == ["important"]
+    tagged = ask(world, "GET", "/tags/important/documents", query={"collection_id": home.id}).body
+    assert [d["id"] for d in tagged] == [home.documents[0].document.id]
+    assert ask(world, "GET", f"/graph/{home.id}/status").body["status"] == "ready"
+    assert ask(world, "GET", f"/collections/{home.id}").body["sessions_count"] == 4
+    assert len(ask(world, "GET", f"/collections/{home.id}/chats").body) == 3

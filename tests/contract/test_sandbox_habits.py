@@ -250,6 +250,15 @@ def test_rows_shift_during_the_first_pass(world, ask, way, seen):
     assert sweep() == [0, 1, 2, 3]
 
 
+def test_metadata_may_be_left_to_its_own_operation(world, ask, home):
+    home.metadata = {"k": "v"}
+    path = f"/collections/{home.id}"
+    assert ask("GET", path).body["metadata_dict"] == {"k": "v"}
+    world.habits.collection_has_metadata = False
+    assert "metadata_dict" not in ask("GET", path).body
+    assert ask("GET", path + "/metadata").body == {"k": "v"}
+
+
 def test_ids_in_capitals_may_be_found(world, ask, home):
     assert ask("GET", f"/collections/{home.id.upper()}").status == 404
     world.habits.ids_ignore_case = True
@@ -425,6 +434,30 @@ def test_older_servers_ignore_flags_of_an_import(world, imported, home, target):
     world.habits.import_flags_ignored = ""
     imported(preserve_metadata="true")
     assert {"k": "v"} in [line.metadata for line in target.documents]
+
+
+@pytest.mark.parametrize(("arrive", "number"), [(True, 4), (False, 3)])
+def test_bad_documents_come_along_or_not(world, imported, home, target, arrive, number):
+    home.documents[1].status = "failed"
+    world.habits.bad_documents_arrive = arrive
+    assert imported().body["overall_status"] == "completed"
+    assert len(target.documents) == number
+
+
+def test_admins_may_read_jobs_of_others(world, ask):
+    path = f"/jobs/{world.add_job('anna').id}"
+    assert ask("GET", path, key="sk-sandbox-admin").status == 404
+    world.habits.admin_reads_jobs = True
+    assert ask("GET", path, key="sk-sandbox-admin").status == 200
+    assert ask("GET", path, key="sk-sandbox-bertil").status == 404
+
+
+def test_all_rights_of_everybody_may_be_null(world, ask):
+    home = world.add_collection("anna", "Public", public=True)
+    path = f"/collections/{home.id}/public_permissions"
+    assert "read" in ask("GET", path).body
+    world.habits.public_null_for_all_rights = True
+    assert ask("GET", path).body is None
 
 
 # -- refusals
