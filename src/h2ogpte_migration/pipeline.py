@@ -92,9 +92,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
                 raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
             _agree(migration)
             tracked = migration.record
-            following = due(
-                tracked.position, migration.policy, tracked.checkpoints, frozenset(migration.done)
-            )
+            following = due(tracked, migration.policy, frozenset(migration.done))
             if following is None:
                 return _done(migration)
             if stood == (following.name, tracked):
@@ -150,6 +148,7 @@ def _plan(migration: Migration) -> Plan:
         migration.policy,
         started=start is not None and runs.has_started(migration.source_id, start),
         restarted=migration.was_restarted,
+        due=tracked is not None and due(tracked, migration.policy) is not None,
     )
 
 
@@ -160,8 +159,8 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
         return None
     decided = _plan(migration)
     over = tracked.position in (Position.CONNECTED, Position.FINISHED)
-    open_moves = any(intent.open for intent in tracked.intents)
-    if decided.action == Action.LEAVE and over and not open_moves:
+    unsettled = any(intent.open for intent in tracked.intents) or not _agrees(tracked)
+    if decided.action == Action.LEAVE and over and not unsettled:
         return _left(migration, decided)
     return None
 
@@ -187,9 +186,7 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
 
 def _agree(migration: Migration) -> None:
     """Row and live attempt must speak of the same target; else what is true is taken up."""
-    tracked = migration.record
-    live, named = tracked.attempt, tracked.record.target_id
-    if (live.target_id if live else None) == named or (live is None and _failed(tracked)):
+    if _agrees(migration.record):
         return
     store = migration.tracking.store
     words = store.agree(migration.lease, migration.policy.import_options)
@@ -200,8 +197,11 @@ def _agree(migration: Migration) -> None:
     migration.reload()
 
 
-def _failed(tracked: Tracked) -> bool:
-    return tracked.position == Position.FAILED
+def _agrees(tracked: Tracked) -> bool:
+    live = tracked.attempt
+    if live is None and tracked.position == Position.FAILED:
+        return tracked.known_target
+    return (live.target_id if live else None) == tracked.record.target_id
 
 
 def _left(migration: Migration, decided: Plan) -> Result:

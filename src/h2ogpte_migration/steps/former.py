@@ -16,12 +16,15 @@ from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, move_all
 from h2ogpte_migration.steps.presence import listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
+
+FORMER_CONNECTORS = "former connectors"
+FORMER_CHATS = "former chats"
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +51,25 @@ class Holding:
         return f"the former target {self.target_id} still holds {', '.join(parts)}"
 
 
-def run(migration: Migration) -> Optional[Result]:
-    """Bring over what former targets hold of what was moved to the new one just now."""
-    finished = migration.record.position == Position.FINISHED
-    steps = [StepName.CONNECTORS, *([StepName.CHATS] if finished else [])]
-    for former in migration.tracking.store.former_targets(migration.source_id):
-        for step in steps:
-            # One that is gone holds nothing any more.
-            with suppress(NotFound):
-                _bring_over(migration, former, step)
+def connectors(migration: Migration) -> Optional[Result]:
+    """Bring over the connectors that former targets hold."""
+    _bring_all_over(migration, FORMER_CONNECTORS, StepName.CONNECTORS)
     return None
+
+
+def chats(migration: Migration) -> Optional[Result]:
+    """Bring over the chat sessions that former targets hold."""
+    _bring_all_over(migration, FORMER_CHATS, StepName.CHATS)
+    return None
+
+
+def _bring_all_over(migration: Migration, name: str, step: str) -> None:
+    store = migration.tracking.store
+    for former in store.former_targets(migration.source_id):
+        # One that is gone holds nothing any more.
+        with suppress(NotFound):
+            _bring_over(migration, former, step)
+    store.finish_step(migration.lease, migration.attempt, name)
 
 
 def _bring_over(migration: Migration, former: Attempt, step: str) -> None:

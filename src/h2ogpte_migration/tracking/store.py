@@ -45,6 +45,15 @@ _OVER = (
 )
 """The condition for the positions connected and finished."""
 
+_BRINGING_OVER = (
+    "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
+    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
+    "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
+    "AND former.target_id != live.target_id AND NOT EXISTS (SELECT 1 FROM checkpoints "
+    "WHERE attempt_id = live.id AND step = 'former connectors'))"
+)
+"""The condition that what former targets hold was not brought over yet."""
+
 
 @dataclass(frozen=True)
 class NewAttempt:
@@ -72,26 +81,26 @@ class Store:
         return None if row is None else self._tracked(Record.from_row(row))
 
     def _tracked(self, record: Record) -> Tracked:
-        attempt = self._live_attempt(record.source_id)
-        return Tracked(record, None, ()) if attempt is None else self._with(record, attempt)
-
-    def _with(self, record: Record, attempt: Attempt) -> Tracked:
-        values = {"attempt": attempt.id}
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id", {"id": record.source_id}
+        )
+        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        known = any(row["target_id"] == record.target_id for row in rows)
+        if live is None:
+            return Tracked(record, None, (), known_target=known)
+        values = {"attempt": live["id"]}
         intents = self._db.rows("SELECT * FROM intents WHERE attempt_id = :attempt", values)
-        row = self._db.row("SELECT * FROM validations WHERE attempt_id = :attempt", values)
+        validation = self._db.row("SELECT * FROM validations WHERE attempt_id = :attempt", values)
+        done = self._db.rows("SELECT step FROM checkpoints WHERE attempt_id = :attempt", values)
         return Tracked(
             record,
-            attempt,
+            Attempt.from_row(live),
             tuple(Intent.from_row(intent) for intent in intents),
-            Validation.from_row(row) if row else None,
-            frozenset(self._checkpoints(attempt)),
+            Validation.from_row(validation) if validation else None,
+            frozenset(row["step"] for row in done),
+            former_targets=any(_is_former(row, live) for row in rows),
+            known_target=known,
         )
-
-    def _checkpoints(self, attempt: Attempt) -> List[str]:
-        rows = self._db.rows(
-            "SELECT step FROM checkpoints WHERE attempt_id = :attempt", {"attempt": attempt.id}
-        )
-        return [row["step"] for row in rows]
 
     def _live_attempt(self, source_id: SourceId) -> Optional[Attempt]:
         row = self._db.row(
@@ -131,7 +140,9 @@ class Store:
         """
         over = "import_completed AND connectors_migrated"
         over += " AND chats_migrated" if with_chats else ""
-        return self.records(f"coalesce(job_status, '') != 'failed' AND NOT ({over})")
+        return self.records(
+            f"coalesce(job_status, '') != 'failed' AND (NOT ({over}) OR {_BRINGING_OVER})"
+        )
 
     def over(self) -> Dict[Position, int]:
         """How many collections are done with, counted by SQLite: they may be very many."""
@@ -529,15 +540,11 @@ class Store:
 
     def former_targets(self, source_id: SourceId) -> List[Attempt]:
         """Attempts of a source whose targets may still hold something, oldest first."""
-        kept = (TargetFate.SUPERSEDED, TargetFate.FAILED, TargetFate.ABANDONED)
-        live = self._live_attempt(source_id)
-        return [
-            attempt
-            for attempt in self.history(source_id)
-            if attempt.target_id is not None
-            and attempt.fate in kept
-            and (live is None or attempt.target_id != live.target_id)
-        ]
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id ORDER BY id", {"id": source_id}
+        )
+        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        return [Attempt.from_row(row) for row in rows if _is_former(row, live)]
 
     def sends(self, attempt: Attempt, step: str) -> int:
         """How often a request of a step may have reached the server, all intents together."""
@@ -711,6 +718,15 @@ class Store:
                     "Nothing more is done to it here; --status shows who works on it.",
                 )
             yield db
+
+
+_KEPT = (TargetFate.SUPERSEDED.value, TargetFate.FAILED.value, TargetFate.ABANDONED.value)
+
+
+def _is_former(row: sqlite3.Row, live: Optional[sqlite3.Row]) -> bool:
+    """Whether an attempt's target is there still, as far as is known, and another one is in use."""
+    in_use = live["target_id"] if live is not None else None
+    return row["fate"] in _KEPT and row["target_id"] not in (None, in_use)
 
 
 def _give_back_target(db: sqlite3.Connection, live: Optional[sqlite3.Row]) -> str:

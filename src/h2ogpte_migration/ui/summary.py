@@ -73,6 +73,8 @@ def _tell_attention(console: Console, result: RunResult, rows: Sequence[Result])
             hint = f" {row.hint}" if row.hint else ""
             word = _WORDS.get(row.kind, "Failed")
             console.attention(f"{word}: {_named(row)}: {row.reason.rstrip('.')}.{hint}")
+    for text in result.remarks:
+        console.attention(f"Attention: {text}")
     if result.breaker:
         console.attention(f"Stopped early: {result.breaker}")
     not_started = result.of(OutcomeKind.NOT_STARTED)
