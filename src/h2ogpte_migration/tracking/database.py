@@ -80,9 +80,11 @@ class Database:
         if database._version() == schema.VERSION:
             return database
         try:
-            return cls._copy_of(database)
+            copy = cls._copy_of(database)
         finally:
             database.close()
+        copy._connection.execute("PRAGMA query_only = ON")  # what is written there would be lost
+        return copy
 
     @classmethod
     def in_memory(cls, path: Path) -> Database:
