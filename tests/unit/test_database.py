@@ -66,7 +66,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path) -> Iterator[Database]:
     """Return a new database."""
-    database = Database(path)
+    database = Database.to_write(path)
     yield database
     database.close()
 
@@ -102,6 +102,14 @@ def state_of(folder: Path) -> Dict[str, Any]:
     }
 
 
+def opener(read_only: bool) -> Callable[[Path], Database]:
+    return Database.to_read if read_only else Database.to_write
+
+
+def version_of(database: Database) -> int:
+    return int(database.rows("PRAGMA user_version")[0][0])
+
+
 def put(database: Database, key: str, value: str = "v") -> None:
     with database.transaction() as db:
         db.execute("INSERT INTO meta VALUES (:k, :v)", {"k": key, "v": value})
@@ -114,10 +122,10 @@ def keys(database: Database) -> List[str]:
 # -- a new file ----------------------------------------------------------------------------
 def test_a_new_database_has_the_documented_table_and_can_be_opened_again(path: Path) -> None:
     for _ in range(2):
-        database = Database(path)
+        database = Database.to_write(path)
         columns = [row["name"] for row in database.rows("PRAGMA table_info(collection_migrations)")]
         assert tuple(columns) == schema.DOCUMENTED_COLUMNS
-        assert database.version == schema.VERSION
+        assert version_of(database) == schema.VERSION
         database.close()
 
 
@@ -128,7 +136,7 @@ def test_the_files_can_be_read_by_their_owner_only_from_the_first_moment(
     monkeypatch.setattr(os, "chmod", lambda *_: None)  # not only afterwards
     old = os.umask(0)
     try:
-        database = Database(path)
+        database = Database.to_write(path)
         put(database, "k")
         modes = {item.name: stat.S_IMODE(item.stat().st_mode) for item in path.parent.iterdir()}
         database.close()
@@ -142,20 +150,20 @@ def test_the_files_can_be_read_by_their_owner_only_from_the_first_moment(
 def test_a_database_that_others_could_read_is_closed_to_them(path: Path) -> None:
     make_legacy(path)
     path.chmod(0o644)
-    Database(path).close()
+    Database.to_write(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_an_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
-    database = Database(path)
-    assert database.version == schema.VERSION
+    database = Database.to_write(path)
+    assert version_of(database) == schema.VERSION
     database.close()
 
 
 @pytest.mark.parametrize("name", ["with blank.db", "100%.db", "a?b#c.db", "ümlaut.db"])
 def test_the_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    database = Database(tmp_path / name)
+    database = Database.to_write(tmp_path / name)
     put(database, "k")
     database.close()
     assert (tmp_path / name).stat().st_size > 0
@@ -193,7 +201,7 @@ def other_columns(path: Path) -> None:
 
 
 def newer_schema(path: Path) -> None:
-    Database(path).close()
+    Database.to_write(path).close()
     connection = sqlite3.connect(str(path))
     connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     connection.close()
@@ -218,7 +226,7 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
     path.chmod(0o755 if path.is_dir() else 0o644)
     before = state_of(path.parent)
     with pytest.raises(TrackingError, match=words) as refused:
-        Database(path, read_only=read_only)
+        opener(read_only)(path)
     assert state_of(path.parent) == before
     assert str(path) in refused.value.message
     assert refused.value.hint
@@ -228,14 +236,14 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_folder_that_does_not_exist_is_told_and_not_made(tmp_path: Path, read_only: bool) -> None:
     with pytest.raises(TrackingError) as refused:
-        Database(tmp_path / "none" / "tracking.db", read_only=read_only)
+        opener(read_only)(tmp_path / "none" / "tracking.db")
     assert refused.value.exit_code == ExitCode.USAGE
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_a_file_that_does_not_exist_makes_none(path: Path) -> None:
     with pytest.raises(TrackingError, match="no such file"):
-        Database(path, read_only=True)
+        Database.to_read(path)
     assert list(path.parent.iterdir()) == []
 
 
@@ -245,7 +253,7 @@ def test_a_file_that_may_not_be_written_is_refused_and_left_alone(path: Path) ->
     path.chmod(0o400)
     before = state_of(path.parent)
     with pytest.raises(TrackingError, match="permission") as refused:
-        Database(path)
+        Database.to_write(path)
     assert refused.value.exit_code == ExitCode.USAGE
     assert state_of(path.parent) == before
 
@@ -259,7 +267,7 @@ def test_a_folder_that_may_not_be_written_is_refused(path: Path, there_already: 
     before = state_of(path.parent)
     try:
         with pytest.raises(TrackingError, match=r"[Pp]ermission") as refused:
-            Database(path)
+            Database.to_write(path)
         assert state_of(path.parent) == before
     finally:
         path.parent.chmod(0o700)
@@ -274,7 +282,7 @@ def test_a_database_in_a_folder_that_may_not_be_written_can_be_read(path: Path, 
     path.parent.chmod(0o500)
     before = state_of(path.parent)
     try:
-        database = Database(path, read_only=True)
+        database = Database.to_read(path)
         assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
         database.close()
         assert state_of(path.parent) == before
@@ -284,7 +292,7 @@ def test_a_database_in_a_folder_that_may_not_be_written_can_be_read(path: Path, 
 
 # -- reading without writing ---------------------------------------------------------------
 def make_current(path: Path) -> None:
-    database = Database(path)
+    database = Database.to_write(path)
     put(database, "k")
     database.close()
 
@@ -299,7 +307,7 @@ def test_reading_changes_no_byte_and_leaves_no_file_behind(
 ) -> None:
     make(path)
     before = state_of(path.parent)
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     database.rows("SELECT * FROM collection_migrations")
     database.close()
     assert state_of(path.parent) == before
@@ -310,41 +318,101 @@ def test_a_database_that_is_only_read_refuses_to_be_written(
     path: Path, make: Callable[[Path], Any]
 ) -> None:
     make(path)
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     with pytest.raises(TrackingError), database.transaction() as db:
         db.execute("UPDATE collection_migrations SET error = 'x'")
     database.close()
 
 
-def test_reading_never_upgrades(path: Path) -> None:
-    make_legacy(path)
-    database = Database(path, read_only=True)
-    assert database.version == 0
+def make_version_1(path: Path) -> List[Tuple[Any, ...]]:
+    """A database as the release before checkpoints left it."""
+    rows = make_legacy(path)
+    connection = sqlite3.connect(str(path))
+    for statement in schema.UPGRADES[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES ('k', 'v')")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    return rows
+
+
+OLDER = [
+    pytest.param(make_legacy, [], id="version 0"),
+    pytest.param(make_version_1, ["k"], id="version 1"),
+]
+
+
+@pytest.mark.parametrize("opened_by", [Database.to_read, Database.in_memory])
+@pytest.mark.parametrize(("make", "known"), OLDER)
+def test_an_older_file_is_read_as_a_new_one_and_is_not_upgraded(
+    path: Path,
+    make: Callable[[Path], List[Tuple[Any, ...]]],
+    known: List[str],
+    opened_by: Callable[[Path], Database],
+) -> None:
+    rows = make(path)
+    before = state_of(path.parent)
+    database = opened_by(path)
+    assert version_of(database) == schema.VERSION
+    assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
+    assert keys(database) == known
+    assert database.rows("SELECT * FROM checkpoints") == []
+    assert state_of(path.parent) == before, "nor is it locked: a run may go on with it"
+    with sqlite3.connect(str(path)) as other:
+        other.execute("UPDATE collection_migrations SET error = 'later'")
+    other.close()
     database.close()
+
+
+@pytest.mark.parametrize("make", [make_legacy, make_version_1, make_current])
+def test_what_is_written_to_a_throw_away_copy_stays_there(
+    path: Path, make: Callable[[Path], Any]
+) -> None:
+    make(path)
+    before = state_of(path.parent)
+    database = Database.in_memory(path)
+    put(database, "only here")
+    assert "only here" in keys(database)
+    database.close()
+    assert state_of(path.parent) == before
+
+
+def test_a_throw_away_copy_of_nothing_is_empty_and_makes_no_file(path: Path) -> None:
+    database = Database.in_memory(path)
+    put(database, "k")
+    assert keys(database) == ["k"]
+    assert version_of(database) == schema.VERSION
+    database.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_every_older_version_is_in_the_tests_above() -> None:
+    assert len(OLDER) == schema.VERSION == len(schema.UPGRADES)
 
 
 def test_reading_sees_what_a_killed_run_had_committed_and_folds_nothing_in(path: Path) -> None:
     crash = (
         "import os, sys\nfrom pathlib import Path\n"
         "from h2ogpte_migration.tracking.database import Database\n"
-        "database = Database(Path(sys.argv[1]))\n"
+        "database = Database.to_write(Path(sys.argv[1]))\n"
         "with database.transaction() as db:\n"
         "    db.execute(\"INSERT INTO meta VALUES ('k', 'v')\")\n"
         "os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", crash, str(path)], check=False).returncode == 9
     main = path.read_bytes()
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     assert keys(database) == ["k"]
     database.close()
     assert path.read_bytes() == main
-    again = Database(path)
+    again = Database.to_write(path)
     assert keys(again) == ["k"]
     again.close()
 
 
 def test_reading_goes_on_while_another_writes(path: Path, opened: Database) -> None:
-    reader = Database(path, read_only=True)
+    reader = Database.to_read(path)
     with opened.transaction() as db:
         db.execute("INSERT INTO meta VALUES ('k', 'v')")
         assert keys(reader) == []
@@ -359,12 +427,12 @@ def test_a_database_of_version_1_2_0_is_upgraded_in_place_and_its_table_stays(
     path: Path, wal: bool
 ) -> None:
     rows = make_legacy(path, wal=wal)
-    database = Database(path)
+    database = Database.to_write(path)
     row = database.row(TABLE_SQL)
     assert row is not None
     assert row["sql"] == LEGACY_TABLE
     assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
-    assert database.version == schema.VERSION
+    assert version_of(database) == schema.VERSION
     put(database, "k")
     database.close()
 
@@ -379,23 +447,23 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_database(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_legacy(path)
-    broken = (*schema.UPGRADES[0][:4], "CREATE NONSENSE")
+    broken = (*schema.UPGRADES[-1], "CREATE NONSENSE")
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "UPGRADES", (broken,))
+        patched.setattr(schema, "UPGRADES", (*schema.UPGRADES[:-1], broken))
         with pytest.raises(TrackingError):
-            Database(path)
-    reader = Database(path, read_only=True)
-    assert reader.version == 0
-    names = {row["name"] for row in reader.rows("SELECT name FROM sqlite_master")}
-    assert "meta" not in names
-    reader.close()
-    Database(path).close()
+            Database.to_write(path)
+    connection = sqlite3.connect(str(path))
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "meta" not in names, "also what the steps before the broken one made"
+    connection.close()
+    Database.to_write(path).close()
 
 
 def test_an_upgraded_database_is_not_upgraded_again(path: Path) -> None:
     make_current(path)
     for _ in range(2):
-        database = Database(path)
+        database = Database.to_write(path)
         assert keys(database) == ["k"]
         database.close()
 
@@ -406,7 +474,7 @@ def test_a_log_is_used_on_local_file_systems_only(
     path: Path, monkeypatch: pytest.MonkeyPatch, network: bool, mode: str
 ) -> None:
     monkeypatch.setattr(database_module, "_on_network", lambda _: network)
-    database = Database(path)
+    database = Database.to_write(path)
     row = database.row("PRAGMA journal_mode")
     assert row is not None
     assert row[0] == mode
@@ -468,7 +536,7 @@ def test_a_file_that_stays_locked_is_told(
     path: Path, opened: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.1)
-    other = Database(path)
+    other = Database.to_write(path)
     with opened.transaction() as db:
         db.execute("INSERT INTO meta VALUES ('k', 'v')")
         with pytest.raises(TrackingError, match="locked"):
@@ -501,7 +569,7 @@ def test_a_long_query_that_is_not_read_to_its_end_hinders_no_writing(
     fill(opened, 25)
     query = opened.batches(BATCHES, {}, size=10)
     next(query)
-    other = Database(path)
+    other = Database.to_write(path)
     put(other, "other")
     put(opened, "own")
     other.close()
@@ -514,7 +582,7 @@ import sys
 from pathlib import Path
 from h2ogpte_migration.tracking.database import Database
 sys.stdin.readline()
-database = Database(Path(sys.argv[1]))
+database = Database.to_write(Path(sys.argv[1]))
 for number in range(60):
     with database.transaction() as db:
         row = db.execute("SELECT value FROM meta WHERE key = 'n'").fetchone()
@@ -545,7 +613,7 @@ def test_processes_that_open_upgrade_and_write_at_once_get_in_each_others_way_ne
     for writer in writers:
         assert writer.communicate(timeout=90)[1] == ""
         assert writer.returncode == 0
-    database = Database(path)
+    database = Database.to_write(path)
     assert database.rows("SELECT value FROM meta")[0]["value"] == "180"
     database.close()
 
