@@ -62,7 +62,8 @@ def plan(position: Position, policy: Policy, *, started: bool, restarted: bool) 
         started: this forced or retried work was begun already, by a run that did not end.
         restarted: the live attempt was begun by the tool itself, in place of an abandoned one.
     """
-    if position == Position.INCONSISTENT and not (policy.force and not policy.verify):
+    forced = policy.force and not policy.verify and not started
+    if position == Position.INCONSISTENT and not forced:
         return Plan(
             Action.LEAVE,
             "its record holds a combination that cannot arise; nothing was done. "
@@ -71,7 +72,7 @@ def plan(position: Position, policy: Policy, *, started: bool, restarted: bool) 
         )
     if policy.verify:
         return _plan_verify(position, restarted)
-    if policy.force and not started and position != Position.NEW:
+    if forced and position != Position.NEW:
         return Plan(Action.BEGIN, "forced")
     if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
         return Plan(Action.BEGIN, "retried")
