@@ -170,12 +170,6 @@ def test_the_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert [item.name for item in tmp_path.iterdir()] == [name]
 
 
-def test_commits_are_on_disk_before_the_next_step(opened: Database) -> None:
-    row = opened.row("PRAGMA synchronous")
-    assert row is not None
-    assert row[0] == 2, "FULL"
-
-
 # -- what is no database of ours -----------------------------------------------------------
 def text_file(path: Path) -> None:
     path.write_text("This is a letter, not a database. " * 50)
@@ -630,3 +624,235 @@ def test_threads_share_one_database(opened: Database) -> None:
     for thread in threads:
         thread.join()
     assert len(keys(opened)) == 80
+
+
+# -- several threads, one commit -----------------------------------------------------------
+class Group:
+    """Threads that write in a known order: each waits for the lock while another one writes.
+
+    The first part is held open until all the others have arrived, so that who shares a commit
+    with whom does not hang on the scheduling of threads.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.errors: Dict[str, BaseException] = {}
+        self.went_on: List[str] = []
+        self.statements: List[str] = []
+        self._threads: List[threading.Thread] = []
+        database._connection.set_trace_callback(self.statements.append)
+
+    def commits(self) -> int:
+        return self.statements.count("COMMIT")
+
+    def write(
+        self, key: str, *, durable: bool = True, then: Callable[[Any], None] = lambda _: None
+    ) -> None:
+        """One thread's part: a row, and what else it does."""
+        try:
+            with self.database.transaction(durable=durable) as db:
+                db.execute("INSERT INTO meta VALUES (:k, 'v')", {"k": key})
+                then(db)
+            self.went_on.append(key)
+        except (RuntimeError, TrackingError, sqlite3.Error) as error:
+            self.errors[key] = error
+
+    def arrive(self, key: str, **how: Any) -> None:
+        """Start a thread, and go on once it waits for its turn."""
+        waiting = self.database._arriving
+        self._threads.append(threading.Thread(target=self.write, args=(key,), kwargs=how))
+        self._threads[-1].start()
+        tick = threading.Event()
+        while self.database._arriving == waiting:
+            tick.wait(0.001)
+
+    def run(self, *parts: Tuple[str, Dict[str, Any]], first: Dict[str, Any]) -> None:
+        """The first part, and behind it the others in any order."""
+
+        def others(db: Any) -> None:
+            for key, how in parts:
+                self.arrive(key, **how)
+            first.get("then", lambda _: None)(db)
+
+        self.write("first", durable=first.get("durable", True), then=others)
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive(), "nobody waits for ever"
+
+
+@pytest.fixture
+def group(opened: Database) -> Group:
+    """Return threads that write to a new database."""
+    return Group(opened)
+
+
+def fails(_: Any) -> None:
+    raise RuntimeError("changed its mind")
+
+
+def breaks_a_rule(db: Any) -> None:
+    db.execute("INSERT INTO meta VALUES ('first', 'again')")
+
+
+def on_disk(path: Path) -> List[str]:
+    """What another process sees."""
+    other = Database.to_read(path)
+    try:
+        return keys(other)
+    finally:
+        other.close()
+
+
+class SlowCommit:
+    """A connection whose commits wait, or fail, by a test's will."""
+
+    def __init__(self, real: sqlite3.Connection, before: Callable[[], None]) -> None:
+        self._real = real
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        if sql == "COMMIT":
+            self._before()
+        return self._real.execute(sql, *values)
+
+
+def wrap_commits(database: Database, before: Callable[[], None]) -> None:
+    wrapped: Any = SlowCommit(database._connection, before)
+    database._connection = wrapped
+
+
+@pytest.mark.parametrize("others", [1, 5, 20])
+def test_threads_that_write_at_the_same_moment_share_a_commit(
+    path: Path, group: Group, others: int
+) -> None:
+    group.run(*[(f"{n}", {}) for n in range(others)], first={})
+    assert group.commits() == 1
+    assert len(on_disk(path)) == others + 1
+    assert len(group.went_on) == others + 1
+
+
+def test_a_commit_is_made_before_too_many_wait_for_it(path: Path, group: Group) -> None:
+    others = 2 * database_module.MOST_IN_A_GROUP
+    group.run(*[(f"{n}", {}) for n in range(others)], first={})
+    assert group.commits() == 3
+    assert len(on_disk(path)) == others + 1
+
+
+def test_one_thread_alone_commits_at_once(path: Path, group: Group) -> None:
+    for number in range(3):
+        group.write(f"{number}")
+        assert len(on_disk(path)) == group.commits() == number + 1
+
+
+@pytest.mark.parametrize(("how", "error"), [(fails, RuntimeError), (breaks_a_rule, sqlite3.Error)])
+@pytest.mark.parametrize("who", ["first", "another"])
+def test_a_part_that_fails_undoes_its_own_writes_only(
+    path: Path, group: Group, how: Callable[[Any], None], error: Any, who: str
+) -> None:
+    if who == "first":
+        group.run(("a", {}), ("b", {}), first={"then": how})
+        failed = {"first"}
+    else:
+        group.run(("a", {}), ("bad", {"then": how}), ("b", {}), first={})
+        failed = {"bad"}
+    if who == "first" and how is breaks_a_rule:
+        assert isinstance(group.errors["first"], sqlite3.IntegrityError)
+    assert set(group.errors) == failed
+    assert isinstance(group.errors[failed.pop()], error)
+    kept = ["a", "b"] if who == "first" else ["a", "b", "first"]
+    assert on_disk(path) == kept == sorted(group.went_on)
+
+
+def test_nobody_goes_on_before_the_commit(path: Path, opened: Database, group: Group) -> None:
+    seen: List[Tuple[List[str], List[str]]] = []
+    wrap_commits(opened, lambda: seen.append((list(group.went_on), on_disk(path))))
+    group.run(("a", {}), ("b", {}), first={})
+    assert seen == [([], [])], "neither done for whoever wrote it, nor seen by others"
+    assert sorted(group.went_on) == on_disk(path) == ["a", "b", "first"]
+
+
+def no_room() -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_commit_that_fails_fails_every_part_of_it(
+    path: Path, opened: Database, group: Group
+) -> None:
+    real = opened._connection
+    wrap_commits(opened, no_room)
+    group.run(("a", {}), ("b", {}), first={})
+    assert set(group.errors) == {"a", "b", "first"}
+    for error in group.errors.values():
+        assert isinstance(error, TrackingError)
+        assert "The disk is full" in error.message
+    assert (group.went_on, on_disk(path)) == ([], [])
+    opened._connection = real
+    put(opened, "later")
+    assert on_disk(path) == ["later"], "with room again, work goes on"
+
+
+def test_a_transaction_that_sqlite_itself_undoes_fails_every_part_of_it(
+    path: Path, group: Group
+) -> None:
+    """As on a full disk: not only the part that met it is gone."""
+
+    def undone(db: Any) -> None:
+        db.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    group.run(("a", {"then": undone}), first={})
+    assert set(group.errors) == {"a", "first"}
+    for error in group.errors.values():
+        assert isinstance(error, TrackingError)
+        assert "The disk is full" in error.message
+    assert (group.went_on, on_disk(path)) == ([], [])
+
+
+def test_a_part_that_cannot_be_undone_alone_takes_the_others_with_it(
+    path: Path, opened: Database, group: Group
+) -> None:
+    """Else what its writer was told has failed would be on disk all the same."""
+
+    class NoWayBack(SlowCommit):
+        def execute(self, sql: str, *values: Any) -> Any:
+            if sql.startswith("ROLLBACK TO"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, *values)
+
+    broken: Any = NoWayBack(opened._connection, lambda: None)
+    opened._connection = broken
+    group.run(("bad", {"then": fails}), first={})
+    assert set(group.errors) == {"bad", "first"}
+    assert (group.went_on, on_disk(path)) == ([], [])
+
+
+def levels(statements: List[str]) -> List[str]:
+    """How safe each commit was, in their order."""
+    found, level = [], ""
+    for statement in statements:
+        if statement.startswith("PRAGMA synchronous"):
+            level = statement.rpartition(" ")[2]
+        if statement == "COMMIT":
+            found.append(level)
+    return found
+
+
+def test_what_has_to_be_durable_never_rides_on_a_commit_that_is_not(
+    path: Path, group: Group
+) -> None:
+    group.run(("a", {"durable": True}), first={"durable": False})
+    assert levels(group.statements) == ["NORMAL", "FULL"]
+    assert on_disk(path) == ["a", "first"]
+
+
+def test_what_need_not_be_durable_rides_along_and_alone_it_costs_no_wait(
+    path: Path, group: Group
+) -> None:
+    group.run(("a", {"durable": False}), first={"durable": True})
+    group.write("b", durable=False)
+    group.write("c")
+    assert levels(group.statements) == ["FULL", "NORMAL", "FULL"]
+    assert on_disk(path) == ["a", "b", "c", "first"]
