@@ -67,7 +67,8 @@ def plan(
         restarted: the live attempt was begun by the tool itself, in place of an abandoned one.
         due: there is a step to do, of those that were asked for.
     """
-    if position == Position.INCONSISTENT and not (policy.force and not policy.verify):
+    forced = policy.force and not policy.verify and not started
+    if position == Position.INCONSISTENT and not forced:
         return Plan(
             Action.LEAVE,
             "its record holds a combination that cannot arise; nothing was done. "
@@ -76,7 +77,7 @@ def plan(
         )
     if policy.verify:
         return _plan_verify(position, restarted)
-    if policy.force and not started and position != Position.NEW:
+    if forced and position != Position.NEW:
         return Plan(Action.BEGIN, "forced")
     if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
         return Plan(Action.BEGIN, "retried")

@@ -24,12 +24,10 @@ from h2ogpte_migration.run.credentials import (
     KEY_NAME_PREFIX,
     CannotImpersonate,
     Credentials,
-    InMemoryKeys,
     KeyPolicy,
-    KeyRecords,
 )
-from h2ogpte_migration.tracking.database import Database
-from h2ogpte_migration.tracking.runs import Runs
+from h2ogpte_migration.tracking import Database, Tracking
+from h2ogpte_migration.tracking.leftovers import Leftovers
 
 
 class Administration:
@@ -94,7 +92,7 @@ class FakeServer:
 
 
 class Desk:
-    def __init__(self, records: KeyRecords, admin: bool = True, label: str = "run-1") -> None:
+    def __init__(self, records: Leftovers, admin: bool = True, label: str = "run-1") -> None:
         self.own = Administration()
         self.records = records
         self.credentials = self.another(admin, label)
@@ -116,15 +114,17 @@ class Desk:
 
 @pytest.fixture(params=["in memory", "in the database"])
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
-    """Return credentials whose keys are on record in memory, or in a database."""
-    if request.param == "in memory":
-        yield Desk(InMemoryKeys())
-        return
-    database = Database(tmp_path / "tracking.db")
-    runs = Runs(database)
-    runs.begin("1.3", "test")
-    yield Desk(runs)
-    database.close()
+    """Return credentials whose keys are on record in a dry run's database, or in a file."""
+    opened = Database.in_memory if request.param == "in memory" else Database.to_write
+    tracking = begun(opened(tmp_path / "tracking.db"))
+    yield Desk(tracking.leftovers)
+    tracking.database.close()
+
+
+def begun(database: Database, command: str = "test") -> Tracking:
+    tracking = Tracking(database)
+    tracking.runs.begin("1.3", command)
+    return tracking
 
 
 LOST = OutcomeUnknown("no answer", status=502)
@@ -381,22 +381,28 @@ def test_one_key_that_stays_does_not_keep_the_others(desk: Desk) -> None:
 
 # -- what others left ----------------------------------------------------------------------
 def test_a_run_sweeps_what_dead_runs_left_and_nothing_of_living_ones(tmp_path: Path) -> None:
-    database = Database(tmp_path / "tracking.db")
-    dead, living, present = Runs(database), Runs(database), Runs(database)
+    database = Database.to_write(tmp_path / "tracking.db")
     own = Administration()
-    for runs, label in ((dead, "dead"), (living, "living"), (present, "present")):
-        runs.begin("1.3", label)
+    runs = []
+    for label in ("dead", "living", "present"):
+        tracking = begun(database, label)
+        runs.append(tracking.runs)
         server: Any = FakeServer()
         gateway: Any = own
         credentials = Credentials(
-            server, gateway, "admin", admin=True, records=runs, policy=KeyPolicy(label, "1 hour")
+            server,
+            gateway,
+            "admin",
+            admin=True,
+            records=tracking.leftovers,
+            policy=KeyPolicy(label, "1 hour"),
         )
         if label == "dead":
             own.create_troubles = [(LOST, True)]
         acting: Any = credentials.gateway_for("anna")
         acting.secret()
     assert len(own.held) == 4
-    dead.end(1)
+    runs[0].end(1)
     credentials.sweep()
     names = sorted(key.name for key in own.held.values())
     assert names == [f"{KEY_NAME_PREFIX} living-1", f"{KEY_NAME_PREFIX} present-1"]
@@ -405,17 +411,15 @@ def test_a_run_sweeps_what_dead_runs_left_and_nothing_of_living_ones(tmp_path: P
 
 def test_no_secret_is_on_record(tmp_path: Path) -> None:
     path = tmp_path / "tracking.db"
-    database = Database(path)
-    runs = Runs(database)
-    runs.begin("1.3", "test")
-    desk = Desk(runs)
+    database = Database.to_write(path)
+    desk = Desk(begun(database).leftovers)
     secret = desk.act_as("anna").secret()
     database.close()
     assert secret.encode() not in path.read_bytes()
 
 
-def test_keys_of_a_preview_are_remembered_by_the_process_alone() -> None:
-    keys = InMemoryKeys()
+def test_keys_of_a_dry_run_are_remembered_by_the_process_alone(tmp_path: Path) -> None:
+    keys = begun(Database.in_memory(tmp_path / "tracking.db")).leftovers
     keys.record_key("a", "anna")
     keys.record_key("b", "bo")
     keys.record_key_id("a", "id-a")
@@ -426,3 +430,20 @@ def test_keys_of_a_preview_are_remembered_by_the_process_alone() -> None:
     keys.record_key_gone("a")
     keys.record_key_gone("a")
     assert [key.name for key in keys.keys_left()] == ["b"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_forgets_the_keys_of_dead_runs_in_its_copy_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tracking.db"
+    dead = begun(Database.to_write(path))
+    dead.leftovers.record_key("a", "anna")
+    dead.runs.end(1)
+    dead.database.close()
+    copy = begun(Database.in_memory(path))
+    assert [key.name for key in copy.leftovers.keys_left()] == ["a"]
+    copy.leftovers.forget()
+    assert copy.leftovers.keys_left() == []
+    copy.database.close()
+    later = begun(Database.to_write(path))
+    assert [key.name for key in later.leftovers.keys_left()] == ["a"], "swept by a real run"
+    later.database.close()

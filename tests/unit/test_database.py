@@ -66,7 +66,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path) -> Iterator[Database]:
     """Return a new database."""
-    database = Database(path)
+    database = Database.to_write(path)
     yield database
     database.close()
 
@@ -102,6 +102,14 @@ def state_of(folder: Path) -> Dict[str, Any]:
     }
 
 
+def opener(read_only: bool) -> Callable[[Path], Database]:
+    return Database.to_read if read_only else Database.to_write
+
+
+def version_of(database: Database) -> int:
+    return int(database.rows("PRAGMA user_version")[0][0])
+
+
 def put(database: Database, key: str, value: str = "v") -> None:
     with database.transaction() as db:
         db.execute("INSERT INTO meta VALUES (:k, :v)", {"k": key, "v": value})
@@ -114,10 +122,10 @@ def keys(database: Database) -> List[str]:
 # -- a new file ----------------------------------------------------------------------------
 def test_a_new_database_has_the_documented_table_and_can_be_opened_again(path: Path) -> None:
     for _ in range(2):
-        database = Database(path)
+        database = Database.to_write(path)
         columns = [row["name"] for row in database.rows("PRAGMA table_info(collection_migrations)")]
         assert tuple(columns) == schema.DOCUMENTED_COLUMNS
-        assert database.version == schema.VERSION
+        assert version_of(database) == schema.VERSION
         database.close()
 
 
@@ -128,7 +136,7 @@ def test_the_files_can_be_read_by_their_owner_only_from_the_first_moment(
     monkeypatch.setattr(os, "chmod", lambda *_: None)  # not only afterwards
     old = os.umask(0)
     try:
-        database = Database(path)
+        database = Database.to_write(path)
         put(database, "k")
         modes = {item.name: stat.S_IMODE(item.stat().st_mode) for item in path.parent.iterdir()}
         database.close()
@@ -142,30 +150,24 @@ def test_the_files_can_be_read_by_their_owner_only_from_the_first_moment(
 def test_a_database_that_others_could_read_is_closed_to_them(path: Path) -> None:
     make_legacy(path)
     path.chmod(0o644)
-    Database(path).close()
+    Database.to_write(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_an_empty_file_becomes_a_database(path: Path) -> None:
     path.touch()
-    database = Database(path)
-    assert database.version == schema.VERSION
+    database = Database.to_write(path)
+    assert version_of(database) == schema.VERSION
     database.close()
 
 
 @pytest.mark.parametrize("name", ["with blank.db", "100%.db", "a?b#c.db", "ümlaut.db"])
 def test_the_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    database = Database(tmp_path / name)
+    database = Database.to_write(tmp_path / name)
     put(database, "k")
     database.close()
     assert (tmp_path / name).stat().st_size > 0
     assert [item.name for item in tmp_path.iterdir()] == [name]
-
-
-def test_commits_are_on_disk_before_the_next_step(opened: Database) -> None:
-    row = opened.row("PRAGMA synchronous")
-    assert row is not None
-    assert row[0] == 2, "FULL"
 
 
 # -- what is no database of ours -----------------------------------------------------------
@@ -193,7 +195,7 @@ def other_columns(path: Path) -> None:
 
 
 def newer_schema(path: Path) -> None:
-    Database(path).close()
+    Database.to_write(path).close()
     connection = sqlite3.connect(str(path))
     connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     connection.close()
@@ -218,7 +220,7 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
     path.chmod(0o755 if path.is_dir() else 0o644)
     before = state_of(path.parent)
     with pytest.raises(TrackingError, match=words) as refused:
-        Database(path, read_only=read_only)
+        opener(read_only)(path)
     assert state_of(path.parent) == before
     assert str(path) in refused.value.message
     assert refused.value.hint
@@ -228,14 +230,14 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_folder_that_does_not_exist_is_told_and_not_made(tmp_path: Path, read_only: bool) -> None:
     with pytest.raises(TrackingError) as refused:
-        Database(tmp_path / "none" / "tracking.db", read_only=read_only)
+        opener(read_only)(tmp_path / "none" / "tracking.db")
     assert refused.value.exit_code == ExitCode.USAGE
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_a_file_that_does_not_exist_makes_none(path: Path) -> None:
     with pytest.raises(TrackingError, match="no such file"):
-        Database(path, read_only=True)
+        Database.to_read(path)
     assert list(path.parent.iterdir()) == []
 
 
@@ -245,7 +247,7 @@ def test_a_file_that_may_not_be_written_is_refused_and_left_alone(path: Path) ->
     path.chmod(0o400)
     before = state_of(path.parent)
     with pytest.raises(TrackingError, match="permission") as refused:
-        Database(path)
+        Database.to_write(path)
     assert refused.value.exit_code == ExitCode.USAGE
     assert state_of(path.parent) == before
 
@@ -259,7 +261,7 @@ def test_a_folder_that_may_not_be_written_is_refused(path: Path, there_already: 
     before = state_of(path.parent)
     try:
         with pytest.raises(TrackingError, match=r"[Pp]ermission") as refused:
-            Database(path)
+            Database.to_write(path)
         assert state_of(path.parent) == before
     finally:
         path.parent.chmod(0o700)
@@ -274,7 +276,7 @@ def test_a_database_in_a_folder_that_may_not_be_written_can_be_read(path: Path, 
     path.parent.chmod(0o500)
     before = state_of(path.parent)
     try:
-        database = Database(path, read_only=True)
+        database = Database.to_read(path)
         assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
         database.close()
         assert state_of(path.parent) == before
@@ -284,7 +286,7 @@ def test_a_database_in_a_folder_that_may_not_be_written_can_be_read(path: Path, 
 
 # -- reading without writing ---------------------------------------------------------------
 def make_current(path: Path) -> None:
-    database = Database(path)
+    database = Database.to_write(path)
     put(database, "k")
     database.close()
 
@@ -299,7 +301,7 @@ def test_reading_changes_no_byte_and_leaves_no_file_behind(
 ) -> None:
     make(path)
     before = state_of(path.parent)
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     database.rows("SELECT * FROM collection_migrations")
     database.close()
     assert state_of(path.parent) == before
@@ -310,41 +312,101 @@ def test_a_database_that_is_only_read_refuses_to_be_written(
     path: Path, make: Callable[[Path], Any]
 ) -> None:
     make(path)
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     with pytest.raises(TrackingError), database.transaction() as db:
         db.execute("UPDATE collection_migrations SET error = 'x'")
     database.close()
 
 
-def test_reading_never_upgrades(path: Path) -> None:
-    make_legacy(path)
-    database = Database(path, read_only=True)
-    assert database.version == 0
+def make_version_1(path: Path) -> List[Tuple[Any, ...]]:
+    """A database as the release before checkpoints left it."""
+    rows = make_legacy(path)
+    connection = sqlite3.connect(str(path))
+    for statement in schema.UPGRADES[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES ('k', 'v')")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    return rows
+
+
+OLDER = [
+    pytest.param(make_legacy, [], id="version 0"),
+    pytest.param(make_version_1, ["k"], id="version 1"),
+]
+
+
+@pytest.mark.parametrize("opened_by", [Database.to_read, Database.in_memory])
+@pytest.mark.parametrize(("make", "known"), OLDER)
+def test_an_older_file_is_read_as_a_new_one_and_is_not_upgraded(
+    path: Path,
+    make: Callable[[Path], List[Tuple[Any, ...]]],
+    known: List[str],
+    opened_by: Callable[[Path], Database],
+) -> None:
+    rows = make(path)
+    before = state_of(path.parent)
+    database = opened_by(path)
+    assert version_of(database) == schema.VERSION
+    assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
+    assert keys(database) == known
+    assert database.rows("SELECT * FROM checkpoints") == []
+    assert state_of(path.parent) == before, "nor is it locked: a run may go on with it"
+    with sqlite3.connect(str(path)) as other:
+        other.execute("UPDATE collection_migrations SET error = 'later'")
+    other.close()
     database.close()
+
+
+@pytest.mark.parametrize("make", [make_legacy, make_version_1, make_current])
+def test_what_is_written_to_a_throw_away_copy_stays_there(
+    path: Path, make: Callable[[Path], Any]
+) -> None:
+    make(path)
+    before = state_of(path.parent)
+    database = Database.in_memory(path)
+    put(database, "only here")
+    assert "only here" in keys(database)
+    database.close()
+    assert state_of(path.parent) == before
+
+
+def test_a_throw_away_copy_of_nothing_is_empty_and_makes_no_file(path: Path) -> None:
+    database = Database.in_memory(path)
+    put(database, "k")
+    assert keys(database) == ["k"]
+    assert version_of(database) == schema.VERSION
+    database.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_every_older_version_is_in_the_tests_above() -> None:
+    assert len(OLDER) == schema.VERSION == len(schema.UPGRADES)
 
 
 def test_reading_sees_what_a_killed_run_had_committed_and_folds_nothing_in(path: Path) -> None:
     crash = (
         "import os, sys\nfrom pathlib import Path\n"
         "from h2ogpte_migration.tracking.database import Database\n"
-        "database = Database(Path(sys.argv[1]))\n"
+        "database = Database.to_write(Path(sys.argv[1]))\n"
         "with database.transaction() as db:\n"
         "    db.execute(\"INSERT INTO meta VALUES ('k', 'v')\")\n"
         "os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", crash, str(path)], check=False).returncode == 9
     main = path.read_bytes()
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     assert keys(database) == ["k"]
     database.close()
     assert path.read_bytes() == main
-    again = Database(path)
+    again = Database.to_write(path)
     assert keys(again) == ["k"]
     again.close()
 
 
 def test_reading_goes_on_while_another_writes(path: Path, opened: Database) -> None:
-    reader = Database(path, read_only=True)
+    reader = Database.to_read(path)
     with opened.transaction() as db:
         db.execute("INSERT INTO meta VALUES ('k', 'v')")
         assert keys(reader) == []
@@ -359,12 +421,12 @@ def test_a_database_of_version_1_2_0_is_upgraded_in_place_and_its_table_stays(
     path: Path, wal: bool
 ) -> None:
     rows = make_legacy(path, wal=wal)
-    database = Database(path)
+    database = Database.to_write(path)
     row = database.row(TABLE_SQL)
     assert row is not None
     assert row["sql"] == LEGACY_TABLE
     assert [tuple(row) for row in database.rows("SELECT * FROM collection_migrations")] == rows
-    assert database.version == schema.VERSION
+    assert version_of(database) == schema.VERSION
     put(database, "k")
     database.close()
 
@@ -379,23 +441,23 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_database(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_legacy(path)
-    broken = (*schema.UPGRADES[0][:4], "CREATE NONSENSE")
+    broken = (*schema.UPGRADES[-1], "CREATE NONSENSE")
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "UPGRADES", (broken,))
+        patched.setattr(schema, "UPGRADES", (*schema.UPGRADES[:-1], broken))
         with pytest.raises(TrackingError):
-            Database(path)
-    reader = Database(path, read_only=True)
-    assert reader.version == 0
-    names = {row["name"] for row in reader.rows("SELECT name FROM sqlite_master")}
-    assert "meta" not in names
-    reader.close()
-    Database(path).close()
+            Database.to_write(path)
+    connection = sqlite3.connect(str(path))
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "meta" not in names, "also what the steps before the broken one made"
+    connection.close()
+    Database.to_write(path).close()
 
 
 def test_an_upgraded_database_is_not_upgraded_again(path: Path) -> None:
     make_current(path)
     for _ in range(2):
-        database = Database(path)
+        database = Database.to_write(path)
         assert keys(database) == ["k"]
         database.close()
 
@@ -406,7 +468,7 @@ def test_a_log_is_used_on_local_file_systems_only(
     path: Path, monkeypatch: pytest.MonkeyPatch, network: bool, mode: str
 ) -> None:
     monkeypatch.setattr(database_module, "_on_network", lambda _: network)
-    database = Database(path)
+    database = Database.to_write(path)
     row = database.row("PRAGMA journal_mode")
     assert row is not None
     assert row[0] == mode
@@ -468,7 +530,7 @@ def test_a_file_that_stays_locked_is_told(
     path: Path, opened: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.1)
-    other = Database(path)
+    other = Database.to_write(path)
     with opened.transaction() as db:
         db.execute("INSERT INTO meta VALUES ('k', 'v')")
         with pytest.raises(TrackingError, match="locked"):
@@ -501,7 +563,7 @@ def test_a_long_query_that_is_not_read_to_its_end_hinders_no_writing(
     fill(opened, 25)
     query = opened.batches(BATCHES, {}, size=10)
     next(query)
-    other = Database(path)
+    other = Database.to_write(path)
     put(other, "other")
     put(opened, "own")
     other.close()
@@ -514,7 +576,7 @@ import sys
 from pathlib import Path
 from h2ogpte_migration.tracking.database import Database
 sys.stdin.readline()
-database = Database(Path(sys.argv[1]))
+database = Database.to_write(Path(sys.argv[1]))
 for number in range(60):
     with database.transaction() as db:
         row = db.execute("SELECT value FROM meta WHERE key = 'n'").fetchone()
@@ -545,7 +607,7 @@ def test_processes_that_open_upgrade_and_write_at_once_get_in_each_others_way_ne
     for writer in writers:
         assert writer.communicate(timeout=90)[1] == ""
         assert writer.returncode == 0
-    database = Database(path)
+    database = Database.to_write(path)
     assert database.rows("SELECT value FROM meta")[0]["value"] == "180"
     database.close()
 
@@ -562,3 +624,235 @@ def test_threads_share_one_database(opened: Database) -> None:
     for thread in threads:
         thread.join()
     assert len(keys(opened)) == 80
+
+
+# -- several threads, one commit -----------------------------------------------------------
+class Group:
+    """Threads that write in a known order: each waits for the lock while another one writes.
+
+    The first part is held open until all the others have arrived, so that who shares a commit
+    with whom does not hang on the scheduling of threads.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.errors: Dict[str, BaseException] = {}
+        self.went_on: List[str] = []
+        self.statements: List[str] = []
+        self._threads: List[threading.Thread] = []
+        database._connection.set_trace_callback(self.statements.append)
+
+    def commits(self) -> int:
+        return self.statements.count("COMMIT")
+
+    def write(
+        self, key: str, *, durable: bool = True, then: Callable[[Any], None] = lambda _: None
+    ) -> None:
+        """One thread's part: a row, and what else it does."""
+        try:
+            with self.database.transaction(durable=durable) as db:
+                db.execute("INSERT INTO meta VALUES (:k, 'v')", {"k": key})
+                then(db)
+            self.went_on.append(key)
+        except (RuntimeError, TrackingError, sqlite3.Error) as error:
+            self.errors[key] = error
+
+    def arrive(self, key: str, **how: Any) -> None:
+        """Start a thread, and go on once it waits for its turn."""
+        waiting = self.database._arriving
+        self._threads.append(threading.Thread(target=self.write, args=(key,), kwargs=how))
+        self._threads[-1].start()
+        tick = threading.Event()
+        while self.database._arriving == waiting:
+            tick.wait(0.001)
+
+    def run(self, *parts: Tuple[str, Dict[str, Any]], first: Dict[str, Any]) -> None:
+        """The first part, and behind it the others in any order."""
+
+        def others(db: Any) -> None:
+            for key, how in parts:
+                self.arrive(key, **how)
+            first.get("then", lambda _: None)(db)
+
+        self.write("first", durable=first.get("durable", True), then=others)
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive(), "nobody waits for ever"
+
+
+@pytest.fixture
+def group(opened: Database) -> Group:
+    """Return threads that write to a new database."""
+    return Group(opened)
+
+
+def fails(_: Any) -> None:
+    raise RuntimeError("changed its mind")
+
+
+def breaks_a_rule(db: Any) -> None:
+    db.execute("INSERT INTO meta VALUES ('first', 'again')")
+
+
+def on_disk(path: Path) -> List[str]:
+    """What another process sees."""
+    other = Database.to_read(path)
+    try:
+        return keys(other)
+    finally:
+        other.close()
+
+
+class SlowCommit:
+    """A connection whose commits wait, or fail, by a test's will."""
+
+    def __init__(self, real: sqlite3.Connection, before: Callable[[], None]) -> None:
+        self._real = real
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        if sql == "COMMIT":
+            self._before()
+        return self._real.execute(sql, *values)
+
+
+def wrap_commits(database: Database, before: Callable[[], None]) -> None:
+    wrapped: Any = SlowCommit(database._connection, before)
+    database._connection = wrapped
+
+
+@pytest.mark.parametrize("others", [1, 5, 20])
+def test_threads_that_write_at_the_same_moment_share_a_commit(
+    path: Path, group: Group, others: int
+) -> None:
+    group.run(*[(f"{n}", {}) for n in range(others)], first={})
+    assert group.commits() == 1
+    assert len(on_disk(path)) == others + 1
+    assert len(group.went_on) == others + 1
+
+
+def test_a_commit_is_made_before_too_many_wait_for_it(path: Path, group: Group) -> None:
+    others = 2 * database_module.MOST_IN_A_GROUP
+    group.run(*[(f"{n}", {}) for n in range(others)], first={})
+    assert group.commits() == 3
+    assert len(on_disk(path)) == others + 1
+
+
+def test_one_thread_alone_commits_at_once(path: Path, group: Group) -> None:
+    for number in range(3):
+        group.write(f"{number}")
+        assert len(on_disk(path)) == group.commits() == number + 1
+
+
+@pytest.mark.parametrize(("how", "error"), [(fails, RuntimeError), (breaks_a_rule, sqlite3.Error)])
+@pytest.mark.parametrize("who", ["first", "another"])
+def test_a_part_that_fails_undoes_its_own_writes_only(
+    path: Path, group: Group, how: Callable[[Any], None], error: Any, who: str
+) -> None:
+    if who == "first":
+        group.run(("a", {}), ("b", {}), first={"then": how})
+        failed = {"first"}
+    else:
+        group.run(("a", {}), ("bad", {"then": how}), ("b", {}), first={})
+        failed = {"bad"}
+    if who == "first" and how is breaks_a_rule:
+        assert isinstance(group.errors["first"], sqlite3.IntegrityError)
+    assert set(group.errors) == failed
+    assert isinstance(group.errors[failed.pop()], error)
+    kept = ["a", "b"] if who == "first" else ["a", "b", "first"]
+    assert on_disk(path) == kept == sorted(group.went_on)
+
+
+def test_nobody_goes_on_before_the_commit(path: Path, opened: Database, group: Group) -> None:
+    seen: List[Tuple[List[str], List[str]]] = []
+    wrap_commits(opened, lambda: seen.append((list(group.went_on), on_disk(path))))
+    group.run(("a", {}), ("b", {}), first={})
+    assert seen == [([], [])], "neither done for whoever wrote it, nor seen by others"
+    assert sorted(group.went_on) == on_disk(path) == ["a", "b", "first"]
+
+
+def no_room() -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_commit_that_fails_fails_every_part_of_it(
+    path: Path, opened: Database, group: Group
+) -> None:
+    real = opened._connection
+    wrap_commits(opened, no_room)
+    group.run(("a", {}), ("b", {}), first={})
+    assert set(group.errors) == {"a", "b", "first"}
+    for error in group.errors.values():
+        assert isinstance(error, TrackingError)
+        assert "The disk is full" in error.message
+    assert (group.went_on, on_disk(path)) == ([], [])
+    opened._connection = real
+    put(opened, "later")
+    assert on_disk(path) == ["later"], "with room again, work goes on"
+
+
+def test_a_transaction_that_sqlite_itself_undoes_fails_every_part_of_it(
+    path: Path, group: Group
+) -> None:
+    """As on a full disk: not only the part that met it is gone."""
+
+    def undone(db: Any) -> None:
+        db.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    group.run(("a", {"then": undone}), first={})
+    assert set(group.errors) == {"a", "first"}
+    for error in group.errors.values():
+        assert isinstance(error, TrackingError)
+        assert "The disk is full" in error.message
+    assert (group.went_on, on_disk(path)) == ([], [])
+
+
+def test_a_part_that_cannot_be_undone_alone_takes_the_others_with_it(
+    path: Path, opened: Database, group: Group
+) -> None:
+    """Else what its writer was told has failed would be on disk all the same."""
+
+    class NoWayBack(SlowCommit):
+        def execute(self, sql: str, *values: Any) -> Any:
+            if sql.startswith("ROLLBACK TO"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, *values)
+
+    broken: Any = NoWayBack(opened._connection, lambda: None)
+    opened._connection = broken
+    group.run(("bad", {"then": fails}), first={})
+    assert set(group.errors) == {"bad", "first"}
+    assert (group.went_on, on_disk(path)) == ([], [])
+
+
+def levels(statements: List[str]) -> List[str]:
+    """How safe each commit was, in their order."""
+    found, level = [], ""
+    for statement in statements:
+        if statement.startswith("PRAGMA synchronous"):
+            level = statement.rpartition(" ")[2]
+        if statement == "COMMIT":
+            found.append(level)
+    return found
+
+
+def test_what_has_to_be_durable_never_rides_on_a_commit_that_is_not(
+    path: Path, group: Group
+) -> None:
+    group.run(("a", {"durable": True}), first={"durable": False})
+    assert levels(group.statements) == ["NORMAL", "FULL"]
+    assert on_disk(path) == ["a", "first"]
+
+
+def test_what_need_not_be_durable_rides_along_and_alone_it_costs_no_wait(
+    path: Path, group: Group
+) -> None:
+    group.run(("a", {"durable": False}), first={"durable": True})
+    group.write("b", durable=False)
+    group.write("c")
+    assert levels(group.statements) == ["FULL", "NORMAL", "FULL"]
+    assert on_disk(path) == ["a", "b", "c", "first"]

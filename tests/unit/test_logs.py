@@ -17,7 +17,9 @@ from typing import Any, Iterator, List, TextIO
 import pytest
 
 from h2ogpte_migration.errors import ExitCode, ToolError
+from h2ogpte_migration.model import Collection
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.console import Console, format_table
 from h2ogpte_migration.ui.logs import close_log, collection_tag, open_log, tagged
 from h2ogpte_migration.ui.progress import (
@@ -273,11 +275,12 @@ def test_tables_are_aligned_by_what_letters_take() -> None:
 
 def run_through(progress: Progress) -> None:
     progress.started(2)
-    progress.collection("Al\x1bpha", "create")
+    alpha, beta = Collection("c1", "Al\x1bpha", "anna", "m"), Collection("c2", "", "anna", "m")
+    progress.working(alpha, "creating")
     progress.waiting(1)
-    progress.finished("Al\x1bpha", "done")
-    progress.collection("[red]Beta", "import")
-    progress.finished("[red]Beta", "failed")
+    progress.finished(Result(OutcomeKind.DONE, "c1", "Al\x1bpha"))
+    progress.working(beta, "submitting")
+    progress.finished(Result(OutcomeKind.FAILED, "[red]c2"))
     progress.waiting(0)
     progress.close()
 
@@ -293,7 +296,7 @@ def test_plain_progress_is_a_line_per_collection() -> None:
     console = said()
     assert isinstance(choose(console, quiet=False), PlainProgress)
     run_through(choose(console, quiet=False))
-    assert text_of(console.out) == "1 of 2: Al\\x1bpha: done\n2 of 2: [red]Beta: failed\n"
+    assert text_of(console.out) == "1 of 2: Al\\x1bpha: done\n2 of 2: [red]c2: failed\n"
 
 
 def test_plain_progress_gives_a_sign_of_life_now_and_then() -> None:
@@ -325,13 +328,13 @@ def test_live_progress_keeps_lines_and_names_apart(monkeypatch: pytest.MonkeyPat
         progress = choose(console, quiet=False)
         assert isinstance(progress, LiveProgress)
         progress.started(2)
-        progress.collection("[red]Beta\x1b]0;x\x07", "import")
+        progress.working(Collection("c2", "[red]Beta\x1b]0;x\x07", "anna", "m"), "asking")
         console.info("a line [bold]above[/bold] :smile:")
-        progress.finished("[red]Beta", "failed")
+        progress.finished(Result(OutcomeKind.FAILED, "c1", "Alpha"))
         progress.close()
         console.info("afterwards")
         seen = read_until(main, "afterwards\r\n")
     os.close(main)
     assert "a line [bold]above[/bold] :smile:" in seen
-    assert r"[red]Beta\x1b]0;x\x07: import" in seen
+    assert r"[red]Beta\x1b]0;x\x07: asking" in seen
     assert "\x1b]0;x" not in seen

@@ -11,7 +11,9 @@ from typing import Any, Dict, List, Mapping
 
 import pytest
 
-from h2ogpte_migration import __version__, cli, mappings
+from h2ogpte_migration import __version__
+from h2ogpte_migration.cli import help as cli
+from h2ogpte_migration.cli import mappings as model_mappings
 from h2ogpte_migration.cli.flags import BY_NAME, Group
 from h2ogpte_migration.cli.parse import (
     FLAGS,
@@ -89,7 +91,7 @@ GOOD = [
     ("", {"timeout": 60.0, "retries": 5, "max_concurrent_requests": 8, "max_failures": 5}),
     ("", {"db_path": Path("migration_tracking.db"), "api_key_expiry": "30 days"}),
     ("", {"ocr_model": "auto", "ocr_model_given": False, "copy_document": False}),
-    ("", {"mappings": mappings.BUILT_IN, "max_concurrent_jobs": 1, "verify_query": None}),
+    ("", {"mappings": model_mappings.BUILT_IN, "max_concurrent_jobs": 1, "verify_query": None}),
     ("--ocr-model auto", {"ocr_model": "auto", "ocr_model_given": True}),
     ("--copy-document", {"copy_document": True}),
     ("--no-copy-document", {"copy_document": False}),
@@ -390,7 +392,7 @@ def test_main_parse_reads_this_process(tmp_path: Path, monkeypatch: pytest.Monke
 HEAVY = ("h2ogpte", "rich", "dotenv", "aiohttp", "pydantic", "urllib3", "websockets", "sqlite3")
 LOAD = """
 import sys
-from h2ogpte_migration import cli
+from h2ogpte_migration.cli import help as cli
 from h2ogpte_migration.errors import UsageError
 cli.help_text()
 try:

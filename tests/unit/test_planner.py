@@ -10,7 +10,7 @@ import pytest
 
 from h2ogpte_migration.model import ImportOptions
 from h2ogpte_migration.planner import Action, Plan, Policy, plan
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import BEFORE_IMPORT, Position
 
 PLAIN = Policy(ImportOptions())
 FLAGS = ("verify", "wait", "migrate_chats", "retry_failed", "force", "ignore_validation")
@@ -23,13 +23,13 @@ def every_case() -> Iterator[Case]:
         chosen: Any = dict(zip(FLAGS, values))
         for query in (None, "What is it about?"):
             policy = replace(PLAIN, verify_query=query, **chosen)
-            for where, marked, restarted in product(Position, both, both):
+            for where, started, restarted in product(Position, both, both):
                 yield (
                     where,
                     policy,
-                    marked,
+                    started,
                     restarted,
-                    plan(where, policy, marked=marked, restarted=restarted),
+                    plan(where, policy, started=started, restarted=restarted),
                 )
 
 
@@ -38,7 +38,7 @@ EVERYTHING = tuple(every_case())
 
 def decide(where: Position, policy: Policy, **more: bool) -> Plan:
     return plan(
-        where, policy, marked=more.get("marked", False), restarted=more.get("restarted", False)
+        where, policy, started=more.get("started", False), restarted=more.get("restarted", False)
     )
 
 
@@ -57,26 +57,26 @@ def test_what_is_inconsistent_is_touched_by_force_only() -> None:
             assert "--force-remigrate" in decided.reason
 
 
-def test_force_without_a_mark_begins_whatever_there_is() -> None:
+def test_force_that_was_not_started_begins_whatever_there_is() -> None:
     for case in EVERYTHING:
-        _, policy, marked, _, decided = case
-        if policy.force and not policy.verify and not marked:
+        _, policy, started, _, decided = case
+        if policy.force and not policy.verify and not started:
             assert decided.action == Action.BEGIN, case
 
 
 def test_force_is_not_forced_twice() -> None:
     for case in EVERYTHING:
-        where, _, marked, _, decided = case
-        if marked and where != Position.NEW:
+        where, _, started, _, decided = case
+        if started and where != Position.NEW:
             assert decided.action != Action.BEGIN, case
 
 
 def test_what_failed_or_is_held_begins_anew_on_retry_only() -> None:
     for case in EVERYTHING:
-        where, policy, marked, _, decided = case
+        where, policy, started, _, decided = case
         if policy.verify or policy.force or where not in (Position.FAILED, Position.HELD):
             continue
-        if policy.retry_failed and not marked:
+        if policy.retry_failed and not started:
             assert decided.action == Action.BEGIN, case
         elif where == Position.FAILED:
             assert decided.action == Action.LEAVE, case
@@ -97,8 +97,7 @@ def test_without_force_and_retry_only_what_is_new_begins() -> None:
 def test_what_was_begun_and_not_imported_is_never_left_by_a_migration() -> None:
     for case in EVERYTHING:
         where, policy, _, _, decided = case
-        begun = where in (Position.CREATING, Position.CREATED, Position.SUBMITTING)
-        if begun and not policy.verify:
+        if where in BEFORE_IMPORT and not policy.verify:
             assert decided.action != Action.LEAVE, case
 
 
@@ -118,11 +117,11 @@ def test_whatever_is_left_says_why() -> None:
             assert not case[4].needs_attention, case
 
 
-def test_the_validation_and_the_mark_of_other_flags_change_no_decision() -> None:
+def test_the_validation_flag_change_no_decision() -> None:
     decided = {case[:4]: case[4] for case in EVERYTHING}
-    for where, policy, marked, restarted, outcome in EVERYTHING:
+    for where, policy, started, restarted, outcome in EVERYTHING:
         other = replace(policy, ignore_validation=not policy.ignore_validation)
-        assert decided[where, other, marked, restarted] == outcome
+        assert decided[where, other, started, restarted] == outcome
 
 
 @pytest.mark.parametrize(
@@ -130,12 +129,15 @@ def test_the_validation_and_the_mark_of_other_flags_change_no_decision() -> None
     [
         (Position.NEW, PLAIN, Action.BEGIN, False),
         (Position.CREATING, PLAIN, Action.CONTINUE, False),
+        (Position.CONFIGURING, PLAIN, Action.CONTINUE, False),
         (Position.CREATED, PLAIN, Action.CONTINUE, False),
+        (Position.SHARED, PLAIN, Action.CONTINUE, False),
         (Position.SUBMITTING, PLAIN, Action.CONTINUE, False),
         (Position.IMPORTING, PLAIN, Action.LEAVE, False),
         (Position.IMPORTING, replace(PLAIN, wait=True), Action.CONTINUE, False),
         (Position.IMPORTED, PLAIN, Action.CONTINUE, False),
         (Position.HELD, PLAIN, Action.CONTINUE, False),
+        (Position.VALIDATED, PLAIN, Action.CONTINUE, False),
         (Position.CONNECTED, PLAIN, Action.LEAVE, False),
         (Position.CONNECTED, replace(PLAIN, migrate_chats=True), Action.CONTINUE, False),
         (Position.CONNECTED, replace(PLAIN, verify_query="?"), Action.CONTINUE, False),
@@ -157,13 +159,19 @@ def test_a_plain_run_goes_on_where_each_position_says(
         (Position.NEW, False, Action.LEAVE, True),
         (Position.CREATING, False, Action.LEAVE, True),
         (Position.CREATING, True, Action.CONTINUE, False),
+        (Position.CONFIGURING, False, Action.LEAVE, True),
+        (Position.CONFIGURING, True, Action.CONTINUE, False),
         (Position.CREATED, False, Action.LEAVE, True),
         (Position.CREATED, True, Action.CONTINUE, False),
+        (Position.SHARED, False, Action.LEAVE, True),
+        (Position.SHARED, True, Action.CONTINUE, False),
         (Position.SUBMITTING, False, Action.CONTINUE, False),
         (Position.IMPORTING, False, Action.CONTINUE, False),
         (Position.IMPORTED, False, Action.CONTINUE, False),
         (Position.HELD, False, Action.CONTINUE, False),
+        (Position.VALIDATED, False, Action.CONTINUE, False),
         (Position.CONNECTED, False, Action.CONTINUE, False),
+        (Position.FINISHED, False, Action.CONTINUE, False),
         (Position.FAILED, False, Action.LEAVE, True),
     ],
 )
@@ -175,7 +183,7 @@ def test_verify_continues_imports_and_only_its_own_restarts_before_them(
 
 
 @pytest.mark.parametrize(
-    ("changes", "mark"),
+    ("changes", "start"),
     [
         ({}, None),
         ({"force": True}, "force"),
@@ -183,5 +191,5 @@ def test_verify_continues_imports_and_only_its_own_restarts_before_them(
         ({"force": True, "retry_failed": True}, "force"),
     ],
 )
-def test_forced_and_retried_runs_have_a_mark(changes: Any, mark: Any) -> None:
-    assert replace(PLAIN, **changes).mark == mark
+def test_forced_and_retried_runs_mark_what_they_start(changes: Any, start: Any) -> None:
+    assert replace(PLAIN, **changes).forced_start == start

@@ -1,4 +1,4 @@
-"""Who works where: runs, leases, marks, and what a run has to tidy up."""
+"""Who works where: runs, leases, forced starts, and what a run has to tidy up."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.model import Collection, ImportOptions, SourceId, TargetId
-from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking import Database, Tracking
+from h2ogpte_migration.tracking.leases import Lease
 from h2ogpte_migration.tracking.records import Attempt, Holder
-from h2ogpte_migration.tracking.runs import Runs
-from h2ogpte_migration.tracking.store import Lease, NewAttempt, Store
+from h2ogpte_migration.tracking.store import NewAttempt
 
 C1 = SourceId("c1")
 T1 = TargetId("t1")
@@ -26,19 +26,17 @@ T1 = TargetId("t1")
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from h2ogpte_migration.tracking.database import Database
-from h2ogpte_migration.tracking.runs import Runs
-from h2ogpte_migration.tracking.store import Store
-runs = Runs(Database(Path(sys.argv[1])))
-print(runs.begin("1", "other"), flush=True)
-lease = runs.claim("c1")
-runs.record_key("key-made", "anna")
-runs.record_key_id("key-made", "k1")
-runs.record_key("key-lost", "anna")
-number = runs.record_test_chat("c1", "t1", "anna", ["s1"], "What?")
+from h2ogpte_migration.tracking import Database, Tracking
+run = Tracking(Database.to_write(Path(sys.argv[1])))
+print(run.runs.begin("1", "other"), flush=True)
+lease = run.leases.claim("c1")
+run.leftovers.record_key("key-made", "anna")
+run.leftovers.record_key_id("key-made", "k1")
+run.leftovers.record_key("key-lost", "anna")
+number = run.leftovers.record_test_chat("c1", "t1", "anna", ["s1"], "What?")
 print("holds", flush=True)
 if sys.stdin.readline() == "end\\n":
-    runs.end(0)
+    run.runs.end(0)
 """
 
 
@@ -51,21 +49,21 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
     """Return a new database."""
-    database = Database(path)
+    database = Database.to_write(path)
     yield database
     database.close()
 
 
 @pytest.fixture
-def runs(database: Database) -> Runs:
+def run(database: Database) -> Tracking:
     """Return a run that has begun."""
     return begun(database)
 
 
-def begun(database: Database) -> Runs:
-    runs = Runs(database)
-    runs.begin("1.3", "h2ogpte-migrate --all-users")
-    return runs
+def begun(database: Database) -> Tracking:
+    run = Tracking(database)
+    run.runs.begin("1.3", "h2ogpte-migrate --all-users")
+    return run
 
 
 class Other:
@@ -111,134 +109,138 @@ def move_elsewhere(database: Database, run_id: int, silent: timedelta) -> None:
 
 
 # -- leases --------------------------------------------------------------------------------
-def test_a_source_is_held_until_it_is_given_back(runs: Runs) -> None:
-    lease = runs.claim(C1)
-    assert lease == Lease(C1, runs.run_id)
+def test_a_source_is_held_until_it_is_given_back(run: Tracking) -> None:
+    lease = run.leases.claim(C1)
+    assert lease == Lease(C1, run.runs.run_id)
     assert isinstance(lease, Lease)
-    assert runs.still_holds(lease)
-    holder = runs.holder(C1)
+    assert run.leases.still_holds(lease)
+    holder = run.leases.holder(C1)
     assert holder is not None
     assert (holder.run_id, holder.pid, holder.host) == (
-        runs.run_id,
+        run.runs.run_id,
         os.getpid(),
         socket.gethostname(),
     )
-    runs.release(lease)
-    assert not runs.still_holds(lease)
-    assert runs.holder(C1) is None
+    run.leases.release(lease)
+    assert not run.leases.still_holds(lease)
+    assert run.leases.holder(C1) is None
 
 
-def test_the_same_run_may_claim_again(runs: Runs) -> None:
-    assert runs.claim(C1) == runs.claim(C1)
+def test_the_same_run_may_claim_again(run: Tracking) -> None:
+    assert run.leases.claim(C1) == run.leases.claim(C1)
 
 
-def test_two_runs_of_one_process_do_not_share_a_source(database: Database, runs: Runs) -> None:
+def test_two_runs_of_one_process_do_not_share_a_source(database: Database, run: Tracking) -> None:
     second = begun(database)
-    runs.claim(C1)
-    assert isinstance(second.claim(C1), Holder)
-    assert isinstance(second.claim(SourceId("c2")), Lease)
+    run.leases.claim(C1)
+    assert isinstance(second.leases.claim(C1), Holder)
+    assert isinstance(second.leases.claim(SourceId("c2")), Lease)
 
 
-def test_a_living_holder_is_never_displaced(database: Database, runs: Runs, other: Other) -> None:
+def test_a_living_holder_is_never_displaced(
+    database: Database, run: Tracking, other: Other
+) -> None:
     # However long it has given no sign of life: it is this host's process, and it is there.
     age(database, other.run_id, heartbeat_at="2001-01-01T00:00:00+00:00")
     for _ in range(3):
-        claimed = runs.claim(C1)
+        claimed = run.leases.claim(C1)
         assert isinstance(claimed, Holder)
         assert (claimed.run_id, claimed.pid) == (other.run_id, other.process.pid)
     assert str(other.process.pid) in str(claimed)
     assert socket.gethostname() in str(claimed)
-    assert not runs.is_dead(other.run_id)
-    holder = runs.holder(C1)
+    holder = run.leases.holder(C1)
     assert holder is not None
     assert holder.run_id == other.run_id
 
 
-def test_a_killed_holder_is_replaced_at_once(runs: Runs, other: Other) -> None:
+def test_a_killed_holder_is_replaced_at_once(run: Tracking, other: Other) -> None:
     other.kill()
-    assert runs.holder(C1) is None
-    assert runs.is_dead(other.run_id)
-    assert runs.claim(C1) == Lease(C1, runs.run_id)
+    assert run.leases.holder(C1) is None
+    assert run.leases.claim(C1) == Lease(C1, run.runs.run_id)
 
 
-def test_a_holder_that_ended_left_nothing_behind(runs: Runs, other: Other) -> None:
+def test_a_holder_that_ended_left_nothing_behind(run: Tracking, other: Other) -> None:
     other.end()
-    assert runs.holder(C1) is None
-    assert runs.claim(C1) == Lease(C1, runs.run_id)
+    assert run.leases.holder(C1) is None
+    assert run.leases.claim(C1) == Lease(C1, run.runs.run_id)
 
 
-def test_the_pid_alone_is_no_holder(database: Database, runs: Runs, other: Other) -> None:
+def test_the_pid_alone_is_no_holder(database: Database, run: Tracking, other: Other) -> None:
     """The pid is in use, but by a process that started at another time."""
     age(database, other.run_id, process_start="1")
-    assert isinstance(runs.claim(C1), Lease)
+    assert isinstance(run.leases.claim(C1), Lease)
 
 
 def test_a_lease_that_went_to_another_run_is_no_longer_held(
-    database: Database, runs: Runs, other: Other
+    database: Database, run: Tracking, other: Other
 ) -> None:
     other.kill()
     lost = Lease(C1, other.run_id)
-    assert runs.still_holds(lost)
-    runs.claim(C1)
-    assert not runs.still_holds(lost)
-    runs.release(lost)
-    assert runs.holder(C1) is not None, "giving back what one does not hold changes nothing"
+    assert run.leases.still_holds(lost)
+    run.leases.claim(C1)
+    assert not run.leases.still_holds(lost)
+    run.leases.release(lost)
+    assert run.leases.holder(C1) is not None, "giving back what one does not hold changes nothing"
 
 
 # -- runs of other machines ----------------------------------------------------------------
 @pytest.mark.parametrize("silent", [timedelta(0), timedelta(minutes=14)])
 def test_a_run_of_another_machine_that_may_live_stops_this_one_by_name(
-    database: Database, runs: Runs, silent: timedelta
+    database: Database, run: Tracking, silent: timedelta
 ) -> None:
-    move_elsewhere(database, runs.run_id, silent)
+    move_elsewhere(database, run.runs.run_id, silent)
     with pytest.raises(ToolError, match="build-7") as refused:
-        Runs(database).begin("1.3", "again")
+        Tracking(database).runs.begin("1.3", "again")
     assert refused.value.exit_code == ExitCode.ATTENTION
     assert refused.value.hint
-    assert len(runs.last()) == 1
+    assert len(run.runs.last()) == 1
 
 
 def test_a_run_of_another_machine_that_is_silent_for_long_stops_nobody(
-    database: Database, runs: Runs
+    database: Database, run: Tracking
 ) -> None:
-    runs.claim(C1)
-    move_elsewhere(database, runs.run_id, timedelta(minutes=16))
+    run.leases.claim(C1)
+    run.leftovers.record_key("a", "anna")
+    move_elsewhere(database, run.runs.run_id, timedelta(minutes=16))
     later = begun(database)
-    assert later.is_dead(runs.run_id)
-    assert isinstance(later.claim(C1), Lease)
+    assert later.leases.holder(C1) is None
+    assert isinstance(later.leases.claim(C1), Lease)
+    assert names(later) == [], "but it may live, whatever a clock says: its keys are its own"
 
 
-def test_a_run_of_another_machine_that_ended_stops_nobody(database: Database, runs: Runs) -> None:
-    runs.end(0)
-    move_elsewhere(database, runs.run_id, timedelta(0))
+def test_a_run_of_another_machine_that_ended_stops_nobody(
+    database: Database, run: Tracking
+) -> None:
+    run.runs.end(0)
+    move_elsewhere(database, run.runs.run_id, timedelta(0))
     begun(database)
 
 
-def test_a_heartbeat_is_what_others_go_by(database: Database, runs: Runs) -> None:
-    move_elsewhere(database, runs.run_id, timedelta(minutes=16))
-    runs.heartbeat()
+def test_a_heartbeat_is_what_others_go_by(database: Database, run: Tracking) -> None:
+    move_elsewhere(database, run.runs.run_id, timedelta(minutes=16))
+    run.runs.heartbeat()
     with pytest.raises(ToolError, match="build-7"):
-        Runs(database).begin("1.3", "again")
+        Tracking(database).runs.begin("1.3", "again")
 
 
-def test_a_heartbeat_that_cannot_be_read_counts_as_none(database: Database, runs: Runs) -> None:
-    move_elsewhere(database, runs.run_id, timedelta(0))
-    age(database, runs.run_id, heartbeat_at="soon")
+def test_a_heartbeat_that_cannot_be_read_counts_as_none(database: Database, run: Tracking) -> None:
+    move_elsewhere(database, run.runs.run_id, timedelta(0))
+    age(database, run.runs.run_id, heartbeat_at="soon")
     begun(database)
 
 
-def test_a_living_run_of_this_host_does_not_stop_another_one(runs: Runs, path: Path) -> None:
-    other = Database(path)
-    assert begun(other).run_id != runs.run_id
+def test_a_living_run_of_this_host_does_not_stop_another_one(run: Tracking, path: Path) -> None:
+    other = Database.to_write(path)
+    assert begun(other).runs.run_id != run.runs.run_id
     other.close()
 
 
 # -- the log of runs -----------------------------------------------------------------------
-def test_runs_are_logged_with_what_became_of_them(database: Database, runs: Runs) -> None:
-    runs.claim(C1)
-    runs.end(1)
+def test_runs_are_logged_with_what_became_of_them(database: Database, run: Tracking) -> None:
+    run.leases.claim(C1)
+    run.runs.end(1)
     begun(database)
-    newest, oldest = runs.last()
+    newest, oldest = run.runs.last()
     assert newest.id > oldest.id
     assert (newest.ended_at, newest.exit_code) == (None, None)
     assert (oldest.exit_code, oldest.command, oldest.version) == (
@@ -248,107 +250,109 @@ def test_runs_are_logged_with_what_became_of_them(database: Database, runs: Runs
     )
     assert oldest.ended_at is not None
     assert oldest.ended_at.endswith("+00:00")
-    assert [run.id for run in runs.last(1)] == [newest.id]
+    assert [info.id for info in run.runs.last(1)] == [newest.id]
 
 
-def test_a_run_that_ended_holds_nothing(database: Database, runs: Runs) -> None:
-    lease = runs.claim(C1)
+def test_a_run_that_ended_holds_nothing(database: Database, run: Tracking) -> None:
+    lease = run.leases.claim(C1)
     assert isinstance(lease, Lease)
-    runs.end(0)
-    assert not runs.still_holds(lease)
-    assert runs.is_dead(runs.run_id)
-    assert runs.holder(C1) is None
-    assert isinstance(begun(database).claim(C1), Lease)
+    run.runs.end(0)
+    assert not run.leases.still_holds(lease)
+    assert run.leases.holder(C1) is None
+    assert isinstance(begun(database).leases.claim(C1), Lease)
 
 
-def test_a_run_that_nobody_knows_is_dead(runs: Runs) -> None:
-    assert runs.is_dead(4711)
+def test_a_run_that_nobody_knows_is_dead(database: Database, run: Tracking) -> None:
+    run.leftovers.record_key("a", "anna")
+    with database.transaction() as db:
+        db.execute("UPDATE temp_keys SET run_id = 4711")
+    assert names(run) == ["a"], "and its keys are swept"
 
 
-# -- marks ---------------------------------------------------------------------------------
-def begin(database: Database, runs: Runs, mark: str) -> None:
-    lease = runs.claim(C1)
+# -- forced starts ---------------------------------------------------------------------------------
+def begin(run: Tracking, start: str) -> None:
+    lease = run.leases.claim(C1)
     assert isinstance(lease, Lease)
     new = NewAttempt(
         Collection("c1", "n", "anna", "old"), None, "new", ImportOptions(), Attempt.RUN
     )
-    Store(database).begin_attempt(lease, new, lambda taken: f"target {len(taken)}", mark)
+    run.store.begin_attempt(lease, new, lambda taken: f"target {len(taken)}", start)
 
 
-def test_forced_work_stays_marked_until_its_run_came_to_its_end(
-    database: Database, runs: Runs
+def test_forced_work_counts_as_started_until_its_run_came_to_its_end(
+    database: Database, run: Tracking
 ) -> None:
-    assert not runs.is_marked(C1, "force")
-    begin(database, runs, "force")
-    assert runs.is_marked(C1, "force")
-    assert not runs.is_marked(C1, "retry")
-    assert not runs.is_marked(SourceId("c2"), "force")
-    runs.end(130)
+    assert not run.runs.has_started(C1, "force")
+    begin(run, "force")
+    assert run.runs.has_started(C1, "force")
+    assert not run.runs.has_started(C1, "retry")
+    assert not run.runs.has_started(SourceId("c2"), "force")
+    run.runs.end(130)
     again = begun(database)
-    assert again.is_marked(C1, "force"), "an interrupted run's mark outlives it"
-    again.clear_marks([SourceId("c2")])
-    assert again.is_marked(C1, "force")
-    again.clear_marks([C1])
-    assert again.is_marked(C1, "force"), "a run that dies before its end has not ended"
-    again.end(0)
-    assert not begun(database).is_marked(C1, "force")
+    assert again.runs.has_started(C1, "force"), "an interrupted run's start outlives it"
+    again.runs.end_starts([SourceId("c2")])
+    assert again.runs.has_started(C1, "force")
+    again.runs.end_starts([C1])
+    assert again.runs.has_started(C1, "force"), "a run that dies before its end has not ended"
+    again.runs.end(0)
+    assert not begun(database).runs.has_started(C1, "force")
 
 
-def test_the_last_kind_of_mark_counts(database: Database, runs: Runs) -> None:
-    begin(database, runs, "retry")
-    begin(database, runs, "force")
-    assert runs.is_marked(C1, "force")
-    assert not runs.is_marked(C1, "retry")
+def test_the_last_kind_of_start_counts(database: Database, run: Tracking) -> None:
+    begin(run, "retry")
+    begin(run, "force")
+    assert run.runs.has_started(C1, "force")
+    assert not run.runs.has_started(C1, "retry")
 
 
 def test_the_same_forced_command_in_two_terminals_forces_once(
-    database: Database, runs: Runs
+    database: Database, run: Tracking
 ) -> None:
     beside = begun(database)
-    begin(database, runs, "force")
-    assert beside.is_marked(C1, "force")
-    runs.clear_marks([C1])
-    runs.end(0)
-    assert beside.is_marked(C1, "force"), "done already, for the demand that both fulfil"
-    assert not beside.is_marked(C1, "retry")
-    beside.clear_marks([C1])
-    beside.end(0)
-    assert not begun(database).is_marked(C1, "force"), "a later demand is another one"
+    begin(run, "force")
+    assert beside.runs.has_started(C1, "force")
+    run.runs.end_starts([C1])
+    run.runs.end(0)
+    assert beside.runs.has_started(C1, "force"), "done already, for the demand that both fulfil"
+    assert not beside.runs.has_started(C1, "retry")
+    beside.runs.end_starts([C1])
+    beside.runs.end(0)
+    assert not begun(database).runs.has_started(C1, "force"), "a later demand is another one"
 
 
 # -- temporary keys and test chats ---------------------------------------------------------
-def names(runs: Runs) -> List[str]:
-    return [key.name for key in runs.keys_left()]
+def names(run: Tracking) -> List[str]:
+    return [key.name for key in run.leftovers.keys_left()]
 
 
-def test_keys_are_left_until_they_are_gone(runs: Runs) -> None:
-    runs.record_key("a", "anna")
-    runs.record_key("b", "bertil")
-    runs.record_key_id("b", "id-b")
-    assert [(key.name, key.username, key.key_id) for key in runs.keys_left()] == [
+def test_keys_are_left_until_they_are_gone(run: Tracking) -> None:
+    run.leftovers.record_key("a", "anna")
+    run.leftovers.record_key("b", "bertil")
+    run.leftovers.record_key_id("b", "id-b")
+    assert [(key.name, key.username, key.key_id) for key in run.leftovers.keys_left()] == [
         ("a", "anna", None),
         ("b", "bertil", "id-b"),
     ]
-    runs.record_key_gone("a")
-    assert names(runs) == ["b"]
-    runs.record_key_gone("b")
-    assert names(runs) == []
+    run.leftovers.record_key_gone("a")
+    assert names(run) == ["b"]
+    run.leftovers.record_key_gone("b")
+    assert names(run) == []
 
 
-def test_a_key_name_is_given_out_once(runs: Runs) -> None:
-    runs.record_key("a", "anna")
+def test_a_key_name_is_given_out_once(run: Tracking) -> None:
+    run.leftovers.record_key("a", "anna")
     with pytest.raises(sqlite3.IntegrityError):
-        runs.record_key("a", "anna")
+        run.leftovers.record_key("a", "anna")
 
 
-def test_only_dead_runs_keys_and_chats_are_tidied_up(runs: Runs, other: Other) -> None:
-    runs.record_key("own", "anna")
-    assert names(runs) == ["own"], "what a living run uses is not touched"
-    assert runs.test_chats_left(C1) == []
-    assert runs.sources_with_test_chats() == [C1]
+def test_only_dead_runs_keys_and_chats_are_tidied_up(run: Tracking, other: Other) -> None:
+    run.leftovers.record_key("own", "anna")
+    assert names(run) == ["own"], "what a living run uses is not touched"
+    assert run.leftovers.test_chats_left(C1) == []
+    assert run.leftovers.sources_with_test_chats() == [C1]
     other.kill()
-    assert sorted(names(runs)) == ["key-lost", "key-made", "own"]
-    (chat,) = runs.test_chats_left(C1)
+    assert sorted(names(run)) == ["key-lost", "key-made", "own"]
+    (chat,) = run.leftovers.test_chats_left(C1)
     assert (chat.target_id, chat.owner, chat.known_sessions, chat.session_id, chat.question) == (
         T1,
         "anna",
@@ -358,28 +362,28 @@ def test_only_dead_runs_keys_and_chats_are_tidied_up(runs: Runs, other: Other) -
     )
 
 
-def test_test_chats_are_left_until_they_are_gone(runs: Runs) -> None:
-    number = runs.record_test_chat(C1, T1, "anna", [], "What?")
-    runs.record_test_chat_id(number, "s7")
-    (chat,) = runs.test_chats_left(C1)
+def test_test_chats_are_left_until_they_are_gone(run: Tracking) -> None:
+    number = run.leftovers.record_test_chat(C1, T1, "anna", [], "What?")
+    run.leftovers.record_test_chat_id(number, "s7")
+    (chat,) = run.leftovers.test_chats_left(C1)
     assert (chat.id, chat.session_id) == (number, "s7")
-    assert runs.test_chats_left(SourceId("c2")) == []
-    runs.record_test_chat_gone(number)
-    assert runs.test_chats_left(C1) == []
-    assert runs.sources_with_test_chats() == []
+    assert run.leftovers.test_chats_left(SourceId("c2")) == []
+    run.leftovers.record_test_chat_gone(number)
+    assert run.leftovers.test_chats_left(C1) == []
+    assert run.leftovers.sources_with_test_chats() == []
 
 
 # -- the server ----------------------------------------------------------------------------
-def test_a_database_is_bound_to_its_first_server(runs: Runs) -> None:
-    assert runs.bound_server() is None
-    runs.bind_server("https://one", rebind=False)
-    runs.bind_server("https://one", rebind=False)
+def test_a_database_is_bound_to_its_first_server(run: Tracking) -> None:
+    assert run.runs.bound_server() is None
+    run.runs.bind_server("https://one", rebind=False)
+    run.runs.bind_server("https://one", rebind=False)
     with pytest.raises(ToolError) as refused:
-        runs.bind_server("https://two", rebind=False)
+        run.runs.bind_server("https://two", rebind=False)
     assert refused.value.exit_code == ExitCode.USAGE
     assert "https://one" in refused.value.message
     assert "https://two" in refused.value.message
     assert "--rebind-server" in refused.value.hint
-    assert runs.bound_server() == "https://one"
-    runs.bind_server("https://two", rebind=True)
-    assert runs.bound_server() == "https://two"
+    assert run.runs.bound_server() == "https://one"
+    run.runs.bind_server("https://two", rebind=True)
+    assert run.runs.bound_server() == "https://two"

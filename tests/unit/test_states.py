@@ -9,16 +9,16 @@ from typing import Any, Iterator
 import pytest
 
 from h2ogpte_migration.states import (
-    TRANSITIONS,
+    BEFORE_IMPORT,
+    STANDINGS,
     Evidence,
     JobStatus,
     Position,
-    Step,
     position,
 )
 
 STATUSES = (None, "", "pending", "submitted", "running", "completed", "failed", "sleeping")
-STEPS = (
+COLUMNS = (
     "collection_created",
     "permissions_copied",
     "import_submitted",
@@ -46,13 +46,14 @@ CREATED = replace(MADE, collection_created=True)
 SHARED = replace(CREATED, permissions_copied=True)
 SUBMITTED = replace(SHARED, import_submitted=True, has_job=True, job_status=JobStatus.SUBMITTED)
 IMPORTED = replace(SUBMITTED, import_completed=True, job_status=JobStatus.COMPLETED)
-CONNECTED = replace(IMPORTED, connectors_migrated=True)
+VALIDATED = replace(IMPORTED, validated=True)
+CONNECTED = replace(VALIDATED, connectors_migrated=True)
 FINISHED = replace(CONNECTED, chats_migrated=True)
 
 
 def every_evidence() -> Iterator[Evidence]:
     both = (False, True)
-    booleans = ("has_attempt", "has_target", "has_job", *STEPS, "held")
+    booleans = ("has_attempt", "has_target", "has_job", *COLUMNS, "held", "validated")
     for values in product(both, repeat=len(booleans)):
         chosen: Any = dict(zip(booleans, values))
         for status, sent in product(STATUSES, (None, True, False)):
@@ -74,12 +75,14 @@ EVERYTHING = tuple(every_evidence())
             replace(NOTHING, import_intent_sent=None), Position.NEW, id="1.2.0, nothing made"
         ),
         pytest.param(BEGUN, Position.CREATING, id="create intent open"),
-        pytest.param(MADE, Position.CREATING, id="target made, settings not"),
+        pytest.param(MADE, Position.CONFIGURING, id="target made, settings not"),
         pytest.param(
-            replace(MADE, permissions_copied=True), Position.CREATING, id="shared before settings"
+            replace(MADE, permissions_copied=True),
+            Position.CONFIGURING,
+            id="shared before settings",
         ),
         pytest.param(CREATED, Position.CREATED, id="created"),
-        pytest.param(SHARED, Position.CREATED, id="shared"),
+        pytest.param(SHARED, Position.SHARED, id="shared"),
         pytest.param(
             replace(SHARED, import_intent_sent=True), Position.SUBMITTING, id="import sent, no job"
         ),
@@ -97,7 +100,17 @@ EVERYTHING = tuple(every_evidence())
             replace(IMPORTED, has_job=False), Position.IMPORTED, id="found done, without a job"
         ),
         pytest.param(replace(IMPORTED, held=True), Position.HELD, id="held back"),
+        pytest.param(VALIDATED, Position.VALIDATED, id="validated"),
+        pytest.param(
+            replace(VALIDATED, held=True), Position.HELD, id="held back outweighs validated"
+        ),
+        pytest.param(
+            replace(SUBMITTED, validated=True), Position.IMPORTING, id="validated before its end"
+        ),
         pytest.param(CONNECTED, Position.CONNECTED, id="connectors moved"),
+        pytest.param(
+            replace(CONNECTED, validated=False), Position.CONNECTED, id="moved without validation"
+        ),
         pytest.param(FINISHED, Position.FINISHED, id="chats moved"),
         pytest.param(replace(SUBMITTED, job_status="failed"), Position.FAILED, id="failed"),
         pytest.param(
@@ -132,7 +145,7 @@ def test_evidence_has_the_position_of_the_table(evidence: Any, expected: Positio
     assert position(evidence) == expected
 
 
-@pytest.mark.parametrize("step", [*STEPS, "has_job"])
+@pytest.mark.parametrize("step", [*COLUMNS, "has_job"])
 def test_a_step_that_was_done_without_any_target_is_inconsistent_not_new(step: str) -> None:
     done: Any = {step: True}
     assert position(replace(NOTHING, **done)) == Position.INCONSISTENT
@@ -163,7 +176,7 @@ def test_new_is_only_what_left_no_trace() -> None:
         if position(evidence) == Position.NEW:
             assert not evidence.has_attempt
             assert not evidence.has_job
-            assert not any(getattr(evidence, step) for step in STEPS)
+            assert not any(getattr(evidence, step) for step in COLUMNS)
 
 
 def test_work_behind_the_creation_has_a_target() -> None:
@@ -183,7 +196,7 @@ def test_an_import_that_may_be_under_way_is_never_taken_for_not_begun() -> None:
     """Also a row without intents, of version 1.2.0: its import may have left no trace."""
     for evidence in EVERYTHING:
         if evidence.import_intent_sent is not False or evidence.import_submitted:
-            assert position(evidence) != Position.CREATED, evidence
+            assert position(evidence) not in (Position.CREATED, Position.SHARED), evidence
 
 
 def test_held_shows_only_once_the_import_is_completed() -> None:
@@ -192,8 +205,41 @@ def test_held_shows_only_once_the_import_is_completed() -> None:
         if here == Position.HELD:
             assert evidence.held
             assert evidence.import_completed
-        if here in (Position.IMPORTED, Position.CONNECTED, Position.FINISHED):
+        past = (Position.IMPORTED, Position.VALIDATED, Position.CONNECTED, Position.FINISHED)
+        if here in past:
             assert not evidence.held
+
+
+def test_validated_is_what_waits_for_its_connectors_and_was_found_well() -> None:
+    for evidence in EVERYTHING:
+        here = position(evidence)
+        if here in (Position.IMPORTED, Position.VALIDATED):
+            assert evidence.validated == (here == Position.VALIDATED), evidence
+            assert evidence.import_completed
+            assert not evidence.connectors_migrated
+        elif here != Position.HELD:
+            other = replace(evidence, validated=not evidence.validated)
+            assert position(other) == here, "nowhere else does a validation change anything"
+
+
+def test_a_target_without_its_settings_is_configuring_and_only_that() -> None:
+    for evidence in EVERYTHING:
+        here = position(evidence)
+        if here == Position.CONFIGURING:
+            assert evidence.has_target
+            assert not evidence.collection_created
+            assert not evidence.import_submitted
+        if here == Position.CREATING:
+            assert not evidence.has_target, "what is known is not looked for by its name"
+
+
+def test_shared_is_created_with_rights_and_without_a_request() -> None:
+    for evidence in EVERYTHING:
+        here = position(evidence)
+        if here in (Position.CREATED, Position.SHARED):
+            assert evidence.collection_created
+            assert not evidence.import_submitted
+            assert evidence.permissions_copied == (here == Position.SHARED), evidence
 
 
 def test_the_documented_status_decides_nothing_but_failure() -> None:
@@ -204,26 +250,34 @@ def test_the_documented_status_decides_nothing_but_failure() -> None:
 
 
 def test_the_columns_in_their_order_lead_from_position_to_position() -> None:
-    line = [BEGUN, MADE, CREATED, SHARED, SUBMITTED, IMPORTED, CONNECTED, FINISHED]
+    line = [BEGUN, MADE, CREATED, SHARED, SUBMITTED, IMPORTED, VALIDATED, CONNECTED, FINISHED]
     order = list(Position)
     ranks = [order.index(position(evidence)) for evidence in line]
-    assert ranks == sorted(ranks)
+    assert ranks == sorted(set(ranks)), "and each has one of its own"
     assert position(line[-1]) == Position.FINISHED
 
 
 def test_every_position_has_a_row_in_the_table() -> None:
-    assert set(TRANSITIONS) == set(Position)
-    for row in TRANSITIONS.values():
-        assert row.meaning
-        assert row.next_action
+    assert list(STANDINGS) == list(Position), "in the order of the way"
+    for row in STANDINGS.values():
+        assert row.evidence
+        assert row.following
 
 
-def test_positions_that_lead_nowhere_are_the_ends() -> None:
-    ends = {where for where, row in TRANSITIONS.items() if row.step is None}
-    assert ends == {Position.FINISHED, Position.FAILED, Position.INCONSISTENT}
+def test_whoever_finds_a_collection_somewhere_is_told_how_it_goes_on() -> None:
+    for where, row in STANDINGS.items():
+        over = where in (Position.CONNECTED, Position.FINISHED)
+        assert bool(row.advice) != over, where
+        assert bool(row.resumed) == (where != Position.NEW), where
 
 
-def test_the_steps_follow_the_positions_in_the_order_of_the_pipeline() -> None:
-    steps = [row.step for row in TRANSITIONS.values() if row.step is not None]
-    ranks = [list(Step).index(step) for step in steps]
-    assert ranks == sorted(ranks)
+def test_begun_and_not_imported_is_what_has_an_attempt_and_no_import_for_certain() -> None:
+    for evidence in EVERYTHING:
+        here = position(evidence)
+        if here in BEFORE_IMPORT:
+            assert evidence.has_attempt
+            assert not (evidence.import_submitted and evidence.has_job)
+            assert not evidence.import_completed
+    line = list(Position)
+    first, last = line.index(Position.CREATING), line.index(Position.IMPORTING)
+    assert tuple(line[first:last]) == BEFORE_IMPORT

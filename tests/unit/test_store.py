@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
@@ -21,17 +22,17 @@ from h2ogpte_migration.model import (
     SourceId,
     TargetId,
 )
-from h2ogpte_migration.states import Position, Step, TargetFate, Verdict
-from h2ogpte_migration.tracking import schema
-from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.states import Position, StepName, TargetFate, Verdict
+from h2ogpte_migration.tracking import Database, Tracking, schema
+from h2ogpte_migration.tracking.leases import Lease
 from h2ogpte_migration.tracking.records import Attempt, KeptWarning, Tracked
-from h2ogpte_migration.tracking.runs import Runs
-from h2ogpte_migration.tracking.store import Lease, NewAttempt, Store
+from h2ogpte_migration.tracking.store import NewAttempt, Store
 
 C1, C2 = SourceId("c1"), SourceId("c2")
 MADE_AT = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=timezone.utc)
 OPTIONS = ImportOptions(copy_document=True, ocr_model="off")
 KIND = "ImportCollectionIntoCollectionJob"
+FACTS_OF_SOURCE = {"metadata": {"ä": [1, None]}}
 STEP_COLUMNS = schema.DOCUMENTED_COLUMNS[-6:]
 HOLDS_BACK = Finding("missing", "1 document missing", blocking=True, samples=("a.pdf",))
 REMARK = Finding("late", "2 documents left behind", samples=("b.pdf", "c.pdf"))
@@ -41,22 +42,23 @@ class Desk:
     """A store, a run that works with it, and the way through an attempt's life."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path)
-        self.store = Store(self.database)
-        self.runs = Runs(self.database)
-        self.runs.begin("1.3", "test")
+        self.database = Database.to_write(path)
+        self.tracking = Tracking(self.database)
+        self.store = self.tracking.store
+        self.leases = self.tracking.leases
+        self.tracking.runs.begin("1.3", "test")
 
     def lease(self, source_id: SourceId = C1) -> Lease:
-        lease = self.runs.claim(source_id)
+        lease = self.leases.claim(source_id)
         assert isinstance(lease, Lease)
         return lease
 
     def begin(
-        self, source_id: SourceId = C1, owner: str = "anna", mark: Optional[str] = None
+        self, source_id: SourceId = C1, owner: str = "anna", start: Optional[str] = None
     ) -> Attempt:
         source = Collection(source_id, f"name of {source_id}", owner, "old")
         new = NewAttempt(source, f"id-{owner}", "new", OPTIONS, Attempt.RUN)
-        self.store.begin_attempt(self.lease(source_id), new, free_name, mark)
+        self.store.begin_attempt(self.lease(source_id), new, free_name, start)
         return self.attempt(source_id)
 
     def tracked(self, source_id: SourceId = C1) -> Tracked:
@@ -75,7 +77,7 @@ class Desk:
     def make(self, target_id: str = "t1", source_id: SourceId = C1) -> Attempt:
         attempt = self.attempt(source_id)
         target = Collection(target_id, attempt.target_name, "anna", "new", created_at=MADE_AT)
-        self.store.record_target(self.lease(source_id), attempt, target, adopted=False)
+        self.store.record_target(self.lease(source_id), attempt, target, FACTS_OF_SOURCE)
         return self.attempt(source_id)
 
     def created(self, source_id: SourceId = C1, owner: str = "anna", target: str = "t1") -> Attempt:
@@ -87,7 +89,7 @@ class Desk:
 
     def submitted(self, source_id: SourceId = C1, job: str = "j1", target: str = "t1") -> Attempt:
         attempt = self.created(source_id, target=target)
-        self.store.record_send(self.lease(source_id), attempt, Step.IMPORT)
+        self.store.record_send(self.lease(source_id), attempt, StepName.IMPORT)
         self.store.record_import_job(
             self.lease(source_id), attempt, JobId(job), KIND, adopted=False
         )
@@ -139,21 +141,20 @@ def test_nothing_is_on_record_about_what_was_never_begun(desk: Desk) -> None:
     assert desk.store.over() == {}
     assert desk.store.history(C1) == []
     assert desk.store.past_targets() == set()
-    assert desk.store.given_names() == {}
+    assert desk.store.reserved_names() == {}
 
 
 def test_an_attempt_goes_through_the_positions_in_their_order(desk: Desk) -> None:
     store, lease = desk.store, desk.lease()
     attempt = desk.begin()
     assert desk.position() == Position.CREATING
-    assert store.record_send(lease, attempt, Step.CREATE)
     attempt = desk.make()
-    assert desk.position() == Position.CREATING, "the settings are not there yet"
+    assert desk.position() == Position.CONFIGURING, "the settings are not there yet"
     store.finish_settings(lease, attempt, ["no thumbnail"])
     assert desk.position() == Position.CREATED
     store.finish_permissions(lease, attempt, Permissions(True, ("read",)), [])
-    assert desk.position() == Position.CREATED
-    assert store.record_send(lease, attempt, Step.IMPORT)
+    assert desk.position() == Position.SHARED
+    assert store.record_send(lease, attempt, StepName.IMPORT)
     assert desk.position() == Position.SUBMITTING
     store.record_import_job(lease, attempt, JobId("j1"), KIND, adopted=False)
     assert desk.position() == Position.IMPORTING
@@ -164,10 +165,10 @@ def test_an_attempt_goes_through_the_positions_in_their_order(desk: Desk) -> Non
     store.record_validation(lease, attempt, Verdict.HELD, [HOLDS_BACK], 0)
     assert desk.position() == Position.HELD
     store.record_validation(lease, attempt, Verdict.CLEAN, [], 0)
-    assert desk.position() == Position.IMPORTED
-    store.finish_move(lease, attempt, Step.CONNECTORS, {"source": 1, "target": 0})
+    assert desk.position() == Position.VALIDATED
+    store.finish_move(lease, attempt, StepName.CONNECTORS, {"source": 1, "target": 0})
     assert desk.position() == Position.CONNECTED
-    store.finish_move(lease, attempt, Step.CHATS, None)
+    store.finish_move(lease, attempt, StepName.CHATS, None)
     assert desk.position() == Position.FINISHED
 
 
@@ -189,7 +190,7 @@ def test_the_documented_columns_tell_the_same_and_never_go_back(desk: Desk) -> N
     look()
     store.finish_permissions(lease, attempt, Permissions(False), [])
     look()
-    store.record_send(lease, attempt, Step.IMPORT)
+    store.record_send(lease, attempt, StepName.IMPORT)
     look()
     store.record_import_job(lease, attempt, JobId("j1"), KIND, adopted=False)
     look()
@@ -199,9 +200,9 @@ def test_the_documented_columns_tell_the_same_and_never_go_back(desk: Desk) -> N
     look()
     store.record_validation(lease, attempt, Verdict.CLEAN, [], 0)
     look()
-    store.finish_move(lease, attempt, Step.CONNECTORS, None)
+    store.finish_move(lease, attempt, StepName.CONNECTORS, None)
     look()
-    store.finish_move(lease, attempt, Step.CHATS, None)
+    store.finish_move(lease, attempt, StepName.CHATS, None)
     look()
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == ((0,) * 6, (1,) * 6)
@@ -218,13 +219,12 @@ def test_the_documented_columns_tell_the_same_and_never_go_back(desk: Desk) -> N
 def test_an_attempt_keeps_what_it_began_with(desk: Desk) -> None:
     desk.begin()
     attempt = desk.make()
-    desk.store.record_source_facts(desk.lease(), attempt, {"metadata": {"ä": [1, None]}})
     rights = Permissions(True, (), (Share("bo"),), (Share("g", ("read",)),))
     desk.store.finish_permissions(desk.lease(), attempt, rights, [])
     attempt = desk.attempt()
     assert attempt.import_options == OPTIONS
     assert (attempt.model, attempt.owner, attempt.source_name) == ("new", "anna", "name of c1")
-    assert attempt.source_facts == {"metadata": {"ä": [1, None]}}
+    assert attempt.source_facts == FACTS_OF_SOURCE
     assert attempt.permissions == rights
     assert (attempt.target_id, attempt.target_created_at) == ("t1", MADE_AT)
     assert (attempt.fate, attempt.origin, attempt.adopted) == (TargetFate.LIVE, "run", False)
@@ -249,7 +249,7 @@ def test_names_are_never_given_out_twice_to_an_owner(desk: Desk) -> None:
     assert desk.begin(C2).target_name == "target 2"
     assert desk.begin(C1).target_name == "target 3"
     assert desk.begin(SourceId("c3"), "bertil").target_name == "target 1"
-    assert desk.store.given_names() == {
+    assert desk.store.reserved_names() == {
         "anna": {"target 1", "target 2", "target 3"},
         "bertil": {"target 1"},
     }
@@ -270,8 +270,8 @@ def test_a_name_that_is_taken_is_refused_and_changes_nothing(desk: Desk) -> None
 
 def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
     first = desk.imported()
-    desk.store.keep_warnings(desk.lease(), first, Step.SETTINGS, ["no thumbnail"])
-    desk.begin(mark="force")
+    desk.store.finish_settings(desk.lease(), first, ["no thumbnail"])
+    desk.begin(start="force")
     assert desk.position() == Position.CREATING
     row = desk.columns()
     assert [row[name] for name in ("new_collection_id", "job_id", "completed_at", "error")] == [
@@ -283,7 +283,7 @@ def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
     assert (new.fate, new.target_id) == (TargetFate.LIVE, None)
     assert desk.store.past_targets() == {"t1"}
     assert desk.store.job_is_claimed(JobId("j1"))
-    assert desk.runs.is_marked(C1, "force")
+    assert desk.tracking.runs.has_started(C1, "force")
     assert desk.count("warnings") == 1
 
 
@@ -310,7 +310,7 @@ def test_a_failed_import_stays_failed_with_its_reason_and_its_target(desk: Desk)
     assert (tracked.record.error, tracked.record.target_id) == ("disk full on the server", "t1")
     (attempt,) = desk.store.history(C1)
     assert (attempt.fate, attempt.target_id) == (TargetFate.FAILED, "t1")
-    desk.begin(mark="retry")
+    desk.begin(start="retry")
     assert desk.position() == Position.CREATING
     assert [attempt.fate for attempt in desk.store.history(C1)] == [
         TargetFate.FAILED,
@@ -334,8 +334,10 @@ def test_a_target_that_appears_late_goes_into_the_history_once(desk: Desk) -> No
     attempt = desk.created()
     twin = Collection("t2", attempt.target_name, "anna", "new")
     for _ in range(2):
-        desk.store.record_twin("anna", twin, attempt, "appeared late")
-    desk.store.record_twin("anna", Collection("t1", "x", "anna", "new"), attempt, "known already")
+        desk.store.record_late_duplicate("anna", twin, attempt, "appeared late")
+    desk.store.record_late_duplicate(
+        "anna", Collection("t1", "x", "anna", "new"), attempt, "known already"
+    )
     live, late = desk.store.history(C1)
     assert (live.target_id, live.fate) == ("t1", TargetFate.LIVE)
     assert (late.target_id, late.origin, late.fate) == ("t2", "twin", TargetFate.ABANDONED)
@@ -347,44 +349,43 @@ def test_a_target_that_appears_late_goes_into_the_history_once(desk: Desk) -> No
 def test_a_send_is_on_record_until_it_is_known_what_became_of_it(desk: Desk) -> None:
     store, lease = desk.store, desk.lease()
     attempt = desk.begin()
-    intent = desk.tracked().intent(Step.CREATE)
+    intent = desk.tracked().intent(StepName.CREATE)
     assert intent is not None
-    assert (intent.sends, intent.timed_out) == (0, False)
-    store.record_send(lease, attempt, Step.CREATE)
-    store.record_no_answer(lease, attempt, Step.CREATE, True)
-    store.record_no_answer(lease, attempt, Step.CREATE, False)
-    intent = desk.tracked().intent(Step.CREATE)
+    assert (intent.sends, intent.timed_out) == (1, False), "on record before it is sent"
+    store.record_no_answer(lease, attempt, StepName.CREATE, True)
+    store.record_no_answer(lease, attempt, StepName.CREATE, False)
+    intent = desk.tracked().intent(StepName.CREATE)
     assert intent is not None
     assert (intent.sends, intent.timed_out) == (1, True), "the longer wait stays wanted"
-    store.record_unsent(lease, attempt, Step.CREATE)
-    store.record_unsent(lease, attempt, Step.CREATE)
-    intent = desk.tracked().intent(Step.CREATE)
+    store.record_unsent(lease, attempt, StepName.CREATE)
+    store.record_unsent(lease, attempt, StepName.CREATE)
+    intent = desk.tracked().intent(StepName.CREATE)
     assert intent is not None
     assert intent.sends == 0
-    store.record_send(lease, attempt, Step.CREATE)
+    store.record_send(lease, attempt, StepName.CREATE)
     desk.make()
-    assert desk.tracked().intent(Step.CREATE) is None
-    assert store.sends(attempt, Step.CREATE) == 1
+    assert desk.tracked().intent(StepName.CREATE) is None
+    assert store.sends(attempt, StepName.CREATE) == 1
 
 
 def test_what_was_looked_for_twice_and_not_found_is_in_doubt_no_more(desk: Desk) -> None:
     store, lease = desk.store, desk.lease()
     attempt = desk.created()
     for number in (1, 2, 3):
-        assert store.record_send(lease, attempt, Step.IMPORT)
+        assert store.record_send(lease, attempt, StepName.IMPORT)
         assert desk.position() == Position.SUBMITTING
         assert store.import_in_doubt("anna") is not None
-        store.record_absent(lease, attempt, Step.IMPORT)
-        assert desk.position() == Position.CREATED
+        store.record_absent(lease, attempt, StepName.IMPORT)
+        assert desk.position() == Position.SHARED
         assert store.import_in_doubt("anna") is None
-        assert store.sends(attempt, Step.IMPORT) == number
+        assert store.sends(attempt, StepName.IMPORT) == number
 
 
 def test_an_import_that_was_surely_refused_is_not_in_doubt(desk: Desk) -> None:
     attempt = desk.created()
-    desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
-    desk.store.record_unsent(desk.lease(), attempt, Step.IMPORT)
-    assert desk.position() == Position.CREATED
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
+    desk.store.record_unsent(desk.lease(), attempt, StepName.IMPORT)
+    assert desk.position() == Position.SHARED
     assert desk.store.import_in_doubt("anna") is None
 
 
@@ -393,25 +394,25 @@ def test_of_one_owner_one_import_is_in_doubt_at_a_time(desk: Desk) -> None:
     first = desk.created(C1)
     second = desk.created(C2, target="t2")
     stranger = desk.created(SourceId("c3"), "bertil", "t3")
-    assert store.record_send(desk.lease(C1), first, Step.IMPORT)
-    assert not store.record_send(desk.lease(C2), second, Step.IMPORT)
-    assert desk.position(C2) == Position.CREATED, "nothing was recorded"
-    assert store.sends(second, Step.IMPORT) == 0
-    assert store.record_send(desk.lease(SourceId("c3")), stranger, Step.IMPORT)
-    assert store.record_send(desk.lease(C1), first, Step.IMPORT), "the one in doubt itself may"
+    assert store.record_send(desk.lease(C1), first, StepName.IMPORT)
+    assert not store.record_send(desk.lease(C2), second, StepName.IMPORT)
+    assert desk.position(C2) == Position.SHARED, "nothing was recorded"
+    assert store.sends(second, StepName.IMPORT) == 0
+    assert store.record_send(desk.lease(SourceId("c3")), stranger, StepName.IMPORT)
+    assert store.record_send(desk.lease(C1), first, StepName.IMPORT), "the one in doubt itself may"
     in_doubt = store.import_in_doubt("anna")
     assert in_doubt is not None
     assert in_doubt.source_id == C1
     store.record_import_job(desk.lease(C1), first, JobId("j1"), KIND, adopted=False)
     assert store.import_in_doubt("anna") is None
-    assert store.record_send(desk.lease(C2), second, Step.IMPORT)
+    assert store.record_send(desk.lease(C2), second, StepName.IMPORT)
 
 
 @pytest.mark.parametrize("how", ["restart", "begin", "end"])
 def test_an_import_in_doubt_does_not_outlive_its_attempt(desk: Desk, how: str) -> None:
     attempt = desk.created(C1)
     second = desk.created(C2, target="t2")
-    desk.store.record_send(desk.lease(C1), attempt, Step.IMPORT)
+    desk.store.record_send(desk.lease(C1), attempt, StepName.IMPORT)
     if how == "restart":
         desk.store.restart(desk.lease(C1), TargetFate.ABANDONED, "in doubt", free_name)
     elif how == "begin":
@@ -419,7 +420,7 @@ def test_an_import_in_doubt_does_not_outlive_its_attempt(desk: Desk, how: str) -
     else:
         desk.store.end_attempt(desk.lease(C1), TargetFate.FAILED, "failed")
     assert desk.store.import_in_doubt("anna") is None
-    assert desk.store.record_send(desk.lease(C2), second, Step.IMPORT)
+    assert desk.store.record_send(desk.lease(C2), second, StepName.IMPORT)
 
 
 # -- jobs ----------------------------------------------------------------------------------
@@ -430,10 +431,10 @@ def test_a_job_belongs_to_one_collection(desk: Desk) -> None:
     assert not desk.store.job_is_claimed(JobId("j2"))
     with pytest.raises(LeaseLost, match="j1"):
         desk.store.record_import_job(desk.lease(C2), second, JobId("j1"), KIND, adopted=True)
-    assert desk.position(C2) == Position.CREATED
+    assert desk.position(C2) == Position.SHARED
     assert desk.tracked(C2).record.job_id is None
     with pytest.raises(LeaseLost, match="j1"):
-        desk.store.record_move_job(desk.lease(C2), second, Step.CHATS, JobId("j1"), KIND)
+        desk.store.record_move_job(desk.lease(C2), second, StepName.CHATS, JobId("j1"), KIND)
 
 
 def test_the_same_job_may_be_recorded_again_by_its_collection(desk: Desk) -> None:
@@ -451,7 +452,7 @@ def test_a_job_of_a_row_of_version_1_2_0_is_claimed_before_it_is_adopted(path: P
 
 def test_an_import_whose_job_is_gone_but_whose_documents_are_there_is_done(desk: Desk) -> None:
     attempt = desk.created()
-    desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
     desk.store.record_import_found_done(desk.lease(), attempt)
     assert desk.position() == Position.IMPORTED
     assert desk.attempt().adopted
@@ -468,72 +469,122 @@ def rows(number: int) -> Iterator[Document]:
 @pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 2500])
 def test_a_baseline_comes_back_as_it_was(desk: Desk, number: int) -> None:
     attempt = desk.created()
-    desk.store.replace_baseline(desk.lease(), attempt, rows(number))
+    assert desk.store.announce_import(desk.lease(), attempt, rows(number))
     assert list(desk.store.baseline(attempt)) == list(rows(number))
     assert desk.store.has_baseline(attempt)
 
 
 def test_a_baseline_is_read_and_written_as_a_stream(desk: Desk) -> None:
     attempt = desk.created()
-    stored = []
+    alive: weakref.WeakSet[Watched] = weakref.WeakSet()
+    most = []
+
+    class Watched(Document):
+        """A document that can be looked after."""
 
     def watched() -> Iterator[Document]:
-        for document in rows(30):
-            stored.append(desk.count("baseline"))
+        for row in rows(300):
+            document = Watched(row.id, row.name, row.status, row.index)
+            alive.add(document)
             yield document
+            del document
+            most.append(len(alive))
 
-    desk.store.replace_baseline(desk.lease(), attempt, watched(), batch=10)
-    assert max(stored) == 20, "what was read is stored before the rest is read"
+    assert desk.store.announce_import(desk.lease(), attempt, watched())
+    assert max(most) <= 3, "what was read is written before the rest is read"
     stream = desk.store.baseline(attempt)
     assert next(stream).id == "d0"
 
 
 def test_a_baseline_that_broke_off_is_replaced(desk: Desk) -> None:
     attempt = desk.created()
-
-    def breaks_off() -> Iterator[Document]:
-        yield from rows(25)
-        raise RuntimeError("rows shifted")
-
     with pytest.raises(RuntimeError):
-        desk.store.replace_baseline(desk.lease(), attempt, breaks_off(), batch=10)
-    desk.store.replace_baseline(desk.lease(), attempt, rows(3))
+        desk.store.announce_import(desk.lease(), attempt, breaks_off())
+    assert desk.store.announce_import(desk.lease(), attempt, rows(3))
     assert [document.id for document in desk.store.baseline(attempt)] == ["d0", "d1", "d2"]
+
+
+def breaks_off() -> Iterator[Document]:
+    yield from rows(25)
+    raise RuntimeError("rows shifted")
+
+
+def test_an_import_is_announced_with_its_baseline_in_one_commit(desk: Desk) -> None:
+    attempt = desk.created()
+    other = Database.to_read(desk.database.path)
+    seen = []
+
+    def watched() -> Iterator[Document]:
+        yield from rows(3)
+        seen.append((count_in(other, "baseline"), count_in(other, "intents WHERE sends > 0")))
+
+    before = count_in(other, "intents WHERE sends > 0")
+    assert desk.store.announce_import(desk.lease(), attempt, watched())
+    assert seen == [(0, before)]
+    assert count_in(other, "baseline") == 3
+    assert count_in(other, "intents WHERE sends > 0") == before + 1
+    assert desk.position() == Position.SUBMITTING
+    other.close()
+
+
+def count_in(database: Database, table: str) -> int:
+    return int(database.rows(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def test_an_import_whose_baseline_breaks_off_was_not_announced(desk: Desk) -> None:
+    attempt = desk.created()
+    with pytest.raises(RuntimeError):
+        desk.store.announce_import(desk.lease(), attempt, breaks_off())
+    assert desk.position() == Position.SHARED
+    assert desk.store.sends(attempt, StepName.IMPORT) == 0
+    assert desk.store.import_in_doubt("anna") is None
+
+
+def test_while_another_import_of_the_owner_is_in_doubt_not_even_the_baseline_stays(
+    desk: Desk,
+) -> None:
+    first, second = desk.created(C1), desk.created(C2, target="t2")
+    assert desk.store.announce_import(desk.lease(C1), first, rows(1))
+    assert not desk.store.announce_import(desk.lease(C2), second, rows(2))
+    assert not desk.store.has_baseline(second)
+    assert list(desk.store.baseline(second)) == []
+    assert desk.position(C2) == Position.SHARED
+    desk.store.record_import_job(desk.lease(C1), first, JobId("j1"), KIND, adopted=False)
+    assert desk.store.announce_import(desk.lease(C2), second, rows(2))
 
 
 def test_a_request_that_was_sent_is_no_baseline(desk: Desk) -> None:
     """A row of 1.2.0 counts as sent, and has none: nothing could be missing from nothing."""
     attempt = desk.created()
-    desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
     assert not desk.store.has_baseline(attempt)
 
 
-def test_a_baseline_that_broke_off_is_none(desk: Desk) -> None:
+def test_a_baseline_that_broke_off_leaves_the_one_before(desk: Desk) -> None:
+    """It is one commit with the request, so there is never half of one; the old one is whole."""
     attempt = desk.created()
-    desk.store.replace_baseline(desk.lease(), attempt, rows(3))
-
-    def breaks_off() -> Iterator[Document]:
-        yield from rows(25)
-        raise RuntimeError("rows shifted")
-
+    desk.store.announce_import(desk.lease(), attempt, rows(3))
     with pytest.raises(RuntimeError):
-        desk.store.replace_baseline(desk.lease(), attempt, breaks_off(), batch=10)
-    assert not desk.store.has_baseline(attempt)
+        desk.store.announce_import(desk.lease(), attempt, breaks_off())
+    assert len(list(desk.store.baseline(attempt))) == 3
+    assert desk.store.sends(attempt, StepName.IMPORT) == 1
 
 
 def test_an_import_that_never_came_to_be_is_not_submitted_any_more(desk: Desk) -> None:
     """Else its position would stay the same after the look, and it would be looked for forever."""
     attempt = desk.created()
-    desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
-    desk.store.record_absent(desk.lease(), attempt, Step.IMPORT)
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
+    desk.store.record_absent(desk.lease(), attempt, StepName.IMPORT)
     tracked = desk.store.load(attempt.source_id)
     assert tracked is not None
-    assert tracked.position == Position.CREATED
+    assert tracked.position == Position.SHARED
 
 
 def test_a_baseline_is_kept_until_the_collection_is_settled(desk: Desk) -> None:
-    attempt = desk.imported()
-    desk.store.replace_baseline(desk.lease(), attempt, rows(3))
+    attempt = desk.created()
+    desk.store.announce_import(desk.lease(), attempt, rows(3))
+    desk.store.record_import_job(desk.lease(), attempt, JobId("j1"), KIND, adopted=False)
+    desk.store.finish_import(desk.lease(), attempt)
     for verdict in (Verdict.UNSETTLED, Verdict.HELD):
         desk.store.record_validation(desk.lease(), attempt, verdict, [HOLDS_BACK], 0)
         assert len(list(desk.store.baseline(attempt))) == 3
@@ -544,8 +595,9 @@ def test_a_baseline_is_kept_until_the_collection_is_settled(desk: Desk) -> None:
 def test_baselines_of_attempts_do_not_mix_and_do_not_outlive_them(desk: Desk) -> None:
     first = desk.created(C1)
     second = desk.created(C2, target="t2")
-    desk.store.replace_baseline(desk.lease(C1), first, rows(2))
-    desk.store.replace_baseline(desk.lease(C2), second, rows(3))
+    desk.store.announce_import(desk.lease(C1), first, rows(2))
+    desk.store.record_import_job(desk.lease(C1), first, JobId("j1"), KIND, adopted=False)
+    desk.store.announce_import(desk.lease(C2), second, rows(3))
     assert len(list(desk.store.baseline(first))) == 2
     desk.begin(C1)
     assert list(desk.store.baseline(first)) == []
@@ -566,7 +618,7 @@ def test_a_held_collection_says_why_and_is_freed_by_ignoring_it(desk: Desk) -> N
     assert [warning.text for warning in desk.store.warnings(C1)] == [str(REMARK)]
     desk.store.record_validation(desk.lease(), attempt, Verdict.HELD, findings, 2, ignored=True)
     tracked = desk.tracked()
-    assert tracked.position == Position.IMPORTED
+    assert tracked.position == Position.VALIDATED
     assert tracked.record.error == ""
     assert tracked.validation is not None
     assert tracked.validation.settled
@@ -598,12 +650,12 @@ def test_warnings_are_kept_once_each_in_their_order(desk: Desk) -> None:
     attempt = desk.created()
     desk.store.finish_settings(desk.lease(), attempt, ["b", "a"])
     desk.store.finish_settings(desk.lease(), attempt, ["a", "b"])
-    desk.store.keep_warnings(desk.lease(), attempt, Step.IMPORT, ["c", "a"])
-    desk.store.keep_warnings(desk.lease(), attempt, Step.IMPORT, [])
+    desk.store.finish_import(desk.lease(), attempt, ["c", "a"])
+    desk.store.finish_import(desk.lease(), attempt, [])
     expected = [
         KeptWarning(C1, "settings", "b"),
         KeptWarning(C1, "settings", "a"),
-        KeptWarning(C1, "import", "c"),
+        KeptWarning(C1, "job", "c"),
     ]
     assert desk.store.warnings(C1) == expected
     assert desk.store.kept_warnings() == expected
@@ -612,7 +664,7 @@ def test_warnings_are_kept_once_each_in_their_order(desk: Desk) -> None:
 
 def test_the_warnings_of_a_target_that_is_not_used_any_more_are_not_told_again(desk: Desk) -> None:
     attempt = desk.created()
-    desk.store.keep_warnings(desk.lease(), attempt, Step.SETTINGS, ["old"])
+    desk.store.finish_settings(desk.lease(), attempt, ["old"])
     desk.begin()
     assert desk.store.warnings(C1) == []
     assert desk.store.kept_warnings() == []
@@ -621,20 +673,18 @@ def test_the_warnings_of_a_target_that_is_not_used_any_more_are_not_told_again(d
 
 def test_the_warnings_of_a_failed_import_are_still_told(desk: Desk) -> None:
     attempt = desk.submitted()
-    desk.store.keep_warnings(desk.lease(), attempt, Step.JOB, ["page 3 is unreadable"])
+    desk.store.finish_settings(desk.lease(), attempt, ["no thumbnail"])
     desk.store.end_attempt(desk.lease(), TargetFate.FAILED, "failed")
-    desk.store.record_twin("anna", Collection("t2", "x", "anna", "new"), attempt, "late")
-    assert [warning.text for warning in desk.store.warnings(C1)] == ["page 3 is unreadable"]
+    desk.store.record_late_duplicate("anna", Collection("t2", "x", "anna", "new"), attempt, "late")
+    assert [warning.text for warning in desk.store.warnings(C1)] == ["no thumbnail"]
 
 
 # -- moves ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("step", "column"),
-    [(Step.CONNECTORS, "connectors_migrated"), (Step.CHATS, "chats_migrated")],
+    [(StepName.CONNECTORS, "connectors_migrated"), (StepName.CHATS, "chats_migrated")],
 )
-def test_a_move_is_on_record_from_its_counts_to_its_end(
-    desk: Desk, step: Step, column: str
-) -> None:
+def test_a_move_is_on_record_from_its_counts_to_its_end(desk: Desk, step: str, column: str) -> None:
     store, lease, attempt = desk.store, desk.lease(), desk.imported()
     assert store.moved_counts(attempt, step) is None
     store.record_move_counts(lease, attempt, step, {"source": 2, "target": 0})
@@ -656,9 +706,9 @@ def test_a_move_is_on_record_from_its_counts_to_its_end(
 
 def test_a_move_of_nothing_keeps_the_counts_of_an_earlier_try(desk: Desk) -> None:
     attempt = desk.imported()
-    desk.store.record_move_counts(desk.lease(), attempt, Step.CHATS, {"source": 2, "target": 0})
-    desk.store.finish_move(desk.lease(), attempt, Step.CHATS, None)
-    assert desk.store.moved_counts(attempt, Step.CHATS) == {"source": 2, "target": 0}
+    desk.store.record_move_counts(desk.lease(), attempt, StepName.CHATS, {"source": 2, "target": 0})
+    desk.store.finish_move(desk.lease(), attempt, StepName.CHATS, None)
+    assert desk.store.moved_counts(attempt, StepName.CHATS) == {"source": 2, "target": 0}
 
 
 # -- the lease behind every fact -----------------------------------------------------------
@@ -672,29 +722,26 @@ FACTS: Dict[str, Fact] = {
         lease, NewAttempt(TARGET, None, "new", OPTIONS, "run"), free_name
     ),
     "restart": lambda store, lease, _: store.restart(lease, TargetFate.ABANDONED, "why", free_name),
-    "record_target": lambda store, lease, attempt: store.record_target(
-        lease, attempt, TARGET, adopted=False
-    ),
+    "record_target": lambda store, lease, attempt: store.record_target(lease, attempt, TARGET, {}),
     "record_target_time": lambda store, lease, attempt: store.record_target_time(
         lease, attempt, MADE_AT
-    ),
-    "record_source_facts": lambda store, lease, attempt: store.record_source_facts(
-        lease, attempt, {}
     ),
     "finish_settings": lambda store, lease, attempt: store.finish_settings(lease, attempt, []),
     "finish_permissions": lambda store, lease, attempt: store.finish_permissions(
         lease, attempt, Permissions(False), []
     ),
     "record_error": lambda store, lease, _: store.record_error(lease, "x"),
-    "keep_warnings": lambda store, lease, attempt: store.keep_warnings(
-        lease, attempt, Step.IMPORT, ["x"]
-    ),
+    "finish_step": lambda store, lease, attempt: store.finish_step(lease, attempt, "tags", ["x"]),
     "end_attempt": lambda store, lease, _: store.end_attempt(lease, TargetFate.FAILED, "x"),
-    "record_send": lambda store, lease, attempt: store.record_send(lease, attempt, Step.IMPORT),
-    "record_unsent": lambda store, lease, attempt: store.record_unsent(lease, attempt, Step.CREATE),
-    "record_absent": lambda store, lease, attempt: store.record_absent(lease, attempt, Step.CREATE),
+    "record_send": lambda store, lease, attempt: store.record_send(lease, attempt, StepName.IMPORT),
+    "record_unsent": lambda store, lease, attempt: store.record_unsent(
+        lease, attempt, StepName.CREATE
+    ),
+    "record_absent": lambda store, lease, attempt: store.record_absent(
+        lease, attempt, StepName.CREATE
+    ),
     "record_no_answer": lambda store, lease, attempt: store.record_no_answer(
-        lease, attempt, Step.CREATE, True
+        lease, attempt, StepName.CREATE, True
     ),
     "record_import_job": lambda store, lease, attempt: store.record_import_job(
         lease, attempt, JOB, KIND, adopted=False
@@ -704,20 +751,18 @@ FACTS: Dict[str, Fact] = {
     ),
     "record_job_running": lambda store, lease, _: store.record_job_running(lease),
     "finish_import": lambda store, lease, attempt: store.finish_import(lease, attempt),
-    "replace_baseline": lambda store, lease, attempt: store.replace_baseline(
-        lease, attempt, rows(2)
-    ),
+    "announce_import": lambda store, lease, attempt: store.announce_import(lease, attempt, rows(2)),
     "record_validation": lambda store, lease, attempt: store.record_validation(
         lease, attempt, Verdict.CLEAN, [REMARK], 0
     ),
     "record_move_counts": lambda store, lease, attempt: store.record_move_counts(
-        lease, attempt, Step.CHATS, {}
+        lease, attempt, StepName.CHATS, {}
     ),
     "record_move_job": lambda store, lease, attempt: store.record_move_job(
-        lease, attempt, Step.CHATS, JOB, KIND
+        lease, attempt, StepName.CHATS, JOB, KIND
     ),
     "finish_move": lambda store, lease, attempt: store.finish_move(
-        lease, attempt, Step.CONNECTORS, None
+        lease, attempt, StepName.CONNECTORS, None
     ),
 }
 
@@ -748,39 +793,71 @@ def test_every_fact_about_a_collection_is_in_the_table_of_this_test() -> None:
 @pytest.mark.parametrize("how", ["released", "taken over"])
 def test_no_fact_is_recorded_without_the_lease(desk: Desk, fact: str, how: str) -> None:
     lease, attempt = desk.lease(), desk.begin()
-    desk.runs.release(lease)
+    desk.leases.release(lease)
     if how == "taken over":
-        other = Runs(desk.database)
-        other.begin("1.3", "other")
-        assert isinstance(other.claim(C1), Lease)
+        other = Tracking(desk.database)
+        other.runs.begin("1.3", "other")
+        assert isinstance(other.leases.claim(C1), Lease)
     before = dump(desk.database)
     with pytest.raises(LeaseLost, match="c1"):
         FACTS[fact](desk.store, lease, attempt)
     assert dump(desk.database) == before
 
 
-@pytest.mark.parametrize("fact", sorted(set(FACTS) - {"adopt_legacy", "keep_warnings"}))
+@pytest.mark.parametrize("fact", sorted(set(FACTS) - {"adopt_legacy"}))
 def test_with_the_lease_the_same_fact_goes_through(desk: Desk, fact: str) -> None:
     desk.begin()
     attempt = desk.make("t0")
     FACTS[fact](desk.store, desk.lease(), attempt)
 
 
-def test_a_baseline_stops_where_the_lease_is_lost_on_the_way(desk: Desk) -> None:
-    attempt, lease = desk.created(), desk.lease()
+def test_giving_a_source_back_loses_no_lease_of_another_one(desk: Desk) -> None:
+    desk.begin(C1)
+    first, second = desk.lease(C1), desk.lease(C2)
+    desk.leases.release(second)
+    assert desk.leases.still_holds(first)
+    desk.store.record_error(first, "still mine")
+    assert desk.columns(C1)["error"] == "still mine"
 
-    def loses() -> Iterator[Document]:
-        yield from rows(10)
-        desk.runs.release(lease)
-        yield from rows(10)
 
-    with pytest.raises(LeaseLost):
-        desk.store.replace_baseline(lease, attempt, loses(), batch=10)
+def test_a_source_that_was_given_back_can_be_taken_again_and_is_then_held(desk: Desk) -> None:
+    attempt = desk.begin()
+    desk.leases.release(desk.lease())
+    lease = desk.lease()
+    desk.store.record_no_answer(lease, attempt, StepName.CREATE, True)
+    assert desk.leases.still_holds(lease), "recording a fact renews it"
+
+
+# -- steps without a column ----------------------------------------------------------------
+def test_a_step_without_a_column_is_done_for_its_attempt_alone(desk: Desk) -> None:
+    attempt = desk.imported()
+    assert desk.tracked().checkpoints == frozenset()
+    desk.store.finish_step(desk.lease(), attempt, "tags", ["1 tag too long"], {"tags": 3})
+    desk.store.finish_step(desk.lease(), attempt, "tags", ["1 tag too long"], {"tags": 4})
+    assert desk.tracked().checkpoints == frozenset({"tags"})
+    assert desk.position() == Position.IMPORTED, "positions are the documented columns' own"
+    assert desk.store.warnings(C1) == [KeptWarning(C1, "tags", "1 tag too long")]
+    (row,) = desk.database.rows("SELECT * FROM checkpoints")
+    assert (row["attempt_id"], row["step"], row["detail"]) == (attempt.id, "tags", '{"tags": 4}')
+    assert datetime.fromisoformat(row["done_at"]).utcoffset() is not None
+    desk.begin()
+    assert desk.tracked().checkpoints == frozenset(), "a fresh target has none of it"
+    assert desk.count("checkpoints") == 1, "but it stays on record"
+
+
+def test_checkpoints_of_sources_do_not_mix(desk: Desk) -> None:
+    first = desk.created(C1)
+    desk.created(C2, target="t2")
+    desk.store.finish_step(desk.lease(C1), first, "tags")
+    assert [tracked.checkpoints for tracked in desk.store.not_over()] == [
+        frozenset({"tags"}),
+        frozenset(),
+    ]
 
 
 # -- questions about many ------------------------------------------------------------------
 def test_verification_looks_at_what_is_not_over(desk: Desk) -> None:
-    def finish(source_id: SourceId, *steps: Step) -> None:
+    def finish(source_id: SourceId, *steps: str) -> None:
         attempt = desk.submitted(source_id, f"j-{source_id}", f"t-{source_id}")
         desk.store.finish_import(desk.lease(source_id), attempt)
         for step in steps:
@@ -788,8 +865,8 @@ def test_verification_looks_at_what_is_not_over(desk: Desk) -> None:
 
     desk.begin(SourceId("creating"))
     finish(SourceId("imported"))
-    finish(SourceId("connected"), Step.CONNECTORS)
-    finish(SourceId("finished"), Step.CONNECTORS, Step.CHATS)
+    finish(SourceId("connected"), StepName.CONNECTORS)
+    finish(SourceId("finished"), StepName.CONNECTORS, StepName.CHATS)
     desk.submitted(SourceId("failed"), "j-failed", "t-failed")
     desk.store.end_attempt(desk.lease(SourceId("failed")), TargetFate.FAILED, "x")
 
@@ -804,6 +881,33 @@ def test_verification_looks_at_what_is_not_over(desk: Desk) -> None:
         "failed": Position.FAILED,
     }
     assert desk.store.over() == {Position.CONNECTED: 1, Position.FINISHED: 1}
+
+
+def test_failed_and_unsubmitted_ones_are_counted_by_what_is_on_record(desk: Desk) -> None:
+    assert (desk.store.count_failed(), list(desk.store.unsubmitted())) == (0, [])
+    desk.begin(SourceId("begun"))
+    desk.created(SourceId("shared"), target="ts")
+    for ident in ("running", "failed"):
+        desk.submitted(SourceId(ident), f"j-{ident}", f"t-{ident}")
+    desk.store.end_attempt(desk.lease(SourceId("failed")), TargetFate.FAILED, "x")
+    assert desk.store.count_failed() == 1
+    assert [record.source_id for record in desk.store.unsubmitted()] == ["begun", "shared"]
+
+
+def test_targets_that_were_given_up_are_counted_since_people_last_asked_for_one(
+    desk: Desk,
+) -> None:
+    counted = []
+    for _ in range(2):
+        desk.begin()
+        for fate in (TargetFate.ABANDONED, TargetFate.VANISHED, TargetFate.ABANDONED):
+            counted.append(desk.store.count_given_up(C1))
+            desk.store.restart(desk.lease(), fate, "why", free_name)
+        late = Collection(f"late-{len(counted)}", "x", "anna", "new")
+        desk.store.record_late_duplicate("anna", late, desk.attempt(), "late")
+        counted.append(desk.store.count_given_up(C1))
+    assert counted == [0, 1, 1, 2, 0, 1, 1, 2]
+    assert desk.store.count_given_up(C2) == 0
 
 
 def test_everything_at_once_says_of_each_what_loading_it_says(desk: Desk) -> None:
@@ -909,7 +1013,7 @@ DONE = {**SENT, "import_completed": 1, "job_status": "completed"}
 LEGACY = [
     pytest.param({"new_collection_id": None}, Position.NEW, None, id="creation failed"),
     pytest.param({"new_collection_id": ""}, Position.NEW, None, id="an empty id"),
-    pytest.param({}, Position.CREATING, TargetFate.LIVE, id="target, no settings"),
+    pytest.param({}, Position.CONFIGURING, TargetFate.LIVE, id="target, no settings"),
     pytest.param({"collection_created": 1}, Position.SUBMITTING, TargetFate.LIVE, id="created"),
     pytest.param(MADE, Position.SUBMITTING, TargetFate.LIVE, id="shared"),
     pytest.param(
@@ -982,13 +1086,13 @@ def test_status_reads_a_database_of_version_1_2_0_as_it_is(
     )
     connection.commit()
     connection.close()
-    database = Database(path, read_only=True)
+    database = Database.to_read(path)
     store = Store(database)
     assert told_positions(store) == [expected]
     tracked = store.load(C1)
     assert tracked is not None
     assert tracked.position == expected
-    assert (store.past_targets(), store.given_names(), store.warnings(C1)) == (set(), {}, [])
+    assert (store.past_targets(), store.reserved_names(), store.warnings(C1)) == (set(), {}, [])
     database.close()
 
 
@@ -996,9 +1100,9 @@ def test_a_legacy_import_that_was_looked_for_and_not_found_is_submitted(path: Pa
     desk = legacy_desk(path, **MADE)
     desk.store.adopt_legacy(desk.lease(), OPTIONS)
     attempt = desk.attempt()
-    desk.store.record_send(desk.lease(), attempt, Step.IMPORT)
-    desk.store.record_absent(desk.lease(), attempt, Step.IMPORT)
-    assert desk.position() == Position.CREATED
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
+    desk.store.record_absent(desk.lease(), attempt, StepName.IMPORT)
+    assert desk.position() == Position.SHARED
     desk.database.close()
 
 
@@ -1014,7 +1118,7 @@ def test_a_legacy_collection_whose_moves_are_over_needs_no_validation(path: Path
 def test_a_legacy_target_that_is_forced_anew_stays_in_the_history(path: Path) -> None:
     desk = legacy_desk(path, **DONE)
     desk.store.adopt_legacy(desk.lease(), OPTIONS)
-    desk.begin(mark="force")
+    desk.begin(start="force")
     desk.store.adopt_legacy(desk.lease(), OPTIONS)
     assert [attempt.target_id for attempt in desk.store.history(C1)] == [TargetId("t1"), None]
     assert desk.store.history(C1)[0].fate == TargetFate.SUPERSEDED

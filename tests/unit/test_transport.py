@@ -194,8 +194,10 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock(stop: threading.Event) -> FakeClock:
+    clock = FakeClock()
+    clock.stop = stop
+    return clock
 
 
 @pytest.fixture
@@ -300,7 +302,7 @@ def test_one_connection_serves_many_requests_and_refusals(server: Scripted, tran
     assert transport.peak_in_flight == 1
 
 
-def test_requests_in_flight_are_bounded(server: Scripted, make: Any):
+def test_requests_in_flight_are_bounded(server: Scripted, make: Any, stop: threading.Event):
     gate = threading.Barrier(3)
 
     def together(handler: Handler) -> None:
@@ -467,7 +469,9 @@ def test_time_out_in_the_middle_of_a_body(server: Scripted, make: Any):
     assert caught.value.timed_out
 
 
-def test_body_that_drips_in_forever_has_a_deadline(server: Scripted, make: Any):
+def test_body_that_drips_in_forever_has_a_deadline(
+    server: Scripted, make: Any, stop: threading.Event
+):
     server.always = drip
     with pytest.raises(OutcomeUnknown, match="dripped") as caught:
         post(make(server.url, timeout_s=0.1, clock=Clock(stop)))

@@ -81,9 +81,11 @@ class Database:
         if database._version() == schema.VERSION:
             return database
         try:
-            return cls._copy_of(database)
+            copy = cls._copy_of(database)
         finally:
             database.close()
+        copy._connection.execute("PRAGMA query_only = ON")  # what is written there would be lost
+        return copy
 
     @classmethod
     def in_memory(cls, path: Path) -> Database:
@@ -180,13 +182,20 @@ class Database:
             yield
             self._connection.execute("RELEASE part")
         except BaseException as error:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK TO part")
-                self._connection.execute("RELEASE part")
+            self._undo_part()
             if not self._connection.in_transaction:
                 # SQLite has undone all of it (a full disk): nobody's part is on disk.
                 self._end(group, _as_tracking_error(self.path, str(error)))
             raise
+
+    def _undo_part(self) -> None:
+        try:
+            self._connection.execute("ROLLBACK TO part")
+            self._connection.execute("RELEASE part")
+        except sqlite3.Error:
+            # Not to be undone alone: nothing of the group may stay, or it would be committed.
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
 
     def _commit(self, group: _Group) -> None:
         """Put the group on disk; the lock is held."""
