@@ -34,6 +34,7 @@ _LEFT_AS = {
     Position.IMPORTING: OutcomeKind.RUNNING,
     Position.FINISHED: OutcomeKind.DONE,
     Position.CONNECTED: OutcomeKind.DONE,
+    Position.ROLLED_BACK: OutcomeKind.LEFT,
 }
 """What a collection that is left as it is counts as."""
 

@@ -34,6 +34,7 @@ class Policy:
     force: bool = False
     ignore_validation: bool = False
     look_again: bool = False
+    rollback: bool = False
     verify_query: Optional[str] = None
     query_timeout_s: float = 60.0
 
@@ -75,6 +76,10 @@ def plan(
             "--force-remigrate makes a new target",
             True,
         )
+    if policy.rollback:
+        return _plan_rollback(position)
+    if position in (Position.ROLLING_BACK, Position.ROLLED_BACK) and not policy.force:
+        return _ROLLED_BACK[position]
     if policy.verify:
         return _plan_verify(position, restarted)
     if forced and position != Position.NEW:
@@ -82,6 +87,24 @@ def plan(
     if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
         return Plan(Action.BEGIN, "retried")
     return _plan_migrate(position, policy, due)
+
+
+_ROLLED_BACK = {
+    Position.ROLLING_BACK: Plan(
+        Action.LEAVE, "its rollback was interrupted; --rollback goes on with it", True
+    ),
+    Position.ROLLED_BACK: Plan(
+        Action.LEAVE, "it was rolled back; --force-remigrate migrates it anew"
+    ),
+}
+
+
+def _plan_rollback(position: Position) -> Plan:
+    if position in (Position.NEW, Position.FAILED, *BEFORE_IMPORT, Position.IMPORTING):
+        return Plan(Action.LEAVE, "nothing of it was moved")
+    if position == Position.ROLLED_BACK:
+        return Plan(Action.LEAVE, "it was rolled back before")
+    return _CONTINUE
 
 
 def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:

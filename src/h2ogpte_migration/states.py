@@ -21,6 +21,11 @@ class StepName:
     IMPORT = "import"
     JOB = "job"
     VALIDATE = "validate"
+    ROLLBACK = "rollback"
+    CONNECTORS_BACK = "connectors back"
+    CHATS_BACK = "chats back"
+    ROLLED_BACK = "rolled back"
+    TARGET_DELETED = "target deleted"
     CONNECTORS = "connectors"
     CHATS = "chats"
 
@@ -69,6 +74,8 @@ class Position(str, Enum):
     VALIDATED = "validated"
     CONNECTED = "connected"
     FINISHED = "finished"
+    ROLLING_BACK = "rolling back"
+    ROLLED_BACK = "rolled back"
     FAILED = "failed"
     INCONSISTENT = "inconsistent"
 
@@ -129,6 +136,17 @@ STANDINGS: Dict[Position, Standing] = {
     Position.VALIDATED: Standing("validated", "move connectors", "imported", "--verify"),
     Position.CONNECTED: Standing("connectors moved", "chats, if asked for", "done"),
     Position.FINISHED: Standing("all that was asked for", "nothing", "done"),
+    Position.ROLLING_BACK: Standing(
+        "a rollback begun",
+        "bring connectors and chats back to the source",
+        "interrupted while rolling back",
+        "--rollback",
+    ),
+    Position.ROLLED_BACK: Standing(
+        "connectors and chats are back in the source",
+        "nothing; --force-remigrate migrates it anew",
+        "rolled back",
+    ),
     Position.FAILED: Standing(
         "the import failed",
         "nothing, or a fresh attempt with --retry-failed",
@@ -174,6 +192,8 @@ class Evidence:
     import_intent_sent: Optional[bool]
     held: bool
     validated: bool = False
+    rolling_back: bool = False
+    rolled_back: bool = False
 
 
 def position(evidence: Optional[Evidence]) -> Position:
@@ -220,6 +240,10 @@ def _before_import(evidence: Evidence) -> Position:
 def _after_import(evidence: Evidence) -> Position:
     if not evidence.has_target or not evidence.import_submitted:
         return Position.INCONSISTENT
+    if evidence.rolled_back:
+        return Position.ROLLED_BACK
+    if evidence.rolling_back:
+        return Position.ROLLING_BACK
     if evidence.chats_migrated and not evidence.connectors_migrated:
         return Position.INCONSISTENT
     if evidence.held:

@@ -41,17 +41,20 @@ class Mode(Enum):
     VERIFY = "--verify"
     MOVE = "--move-connectors or --move-chats"
     STATUS = "--status"
+    ROLLBACK = "--rollback"
     CLEANUP = "--cleanup"
 
 
 _ALL = frozenset(Mode)
 _SERVER = _ALL - {Mode.STATUS}
 _COLLECTIONS = frozenset({Mode.MIGRATE, Mode.VERIFY})
+_SCOPED = _COLLECTIONS | {Mode.ROLLBACK, Mode.CLEANUP}
 _MIGRATE = frozenset({Mode.MIGRATE})
 _VERIFY = frozenset({Mode.VERIFY})
 _MOVE = frozenset({Mode.MOVE})
 _STATUS = frozenset({Mode.STATUS})
 _CLEANUP = frozenset({Mode.CLEANUP})
+_ROLLBACK = frozenset({Mode.ROLLBACK})
 
 
 class Group(Enum):
@@ -186,7 +189,7 @@ class Options:
     users: Tuple[str, ...] = _flag(
         "--users",
         Group.SCOPE,
-        _COLLECTIONS,
+        _SCOPED,
         "The collections of these users, with commas between them (administrators only).",
         (),
         metavar="NAMES",
@@ -196,14 +199,14 @@ class Options:
     all_users: bool = _flag(
         "--all-users",
         Group.SCOPE,
-        _COLLECTIONS,
+        _SCOPED,
         "The collections of everybody but guests (administrators only).",
         choice="scope",
     )
     collections: Tuple[str, ...] = _flag(
         "--collections",
         Group.SCOPE,
-        _COLLECTIONS,
+        _SCOPED,
         "The collections with these ids, with commas between them; owners are looked up.",
         (),
         metavar="IDS",
@@ -213,7 +216,7 @@ class Options:
     collections_file: Optional[str] = _flag(
         "--collections-file",
         Group.SCOPE,
-        _COLLECTIONS,
+        _SCOPED,
         "The same from a file: one id per line, # begins a comment; or a CSV table with a column "
         "collection_id. With - the list is read from standard input.",
         None,
@@ -260,7 +263,7 @@ class Options:
     dry_run: bool = _flag(
         "--dry-run",
         Group.RUN,
-        frozenset({Mode.MIGRATE, Mode.CLEANUP}),
+        frozenset({Mode.MIGRATE, Mode.ROLLBACK, Mode.CLEANUP}),
         "Show what would be done; change nothing on the server and in the database.",
     )
     wait_for_completion: bool = _flag(
@@ -385,14 +388,23 @@ class Options:
         selects=Mode.STATUS,
     )
     json: bool = _flag("--json", Group.LOOK, _STATUS, "Print the status as JSON.")
+    rollback: bool = _flag(
+        "--rollback",
+        Group.MOVE,
+        _ROLLBACK,
+        "Bring connectors and chats back from the new collections to the old ones. The new ones "
+        "stay; --force-remigrate migrates such a collection anew.",
+        selects=Mode.ROLLBACK,
+    )
     cleanup: bool = _flag(
         "--cleanup",
-        Group.LOOK,
+        Group.MOVE,
         _CLEANUP,
-        "Delete targets that failed or were replaced, after listing them and asking.",
+        "Delete targets that failed, were replaced, given up or rolled back, after listing them and "
+        "asking. Never what still holds anything that is nowhere else.",
         selects=Mode.CLEANUP,
     )
-    yes: bool = _flag("--yes", Group.LOOK, _CLEANUP, "Delete without asking, for scripts.")
+    yes: bool = _flag("--yes", Group.MOVE, _CLEANUP, "Delete without asking, for scripts.")
     report: Optional[Path] = _flag(
         "--report",
         Group.LOOK,

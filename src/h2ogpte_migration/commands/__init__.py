@@ -39,6 +39,8 @@ COMMANDS = (
     Command("status", lambda options: options.mode == Mode.STATUS, needs_server=False),
     Command("move", lambda options: options.mode == Mode.MOVE),
     Command("verify", lambda options: options.mode == Mode.VERIFY),
+    Command("rollback", lambda options: options.mode == Mode.ROLLBACK),
+    Command("cleanup", lambda options: options.mode == Mode.CLEANUP),
     Command("dry_run", lambda options: options.dry_run),
     Command("migrate", lambda _: True),
 )

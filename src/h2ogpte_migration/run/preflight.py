@@ -7,7 +7,7 @@ import uuid
 from urllib.parse import urlsplit
 
 from h2ogpte_migration import __version__
-from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.flags import Mode, Options
 from h2ogpte_migration.errors import ExitCode, Rejected, ServerError, ToolError, Unauthorized
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
@@ -102,14 +102,15 @@ def no_admin(identity: Identity, error: ServerError) -> ToolError:
 
 
 def database_is_there(options: Options) -> None:
-    """A verification without a database looks at nothing, and would be green for ever.
+    """Without a database a verification looks at nothing, and would be green for ever.
 
     Raises:
         ToolError: with the path looked for (exit 2); no file is made.
     """
-    if options.verify and not options.db_path.exists():
+    on_record = (Mode.VERIFY, Mode.ROLLBACK, Mode.CLEANUP)
+    if options.mode in on_record and not options.db_path.exists():
         raise ToolError(
-            f"There is no tracking database {options.db_path.absolute()}: nothing to verify.",
+            f"There is no tracking database {options.db_path.absolute()}: nothing to work on.",
             "Run it in the folder of the migration, or name the file with --db-path.",
             ExitCode.USAGE,
         )

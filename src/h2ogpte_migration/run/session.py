@@ -79,7 +79,7 @@ class Session:
             return self.identity.user_id
         return known or self.credentials.known_id(owner)
 
-    def policy(self, *, verify: bool = False) -> Policy:
+    def policy(self, *, verify: bool = False, rollback: bool = False) -> Policy:
         """What the command line asks of every collection."""
         options = self.options
         return Policy(
@@ -91,6 +91,7 @@ class Session:
             force=options.force_remigrate,
             ignore_validation=options.ignore_validation,
             look_again=verify and bool(options.collections),
+            rollback=rollback,
             verify_query=options.verify_query,
             query_timeout_s=options.timeout,
         )

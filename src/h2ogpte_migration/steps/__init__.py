@@ -22,6 +22,7 @@ from h2ogpte_migration.steps import (
     permissions,
     presence,
     ragcheck,
+    rollback,
     settings,
     validate,
 )
@@ -60,6 +61,10 @@ def _looks_again(policy: Policy, _: Tracked) -> bool:
     return policy.look_again
 
 
+def _rolls_back(policy: Policy, _: Tracked) -> bool:
+    return policy.rollback
+
+
 def _wants_chats(policy: Policy, _: Tracked) -> bool:
     return policy.migrate_chats
 
@@ -80,6 +85,40 @@ STEPS: Tuple[Step, ...] = (
         (Position.SHARED, Position.SUBMITTING),
         "submitting",
         of_the_target=True,
+    ),
+    Step(
+        StepName.ROLLBACK,
+        rollback.begin,
+        (
+            Position.IMPORTED,
+            Position.HELD,
+            Position.VALIDATED,
+            Position.CONNECTED,
+            Position.FINISHED,
+        ),
+        "rolling back",
+        wanted=_rolls_back,
+    ),
+    Step(
+        StepName.CONNECTORS_BACK,
+        rollback.connectors,
+        (Position.ROLLING_BACK,),
+        "moving connectors back",
+        wanted=_rolls_back,
+    ),
+    Step(
+        StepName.CHATS_BACK,
+        rollback.chats,
+        (Position.ROLLING_BACK,),
+        "moving chats back",
+        wanted=_rolls_back,
+    ),
+    Step(
+        StepName.ROLLED_BACK,
+        rollback.finish,
+        (Position.ROLLING_BACK,),
+        "rolling back",
+        wanted=_rolls_back,
     ),
     Step(StepName.JOB, job.run, (Position.IMPORTING,), "importing", of_the_target=True),
     Step(StepName.VALIDATE, validate.run, (Position.IMPORTED, Position.HELD), "validating"),

@@ -62,6 +62,14 @@ MOVES: Dict[str, MoveKind] = {
 }
 
 
+KINDS: Dict[str, MoveKind] = {
+    **MOVES,
+    StepName.CONNECTORS_BACK: MOVES[StepName.CONNECTORS],
+    StepName.CHATS_BACK: MOVES[StepName.CHATS],
+}
+"""What each step moves."""
+
+
 # -- one flow ----------------------------------------------------------------------------
 class JobLog(Protocol):
     """Where a move's jobs are recorded, and what must hold before one is started."""
@@ -174,7 +182,7 @@ class StepJobs:
             self._migration.attempt,
             self._step,
             job_id,
-            MOVES[self._step].job_kind,
+            KINDS[self._step].job_kind,
         )
 
 
@@ -241,7 +249,7 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
 
 def settle_open(migration: Migration) -> None:
     """A move job that was left running is awaited before anything else happens."""
-    for step, kind in MOVES.items():
+    for step, kind in KINDS.items():
         intent = migration.record.intent(step) if migration.record.attempt else None
         if intent is None:
             continue

@@ -228,6 +228,8 @@ class Tracked:
             and not self.validation.ignored
             and not record.connectors_migrated,
             validated=self.validation is not None and self.validation.settled,
+            rolling_back=StepName.ROLLBACK in self.checkpoints,
+            rolled_back=StepName.ROLLED_BACK in self.checkpoints,
         )
 
     def _import_intent_sent(self, legacy: bool) -> Optional[bool]:

@@ -21,6 +21,7 @@ from h2ogpte_migration.model import (
     Finding,
     ImportOptions,
     JobId,
+    JobKind,
     Json,
     Permissions,
     SourceId,
@@ -44,6 +45,12 @@ _OVER = (
     "AND coalesce(new_collection_id, '') != ''"
 )
 """The condition for the positions connected and finished."""
+
+_ROLLED_BACK = (
+    "EXISTS (SELECT 1 FROM attempts JOIN checkpoints ON attempt_id = id "
+    "WHERE source_id = old_collection_id AND fate = 'live' AND step = 'rolled back')"
+)
+"""The condition that what was moved is back in the source."""
 
 _BRINGING_OVER = (
     "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
@@ -141,7 +148,14 @@ class Store:
         over = "import_completed AND connectors_migrated"
         over += " AND chats_migrated" if with_chats else ""
         return self.records(
-            f"coalesce(job_status, '') != 'failed' AND (NOT ({over}) OR {_BRINGING_OVER})"
+            f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
+            f"AND (NOT ({over}) OR {_BRINGING_OVER})"
+        )
+
+    def imported(self) -> Iterator[Record]:
+        """Records whose documents were imported: what ``--rollback`` looks at."""
+        return self.records(
+            f"coalesce(job_status, '') != 'failed' AND import_completed AND NOT {_ROLLED_BACK}"
         )
 
     def over(self) -> Dict[Position, int]:
@@ -463,16 +477,7 @@ class Store:
     ) -> None:
         """Checkpoint: a step without a documented column is done for this attempt."""
         with self._held(lease) as db:
-            db.execute(
-                "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-                "VALUES (:attempt, :step, :now, :detail)",
-                {
-                    "attempt": attempt.id,
-                    "step": step,
-                    "now": utc_now(),
-                    "detail": None if detail is None else json.dumps(detail),
-                },
-            )
+            _checkpoint(db, attempt, step, detail)
             _keep_warnings(db, attempt, step, warnings)
 
     def record_error(self, lease: Lease, error: Optional[str]) -> None:
@@ -545,6 +550,50 @@ class Store:
         )
         live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
         return [Attempt.from_row(row) for row in rows if _is_former(row, live)]
+
+    def spare_targets(self, source_id: SourceId) -> List[Attempt]:
+        """Former targets of a source, and one that was rolled back, oldest first."""
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id AND fate = 'live' AND EXISTS "
+            "(SELECT 1 FROM checkpoints WHERE attempt_id = id AND step = 'rolled back') "
+            "AND NOT EXISTS "
+            "(SELECT 1 FROM checkpoints WHERE attempt_id = id AND step = 'target deleted')",
+            {"id": source_id},
+        )
+        return [*self.former_targets(source_id), *(Attempt.from_row(row) for row in rows)]
+
+    def is_in_use(self, collection_id: str) -> bool:
+        """Whether a collection is a source, or the current target of one that is not rolled back."""
+        row = self._db.row(
+            "SELECT 1 FROM collection_migrations WHERE old_collection_id = :id "
+            f"OR (new_collection_id = :id AND coalesce(job_status, '') != 'failed' "
+            f"AND NOT {_ROLLED_BACK}) LIMIT 1",
+            {"id": collection_id},
+        )
+        return row is not None
+
+    def job_of(self, attempt: Attempt) -> Optional[JobId]:
+        """The import job of an attempt, the last one claimed."""
+        row = self._db.row(
+            "SELECT job_id FROM jobs WHERE attempt_id = :id AND kind IN ('', :kind) "
+            "ORDER BY rowid DESC LIMIT 1",
+            {"id": attempt.id, "kind": JobKind.IMPORT},
+        )
+        return JobId(row["job_id"]) if row else None
+
+    def end_former(self, attempt: Attempt, fate: TargetFate) -> None:
+        """What became of a target that was not in use any more.
+
+        One that was rolled back stays the live one of its source, which is left alone.
+        """
+        with self._db.transaction() as db:
+            if attempt.fate == TargetFate.LIVE:
+                _checkpoint(db, attempt, StepName.TARGET_DELETED, None)
+                return
+            db.execute(
+                "UPDATE attempts SET fate = :fate, ended_at = :now WHERE id = :id",
+                {"fate": fate.value, "now": utc_now(), "id": attempt.id},
+            )
 
     def sends(self, attempt: Attempt, step: str) -> int:
         """How often a request of a step may have reached the server, all intents together."""
@@ -688,11 +737,19 @@ class Store:
     def finish_move(
         self, lease: Lease, attempt: Attempt, step: str, counts: Optional[Json]
     ) -> None:
-        """Checkpoint: the source holds none of these any more."""
-        column = "connectors_migrated" if step == StepName.CONNECTORS else "chats_migrated"
+        """Checkpoint: the origin of the move holds none of these any more."""
         with self._held(lease) as db:
             _close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
-            _set(db, lease.source_id, {column: 1, "error": None})
+            if step in _MOVED:
+                _set(db, lease.source_id, {_MOVED[step]: 1, "error": None})
+            else:
+                _checkpoint(db, attempt, step, None)
+
+    def finish_rollback(self, lease: Lease, attempt: Attempt) -> None:
+        """Checkpoint: connectors and chats are in the source again, and the row says so."""
+        with self._held(lease) as db:
+            _set(db, lease.source_id, {**dict.fromkeys(_MOVED.values(), 0), "error": None})
+            _checkpoint(db, attempt, StepName.ROLLED_BACK, None)
 
     def moved_counts(self, attempt: Attempt, step: str) -> Optional[Json]:
         """The counts of a finished or open move of an attempt, if anything was moved."""
@@ -718,6 +775,25 @@ class Store:
                     "Nothing more is done to it here; --status shows who works on it.",
                 )
             yield db
+
+
+_MOVED = {StepName.CONNECTORS: "connectors_migrated", StepName.CHATS: "chats_migrated"}
+"""The documented columns that say that something was moved."""
+
+
+def _checkpoint(
+    db: sqlite3.Connection, attempt: Attempt, step: str, detail: Optional[Json]
+) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+        "VALUES (:attempt, :step, :now, :detail)",
+        {
+            "attempt": attempt.id,
+            "step": step,
+            "now": utc_now(),
+            "detail": None if detail is None else json.dumps(detail),
+        },
+    )
 
 
 _KEPT = (TargetFate.SUPERSEDED.value, TargetFate.FAILED.value, TargetFate.ABANDONED.value)

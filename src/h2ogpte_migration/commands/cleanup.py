@@ -1,0 +1,139 @@
+"""Delete targets that failed, were replaced, given up or rolled back: listed first, then asked for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import List, Tuple
+
+from h2ogpte_migration.errors import ExitCode, ServerError, ToolError, UsageError
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.run.preflight import check_admin
+from h2ogpte_migration.run.session import Session
+from h2ogpte_migration.run.sweep import sweep_leftovers
+from h2ogpte_migration.run.tracked import in_scope
+from h2ogpte_migration.states import TargetFate
+from h2ogpte_migration.steps.spare import Gone, why_kept
+from h2ogpte_migration.tracking.records import Attempt, Holder
+from h2ogpte_migration.ui.text import plural, safe
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A former target of a source, and why it is kept, if it is."""
+
+    migration: Migration
+    former: Attempt
+    kept: str
+
+    def __str__(self) -> str:
+        former = self.former
+        return f"{safe(former.target_name)} ({former.target_id}) of {safe(former.owner)}"
+
+
+def run(session: Session) -> int:
+    """List what may be deleted and what not, ask, delete; returns the exit code."""
+    _somebody_to_ask(session)
+    store = session.tracking.store
+    records, missing = in_scope(session, store.records())
+    migrations = [session.tracked_migration(record, session.policy()) for record in records]
+    migrations = [item for item in migrations if store.spare_targets(item.source_id)]
+    if session.admin and any(m.source.owner != session.identity.username for m in migrations):
+        check_admin(session.gateway, session.identity)
+    sweep_leftovers(session)
+    candidates = [item for migration in migrations for item in _candidates(session, migration)]
+    spare = [item for item in candidates if not item.kept]
+    _list(session, candidates)
+    for result in missing:
+        session.console.attention(f"Not available: {safe(result.source_id)}: {result.reason}")
+    if session.options.dry_run:
+        session.console.info("Dry run: nothing was deleted.")
+    failed = 0
+    if spare and not session.options.dry_run and _agreed(session, spare):
+        failed = _delete_all(session, spare)
+    return ExitCode.ATTENTION if missing or failed else ExitCode.OK
+
+
+def _candidates(session: Session, migration: Migration) -> List[Candidate]:
+    found = []
+    migration.reload()
+    for former in session.tracking.store.spare_targets(migration.source_id):
+        try:
+            found.append(Candidate(migration, former, why_kept(migration, former)))
+        except Gone:
+            _end(session, former, TargetFate.VANISHED)
+    return found
+
+
+def _list(session: Session, candidates: List[Candidate]) -> None:
+    say = session.console.info
+    for item in candidates:
+        words = f"Kept: {item}: {item.kept}." if item.kept else f"To delete: {item}: {_fate(item)}"
+        say(words)
+    spare = sum(not item.kept for item in candidates)
+    say(f"{plural(spare, 'former target')} to delete, {len(candidates) - spare} kept.")
+
+
+def _fate(item: Candidate) -> str:
+    reason = f": {item.former.reason}" if item.former.reason else ""
+    return f"{item.former.fate.value}{reason}."
+
+
+def _somebody_to_ask(session: Session) -> None:
+    """Before anything is looked at.
+
+    Raises:
+        UsageError: there is nobody to ask.
+    """
+    options, nobody = session.options, sys.stdin is None or not sys.stdin.isatty()
+    if nobody and not options.yes and not options.dry_run:
+        raise UsageError(["--cleanup asks before it deletes: run it in a terminal, or add --yes."])
+
+
+def _agreed(session: Session, spare: List[Candidate]) -> bool:
+    """Whether somebody says yes, to what was just listed."""
+    if session.options.yes:
+        return True
+    session.console.attention(f"Delete {plural(len(spare), 'collection')} for good? Type yes:")
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+def _delete_all(session: Session, spare: List[Candidate]) -> int:
+    """Delete what is still spare when its turn comes; returns how many were not deleted."""
+    failed = 0
+    for item in spare:
+        session.clock.check()
+        try:
+            done, words = _delete(session, item)
+        except (ServerError, ToolError) as error:
+            done, words = False, error.message
+        failed += not done
+        say = session.console.info if done else session.console.attention
+        say(f"{'Deleted' if done else 'Not deleted'}: {item}{': ' if words else ''}{words}")
+    return failed
+
+
+def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
+    leases, source_id = session.tracking.leases, item.migration.source_id
+    claimed = leases.claim(source_id)
+    if isinstance(claimed, Holder):
+        return False, f"{claimed} works on its source"
+    try:
+        item.migration.reload()
+        try:
+            kept = why_kept(item.migration, item.former)
+        except Gone:
+            _end(session, item.former, TargetFate.VANISHED)
+            return True, "somebody did already"
+        if kept:
+            return False, f"meanwhile {kept}"
+        session.clock.check()
+        item.migration.gateway.delete_collection(str(item.former.target_id))
+        _end(session, item.former, TargetFate.DELETED)
+        return True, ""
+    finally:
+        leases.release(claimed)
+
+
+def _end(session: Session, former: Attempt, fate: TargetFate) -> None:
+    session.tracking.store.end_former(former, fate)

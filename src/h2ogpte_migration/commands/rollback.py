@@ -1,0 +1,52 @@
+"""Bring connectors and chats back to their sources, for what was migrated."""
+
+from __future__ import annotations
+
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.planner import Action, plan
+from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
+from h2ogpte_migration.run import closing
+from h2ogpte_migration.run.preflight import check_admin
+from h2ogpte_migration.run.session import Session
+from h2ogpte_migration.run.sweep import sweep_leftovers
+from h2ogpte_migration.run.tracked import in_scope
+from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.steps.moves import MOVES
+from h2ogpte_migration.ui.text import plural
+
+
+def run(session: Session) -> int:
+    """Roll back everything in scope that was migrated; returns the exit code."""
+    records, missing = in_scope(session, session.tracking.store.imported())
+    if session.admin and any(record.owner != session.identity.username for record in records):
+        check_admin(session.gateway, session.identity)
+    policy = session.policy(rollback=True)
+    migrations = [session.tracked_migration(record, policy) for record in records]
+    session.console.info(f"To roll back: {plural(len(migrations), 'collection')}.")
+    if session.options.dry_run:
+        planned = [_planned(session, migration) for migration in migrations]
+        return closing.tell_plan(session, RunResult([*planned, *missing]))
+    sweep_leftovers(session)
+    result = session.carry_out(migrations, set())
+    result.results += missing
+    return closing.tell(session, result)
+
+
+def _planned(session: Session, migration: Migration) -> Result:
+    """What would be moved back, as the target holds it now."""
+    tracked = session.tracking.store.load(SourceId(migration.source.id))
+    migration.tracked = tracked
+    where = tracked.position if tracked else Position.NEW
+    decided = plan(where, migration.policy, started=False, restarted=False)
+    target_id = tracked.record.target_id if tracked else None
+    if decided.action == Action.LEAVE or target_id is None:
+        return migration.result(
+            OutcomeKind.PLANNED, reason=decided.reason, plan=Plan(action="leave")
+        )
+    connectors, chats = (
+        MOVES[step].count(migration.gateway, target_id)
+        for step in (StepName.CONNECTORS, StepName.CHATS)
+    )
+    seen = Plan(action="roll back", connectors=connectors, chats=chats)
+    return migration.result(OutcomeKind.PLANNED, reason="rolled back", plan=seen)

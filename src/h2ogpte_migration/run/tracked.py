@@ -1,0 +1,63 @@
+"""The scope of commands that work on what is on record: verify, rollback, cleanup."""
+
+from __future__ import annotations
+
+from typing import Iterable, List, Optional, Set, Tuple
+
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.results import Result, not_available
+from h2ogpte_migration.run.session import Session
+from h2ogpte_migration.tracking.records import Record
+from h2ogpte_migration.tracking.store import Store
+
+
+def in_scope(session: Session, candidates: Iterable[Record]) -> Tuple[List[Record], List[Result]]:
+    """The records that the command line names, and a result for whatever it names in vain.
+
+    Args:
+        candidates: what is worked on where no ids are given.
+    """
+    options = session.options
+    if options.collections:
+        return _by_id(session)
+    records = [
+        record
+        for record in candidates
+        if _is_mine(session, record) and (not options.users or record.owner in options.users)
+    ]
+    return records, _untracked_users(session)
+
+
+def _is_mine(session: Session, record: Record) -> bool:
+    return session.admin or record.owner == session.identity.username
+
+
+def _by_id(session: Session) -> Tuple[List[Record], List[Result]]:
+    records: List[Record] = []
+    missing: List[Result] = []
+    for collection_id in session.options.collections:
+        record = _tracked(session.tracking.store, collection_id)
+        if record is None:
+            missing.append(not_available(collection_id, "never migrated with this database"))
+        elif not _is_mine(session, record):
+            missing.append(not_available(collection_id, f"owned by {record.owner}, not by you"))
+        elif record not in records:
+            records.append(record)
+    return records, missing
+
+
+def _tracked(store: Store, collection_id: str) -> Optional[Record]:
+    """The record of a source; a target's id stands for its source."""
+    tracked = store.load(SourceId(collection_id))
+    return tracked.record if tracked else store.record_of_target(collection_id)
+
+
+def _untracked_users(session: Session) -> List[Result]:
+    if not session.options.users:
+        return []
+    owners: Set[str] = {record.owner for record in session.tracking.store.records()}
+    return [
+        not_available(user, "nothing of this user was migrated with this database")
+        for user in session.options.users
+        if user not in owners
+    ]

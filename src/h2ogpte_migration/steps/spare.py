@@ -1,0 +1,114 @@
+"""Whether a former target may be deleted: it must hold nothing that is nowhere else.
+
+The one place that decides it, asked when targets are listed and again right before each is deleted.
+In doubt it is kept, with the reason.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Optional
+
+from h2ogpte_migration.errors import NotFound, ServerError
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import Collection, JobKind
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps.create import normalise
+from h2ogpte_migration.steps.moves import MOVES
+from h2ogpte_migration.steps.presence import is_gone, listed
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.tracking.records import Attempt
+from h2ogpte_migration.ui.text import plural
+
+
+class Gone(Exception):
+    """The target does not exist any more."""
+
+
+def why_kept(migration: Migration, former: Attempt) -> str:
+    """Why a former target must not be deleted; empty where it may be.
+
+    Raises:
+        Gone: somebody deleted it already.
+    """
+    target_id = str(former.target_id)
+    try:
+        found = migration.gateway.collection(target_id)
+    except NotFound as error:
+        if is_gone(migration.gateway, migration.clock, target_id):
+            raise Gone from error
+        return "the server does not show it right now"
+    except ServerError as error:
+        return f"it can't be read: {error.message}"
+    try:
+        return (
+            _somebodys(migration, former, found)
+            or _in_use(migration, target_id)
+            or _written_to(migration, former)
+            or _holds_more(migration, former, target_id)
+        )
+    except ServerError as error:
+        return f"what it holds can't be read: {error.message}"
+
+
+def _somebodys(migration: Migration, former: Attempt, found: Collection) -> str:
+    """It must be what was made here, and nobody's by now."""
+    if migration.tracking.store.is_in_use(str(former.target_id)):
+        return "it is the source or the current target of a migration"
+    if normalise(found.name) != normalise(former.target_name):
+        return f"it was renamed to {found.name}: somebody uses it"
+    if found.owner not in ("", migration.owner, former.owner):
+        return f"it is owned by {found.owner} by now"
+    if found.model != former.model:
+        return f"its model is {found.model}, not {former.model}"
+    return ""
+
+
+def _in_use(migration: Migration, target_id: str) -> str:
+    for step in (StepName.CONNECTORS, StepName.CHATS):
+        kind = MOVES[step]
+        held = kind.count(migration.gateway, target_id)
+        if held:
+            return f"it still holds {held} {kind.noun}"
+    return ""
+
+
+def _written_to(migration: Migration, former: Attempt) -> str:
+    """No job may be about to bring documents into it."""
+    store = migration.tracking.store
+    job_id = store.job_of(former)
+    if job_id is not None:
+        job = migration.gateway.job(job_id)
+        if job is not None and not job.ended:
+            return f"its import job {job_id} is still running"
+    for job in migration.gateway.jobs():
+        unknown = not job.ended and job.kind == JobKind.IMPORT and not store.job_is_claimed(job.id)
+        if unknown:
+            return f"the import job {job.id} of its owner is running, and may write to it"
+    return ""
+
+
+def _holds_more(migration: Migration, former: Attempt, target_id: str) -> str:
+    """Every document must be in the source, or in a validated current target, as well."""
+    gateway, live = migration.gateway, _validated_target(migration)
+    by_name = former.import_options.copy_document or former.origin == Attempt.LEGACY
+    with closing(DocumentComparison(by_name=by_name)) as comparison:
+        if not listed(gateway, target_id, lambda rows: comparison.fill(SOURCE, rows)):
+            held = gateway.collection(target_id).document_count
+            return f"it lists no document and counts {held}" if held else ""
+        try:
+            listed(gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
+        except NotFound:
+            if live is None:
+                return "its source is gone, and no validated target stands for it"
+        if live is not None:
+            listed(gateway, live, lambda rows: comparison.fill(TARGET, rows))
+        only_here = comparison.late()[0]
+    return f"it holds {plural(only_here, 'document')} found nowhere else" if only_here else ""
+
+
+def _validated_target(migration: Migration) -> Optional[str]:
+    tracked = migration.tracked
+    if tracked is None or tracked.attempt is None or tracked.validation is None:
+        return None
+    return tracked.attempt.target_id if tracked.validation.settled else None

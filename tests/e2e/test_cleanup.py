@@ -1,0 +1,160 @@
+"""``--cleanup``: only what is spare, only after it was listed and agreed to."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict
+
+import pytest
+
+from h2ogpte_migration.sandbox.habits import Fate
+from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.sandbox.world import World
+from tests.support.earlier import by_this_tool, by_version_1_2_0
+from tests.support.terminal import MAPPED, WAIT, Operator
+
+SCOPE = ("--users", "anna", MAPPED)
+CLEANUP, YES, FORCE, RETRY, CHATS = (
+    "--cleanup",
+    "--yes",
+    "--force-remigrate",
+    "--retry-failed",
+    "--migrate-chats",
+)
+
+
+def replaced(operator: Operator) -> tuple[Collection, Collection, Collection]:
+    """A source, its former target, and the one in use."""
+    source = by_this_tool(operator, "finished")
+    former = operator.target_of(source.id)
+    operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+    return source, former, operator.target_of(source.id)
+
+
+def fates(operator: Operator) -> Dict[str, str]:
+    return {row["target_id"]: row["fate"] for row in operator.sql("SELECT * FROM attempts")}
+
+
+def test_a_replaced_target_is_deleted_and_stays_on_record(operator: Operator, world: World) -> None:
+    source, former, current = replaced(operator)
+    said = operator.admin(CLEANUP, YES)
+    assert former.id in said.out
+    assert former.id not in world.collections
+    assert {source.id, current.id} <= set(world.collections)
+    assert fates(operator) == {former.id: "deleted", current.id: "live"}
+    assert "0 former targets to delete" in operator.admin(CLEANUP, YES).out
+
+
+def test_a_failed_target_is_deleted(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "failed")
+    target = operator.target_of(source.id)
+    operator.admin(CLEANUP, YES)
+    assert target.id not in world.collections
+    operator.admin(*SCOPE, RETRY, WAIT)
+    assert operator.row(source.id)["import_completed"] == 1
+
+
+def test_a_target_that_was_rolled_back_is_deleted_and_its_source_left_alone(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    operator.admin("--rollback")
+    operator.admin(CLEANUP, YES)
+    assert target.id not in world.collections
+    operator.server.forget_requests()
+    operator.admin(*SCOPE, WAIT)
+    operator.admin("--verify")
+    assert operator.changes() == {}
+    operator.admin(*SCOPE, FORCE, WAIT)
+    assert operator.target_of(source.id).id in world.collections
+
+
+def test_without_anybody_to_ask_nothing_is_looked_at(operator: Operator, world: World) -> None:
+    _, former, _ = replaced(operator)
+    said = operator.admin(CLEANUP, code=2)
+    assert "--yes" in said.text
+    assert former.id in world.collections
+
+
+def test_a_dry_run_only_looks(operator: Operator, world: World) -> None:
+    _, former, _ = replaced(operator)
+    before = operator.db.read_bytes()
+    said = operator.admin(CLEANUP, "--dry-run")
+    assert f"({former.id})" in said.out
+    assert former.id in world.collections
+    assert operator.db.read_bytes() == before
+
+
+def _chat(world: World, former: Collection, source: Collection) -> None:
+    world.add_chat(former.id, "a question of hers")
+
+
+def _connector(world: World, former: Collection, source: Collection) -> None:
+    world.add_connector(former.id)
+
+
+def _document(world: World, former: Collection, source: Collection) -> None:
+    world.add_document(former.id, "only here.txt")
+
+
+def _renamed(world: World, former: Collection, source: Collection) -> None:
+    former.name = "Anna's own"
+
+
+def _given_away(world: World, former: Collection, source: Collection) -> None:
+    world.change_owner(former.id, "bertil")
+
+
+KEPT: Dict[str, Callable[[World, Collection, Collection], Any]] = {
+    "still holds 1 chats": _chat,
+    "still holds 1 connectors": _connector,
+    "1 document found nowhere else": _document,
+    "renamed to": _renamed,
+    "": _given_away,
+}
+
+
+@pytest.mark.parametrize("why", KEPT)
+def test_what_somebody_needs_is_kept(operator: Operator, world: World, why: str) -> None:
+    source, former, _ = replaced(operator)
+    KEPT[why](world, former, source)
+    said = operator.admin(CLEANUP, YES)
+    assert why in said.out
+    assert "Kept: " in said.out
+    assert former.id in world.collections
+    assert fates(operator)[former.id] == "superseded"
+
+
+def test_a_target_is_kept_whose_import_still_runs(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "importing")
+    target = operator.target_of(source.id)
+    world.set_fate(source.id, Fate.SUCCEED)
+    operator.admin(*SCOPE, FORCE, WAIT)
+    said = operator.admin(CLEANUP, YES)
+    assert "is still running" in said.out
+    assert target.id in world.collections
+
+
+def test_a_target_is_kept_whose_source_is_gone(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "failed")
+    target = operator.target_of(source.id)
+    world.add_document(target.id, "a.txt")
+    world.delete_collection(source.id)
+    said = operator.admin(CLEANUP, YES, code=None)
+    assert "its source is gone" in said.out
+    assert target.id in world.collections
+
+
+def test_what_version_1_2_0_left_is_no_candidate_while_in_use(
+    operator: Operator, world: World
+) -> None:
+    source = by_version_1_2_0(operator, "finished")
+    operator.admin(CLEANUP, YES)
+    assert operator.target_of(source.id).id in world.collections
+
+
+def test_one_that_somebody_deleted_is_noted(operator: Operator, world: World) -> None:
+    _, former, _ = replaced(operator)
+    world.delete_collection(former.id)
+    operator.admin(CLEANUP, YES)
+    assert fates(operator)[former.id] == "vanished"

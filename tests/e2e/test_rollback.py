@@ -1,0 +1,101 @@
+"""``--rollback``: the way back, and what later runs make of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from h2ogpte_migration.sandbox.faults import reply
+from h2ogpte_migration.sandbox.world import World
+from tests.support.earlier import by_this_tool, by_version_1_2_0
+from tests.support.terminal import MAPPED, WAIT, Operator
+
+SCOPE = ("--users", "anna", MAPPED)
+ROLLBACK, CHATS, FORCE, VERIFY = "--rollback", "--migrate-chats", "--force-remigrate", "--verify"
+
+
+def held(world: World, collection_id: str) -> object:
+    """Connectors and chats of a collection."""
+    collection = world.collections[collection_id]
+    return len(collection.connectors), len(world.sessions_of(collection_id))
+
+
+@pytest.mark.parametrize("scope", [[], ["--users", "anna"], ["--all-users"], ["--collections"]])
+def test_connectors_and_chats_come_back(operator: Operator, world: World, scope: list) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    words = [*scope, source.id] if scope == ["--collections"] else scope
+    operator.admin(ROLLBACK, *words)
+    assert held(world, source.id) == (2, 2)
+    assert held(world, target.id) == (0, 0)
+    assert "1 rolled back" in operator.plain("--status").out
+    row = operator.row(source.id)
+    assert (row["connectors_migrated"], row["chats_migrated"], row["import_completed"]) == (0, 0, 1)
+
+
+def test_its_owner_rolls_back(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    operator.user("anna", ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+
+
+def test_what_version_1_2_0_migrated_is_rolled_back(operator: Operator, world: World) -> None:
+    source = by_version_1_2_0(operator, "finished")
+    operator.admin(ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+
+
+def test_a_later_plain_run_leaves_it_alone_and_a_forced_one_migrates_it_anew(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    first = operator.target_of(source.id)
+    operator.admin(ROLLBACK)
+    operator.server.forget_requests()
+    for words in ((*SCOPE, WAIT, CHATS), (VERIFY, CHATS), (ROLLBACK,)):
+        operator.admin(*words)
+        assert operator.changes() == {}
+        assert held(world, source.id) == (2, 2)
+    said = operator.admin(*SCOPE, WAIT, CHATS)
+    assert "--force-remigrate migrates it anew" in said.out + operator.log
+    operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+    second = operator.target_of(source.id)
+    assert second is not first
+    assert held(world, second.id) == (2, 2)
+
+
+def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to_and_fro(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    route = "POST /collections/{collection_id}/migrate_chat_sessions_job"
+    operator.server.faults.add(reply(400), route=route, times=None)
+    operator.admin(ROLLBACK, code=1)
+    assert held(world, source.id) == (2, 0)
+    said = operator.admin(*SCOPE, WAIT, CHATS, code=1)
+    assert "--rollback goes on with it" in said.out
+    assert held(world, source.id) == (2, 0)
+    operator.server.faults.clear()
+    operator.admin(ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+    assert held(world, target.id) == (0, 0)
+
+
+def test_a_dry_run_shows_it_and_changes_nothing(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    before = operator.db.read_bytes()
+    operator.server.forget_requests()
+    said = operator.admin(ROLLBACK, "--dry-run", "--details")
+    assert operator.changes() == {}
+    assert operator.db.read_bytes() == before
+    assert held(world, source.id) == (0, 0)
+    assert "connectors: 2" in said.out
+    assert "chats: 2" in said.out
+
+
+def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "created")
+    operator.server.forget_requests()
+    said = operator.admin(ROLLBACK, "--collections", source.id)
+    assert operator.changes() == {}
+    assert "nothing of it was moved" in said.out + operator.log
