@@ -86,7 +86,7 @@ def test_a_dry_run_only_looks(operator: Operator, world: World) -> None:
 
 
 def _chat(world: World, former: Collection, source: Collection) -> None:
-    world.add_chat(former.id, "a question of hers")
+    world.add_chat(former.id, "anna", "a question")
 
 
 def _connector(world: World, former: Collection, source: Collection) -> None:
