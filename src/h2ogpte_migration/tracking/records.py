@@ -259,6 +259,7 @@ class RunInfo:
     version: str
     command: str
     exit_code: Optional[int]
+    folder: str = ""
 
 
 @dataclass(frozen=True)
