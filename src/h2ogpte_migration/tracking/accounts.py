@@ -14,6 +14,7 @@ from h2ogpte_migration.model import Json, parse_time
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
 from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, position
 from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.records import KeptWarning
 from h2ogpte_migration.tracking.runs import Runs
 from h2ogpte_migration.tracking.store import COUNTED
 
@@ -197,6 +198,28 @@ class Accounts:
         for rows in self._db.batches(sql, self._values(values), _BATCH):
             for row in rows:
                 yield _result(row, row["run_id"] in living)
+
+    def warnings(
+        self, scope: Scope = EVERYTHING, limit: Optional[int] = None
+    ) -> Tuple[int, List[KeptWarning]]:
+        """How many warnings are kept of live attempts, and the newest of them."""
+        where, values = scope.where()
+        origin = (
+            "FROM warnings w JOIN attempts a ON a.id = w.attempt_id AND a.fate = 'live' "
+            f"JOIN collection_migrations m ON m.old_collection_id = a.source_id WHERE {where}"
+        )
+        given = {"mark": _MARK, **values}
+        counted = self._db.row(f"SELECT count(*) AS n {origin}", given)
+        rows = self._db.rows(
+            f"SELECT w.*, m.old_collection_name AS name {origin} "
+            "ORDER BY w.rowid DESC LIMIT :limit",
+            {**given, "limit": -1 if limit is None else limit},
+        )
+        kept = [
+            KeptWarning(row["source_id"], row["step"], row["text"], row["name"] or "")
+            for row in rows
+        ]
+        return (counted["n"] if counted else 0), kept
 
     @staticmethod
     def _values(values: Dict[str, str]) -> Dict[str, Any]:

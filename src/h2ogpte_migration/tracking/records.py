@@ -295,3 +295,4 @@ class KeptWarning:
     source_id: SourceId
     step: str
     text: str
+    source_name: str = ""
