@@ -46,7 +46,7 @@ def parts(report: Report) -> Iterator[str]:
     yield _head(report)
     yield _tiles(report, lines)
     yield from _attention(report, lines)
-    yield _progress(lines)
+    yield _progress(report, lines)
     yield _timeline(lines)
     yield from _table(report, lines)
     yield f"</main><script>{SCRIPT}</script></body></html>\n"
@@ -100,7 +100,8 @@ def _plan_tiles(lines: Sequence[Line]) -> List[Tuple[str, str, str]]:
     tiles = [(_count(actions[action]), word, "") for action, word in words.items()]
     tiles += [(_count(number), word, _tone(word)) for word, number in others.items()]
     tiles.append((_count(_total(work, lambda item: item.documents_before)), "documents", ""))
-    tiles.append((_size(_total(work, lambda item: item.size_bytes)), "of documents", ""))
+    if any(item.size_bytes is not None for item in work):
+        tiles.append((_size(_total(work, lambda item: item.size_bytes)), "of documents", ""))
     tiles.append((_count(_total(work, lambda item: item.connectors)), "connectors", ""))
     tiles.append((_count(_total(work, lambda item: item.chats)), "chats", ""))
     return tiles
@@ -136,10 +137,12 @@ def _said(text: str) -> str:
 
 
 # -- progress ----------------------------------------------------------------------------
-def _progress(lines: Sequence[Line]) -> str:
+def _progress(report: Report, lines: Sequence[Line]) -> str:
     wanted = [item for item in lines if item.outcome not in _GREY]
     if not wanted:
         return ""
+    if report.about == "dry run":
+        wanted = [item for item in wanted if item.action in ("create", "resume")]
     by_model = _bars("By model", wanted, lambda item: item.new_model or "not known")
     by_owner = _bars("By owner", wanted, lambda item: item.owner or "not known")
     return f'<section class="two">{by_model}{by_owner}</section>\n'

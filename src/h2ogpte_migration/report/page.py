@@ -17,10 +17,10 @@ section { margin-top: 26px; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; margin: 0;
   font-size: 13px; } .facts dt { color: var(--quiet); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); gap: 10px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 10px; }
 .tile, .card, table, .two > div, .timeline { background: var(--box);
   border: 1px solid var(--line); border-radius: 8px; }
-.tile { padding: 12px 14px; } .tile b { display: block; font-size: 26px; line-height: 1.2; }
+.tile { padding: 12px 14px; } .tile b { display: block; font-size: 24px; overflow-wrap: anywhere; line-height: 1.2; }
 .tile span, .quiet, .ids, .small { color: var(--quiet); font-size: 13px; }
 .tile.good b, .badge.good { color: var(--good); } .tile.open b, .badge.open { color: var(--open); }
 .tile.bad b, .badge.bad { color: var(--bad); } .tile.grey b, .badge.grey { color: var(--grey); }

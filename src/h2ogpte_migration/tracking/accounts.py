@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.model import Json, parse_time
@@ -177,7 +178,7 @@ class Accounts:
     def needing(self, scope: Scope = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
         """What people have to look at, the worst first: not done, and nobody works on it."""
         where, values = scope.where()
-        living = ", ".join(map(str, sorted(self._runs.living()))) or "0"
+        living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
             f"AND NOT ({_DONE}) AND NOT ({_IMPORTING}) "
@@ -320,6 +321,7 @@ def _number(value: Any) -> Optional[int]:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+@lru_cache(maxsize=10_000)
 def _utc(text: Optional[str]) -> str:
     """A time of the database in one form, whichever version wrote it."""
     time = parse_time(text)
