@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import pytest
+from h2ogpte_migration.run import scheduler as scheduler_module
 
 from h2ogpte_migration.errors import (
     Interrupted,
@@ -19,7 +20,6 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.model import Collection, ImportOptions
 from h2ogpte_migration.pipeline import Ending, Outcome, Work
 from h2ogpte_migration.planner import Policy
-from h2ogpte_migration.run import scheduler as scheduler_module
 from h2ogpte_migration.run.scheduler import Limits, RunResult, Scheduler
 from h2ogpte_migration.states import Step
 from h2ogpte_migration.ui.progress import SilentProgress

@@ -182,7 +182,7 @@ def _need(row: Result, now: datetime, columns: int) -> Iterator[str]:
     """What it is, whose, since when, and why: on one line, or the reason below."""
     since = age(row.recorded.since, now) if row.recorded else ""
     kind, name, owner = row.kind.value, safe(row.source_name or row.source_id), safe(row.owner)
-    head = f" {pad(kind, 11)}  {fit(name, columns // 3)}  {fit(owner, 20)}"
+    head = f" {pad(kind, 11)}  {fit(name, columns // 3)}  {fit(owner, columns // 5)}"
     reason = safe(row.reason.rstrip("."))
     whole = f"{head}  {reason}  {since}".rstrip()
     if width(whole) <= columns:
