@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
+from h2ogpte_migration.tracking import Database, Tracking
 from tests.support.command import start_command
-from tests.support.earlier import FLAGS, by_version_1_2_0
+from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0
 from tests.support.terminal import M3, MAPPED, Operator
 
 
@@ -173,3 +175,19 @@ def test_the_client_is_not_imported(operator: Operator, words: Any) -> None:
     loaded = loaded_by(*words, cwd=operator.folder)
     assert "h2ogpte_migration.commands.status" in loaded
     assert not loaded & {"h2ogpte", "aiohttp", "pydantic", "urllib3", "rich", "websockets"}
+
+
+@pytest.mark.parametrize("made_by", [by_version_1_2_0, by_this_tool])
+@pytest.mark.parametrize("state", list(FLAGS))
+def test_many_at_once_stand_where_each_alone_does(
+    operator: Operator, made_by: Any, state: str
+) -> None:
+    source = made_by(operator, state)
+    with closing(Database.to_read(operator.db)) as database:
+        tracking = Tracking(database)
+        alone = tracking.store.load(source.id)
+        (row,) = tracking.accounts.rows()
+        assert alone is not None
+        assert row.position == alone.position
+        assert tracking.accounts.counts().positions == {alone.position: 1}
+        assert bool(tracking.accounts.needing()) == row.needs_attention
