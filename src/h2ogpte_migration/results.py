@@ -54,6 +54,32 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What the tracking database has on record about one collection, beyond where it stands.
+
+    Times are UTC in ISO 8601, empty where they are not known; counts are None then.
+
+    Args:
+        since: when it came to stand where it stands, as far as that was noted.
+        documents_before: how many the source held when its import was submitted.
+        documents_after: how many the target held at the last validation.
+        accepted: whether people accepted what the validation found.
+    """
+
+    begun_at: str = ""
+    imported_at: str = ""
+    validated_at: str = ""
+    since: str = ""
+    verdict: str = ""
+    accepted: bool = False
+    documents_before: Optional[int] = None
+    documents_after: Optional[int] = None
+    size_bytes: Optional[int] = None
+    connectors_moved: Optional[int] = None
+    chats_moved: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class Result:
     """One collection: what became of it in this run, or would become.
 
@@ -67,6 +93,7 @@ class Result:
         warnings: what could not be carried over, as kept.
         documents: how many the target holds, where that was counted in this run.
         moved: connectors and chats that were moved, by step name.
+        recorded: evidence from the tracking database, for status and reports.
     """
 
     kind: OutcomeKind
@@ -92,6 +119,7 @@ class Result:
     documents: Optional[int] = None
     moved: Tuple[Tuple[str, int], ...] = ()
     plan: Optional[Plan] = None
+    recorded: Optional[Recorded] = None
 
     @property
     def well(self) -> bool:

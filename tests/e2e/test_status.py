@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import FLAGS, by_version_1_2_0
+from h2ogpte_migration.tracking import Database, Tracking
+from tests.support.command import start_command
+from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0
 from tests.support.terminal import M3, MAPPED, Operator
 
 
@@ -34,31 +38,95 @@ def worked(operator: Operator, world: World) -> Operator:
 
 @pytest.mark.promise("status.table", "status.kept-warnings", "status.no-server")
 @pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
-def test_table(worked: Operator, fork: bool) -> None:
+def test_screen(worked: Operator, fork: bool) -> None:
     said = worked.plain("--status", fork=fork).out
-    assert "Collections: 3 (1 importing, 1 connected, 1 failed)" in said
-    lines = {
-        line.split()[0]: line for line in said.splitlines() if line.startswith(("Bad", "Slow"))
-    }
-    assert "--retry-failed" in lines["Bad"]
-    assert "--verify" in lines["Slow"]
+    assert "1 of 3 migrated (33%)" in said
+    assert "1 done  1 failed  0 held  1 importing    last run: exit 1" in said
+    needs = said.partition("NEEDS YOU (1)\n")[2].splitlines()
+    assert needs[0].split()[:3] == ["failed", "Bad", "anna"]
+    assert "Slow" not in said
     assert "thumbnail a.png" in said
-    assert "Run 1 of" in said
-    assert "exit 1" in said
+    following = next(line for line in said.splitlines() if line.startswith("Next: "))
+    assert f"--url {worked.server.url} --admin-key --users anna" in following
+    assert following.endswith("--retry-failed")
 
 
 @pytest.mark.promise("status.json", "status.kept-warnings")
 def test_json(worked: Operator) -> None:
     told = json.loads(worked.plain("--status", "--json").out)
-    assert told["counts"] == {"importing": 1, "connected": 1, "failed": 1}
-    assert told["total"] == 3
-    assert {row["source_name"]: row["position"] for row in told["unfinished"]} == {
+    assert told["schema"] == "h2ogpte-migrate/status/1"
+    assert {kind: n for kind, n in told["counts"].items() if n} == {
+        "importing": 1,
+        "done": 1,
+        "failed": 1,
+    }
+    assert told["counts"]["held"] == 0
+    assert told["positions"]["connected"] == 1
+    assert (told["total"], told["open"]) == (3, 2)
+    assert {row["name"]: row["position"] for row in told["unfinished"]} == {
         "Bad": "failed",
         "Slow": "importing",
     }
+    assert all(row["begun_at"].endswith("+00:00") for row in told["unfinished"])
+    assert "collections" not in told
     assert "thumbnail" in told["warnings"][0]["text"]
     assert [run["exit_code"] for run in told["runs"]].count(1) == 1
     assert told["server"] == worked.server.url
+
+
+def test_all_names_what_is_done_with_both_ids(worked: Operator) -> None:
+    good = next(row for row in worked.rows() if row["old_collection_name"] == "Good")
+    said = worked.plain("--status", "--all").out
+    assert f"{good['old_collection_id']} -> {good['new_collection_id']}" in said
+    told = json.loads(worked.plain("--status", "--all", "--json").out)
+    kept = next(row for row in told["collections"] if row["name"] == "Good")
+    assert kept["new_collection_id"] == good["new_collection_id"]
+    assert kept["verdict"] == "clean"
+    assert kept["validated_at"]
+    assert kept["documents_before"] == kept["documents_after"] is not None
+
+
+def test_it_can_be_narrowed(worked: Operator) -> None:
+    bad = next(row for row in worked.rows() if row["old_collection_name"] == "Bad")
+    for words, total in (
+        (["--users", "anna"], 3),
+        (["--users", "ann"], 0),
+        (["--collections", bad["old_collection_id"]], 1),
+        (["--collections", bad["new_collection_id"]], 1),
+    ):
+        assert json.loads(worked.plain("--status", "--json", *words).out)["total"] == total
+    assert "Good" not in worked.plain("--status", "--collections", bad["old_collection_id"]).out
+
+
+def test_check_tells_whether_anything_is_open(worked: Operator) -> None:
+    good = next(row for row in worked.rows() if row["old_collection_name"] == "Good")
+    worked.plain("--status", "--check", code=1)
+    worked.plain("--status", "--check", "--collections", good["old_collection_id"])
+    worked.plain("--status")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(worked: Operator, columns: int) -> None:
+    said = worked.plain("--status", "--all", env={"COLUMNS": str(columns)}).out
+    lines = [line for line in said.splitlines() if not line.startswith("Next: ")]
+    assert max(map(len, lines)) <= columns
+
+
+def test_watch_follows_the_database_until_it_is_interrupted(worked: Operator) -> None:
+    running = start_command(["--status", "--watch"], cwd=worked.folder)
+    while "1 of 3 migrated" not in running.so_far():
+        assert running.poll() is None
+    running.signal(signal.SIGINT)
+    assert running.wait().code == 130
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "html"])
+def test_report(worked: Operator, suffix: str) -> None:
+    path = worked.folder / f"stand.{suffix}"
+    worked.plain("--status", "--report", path.name)
+    text = path.read_text(encoding="utf-8")
+    assert all(row["old_collection_id"] in text for row in worked.rows())
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.promise("status.changes-nothing")
@@ -69,7 +137,7 @@ def test_the_database_stays_as_it_is(operator: Operator, state: str) -> None:
     said = operator.plain("--status").out
     operator.plain("--status", "--json")
     assert {path.name: path.read_bytes() for path in operator.folder.iterdir()} == before
-    assert "Collections: 1" in said
+    assert "of 1 migrated" in said
 
 
 @pytest.mark.promise("status.no-database")
@@ -83,7 +151,7 @@ def test_without_a_database(operator: Operator) -> None:
 def test_another_database(worked: Operator) -> None:
     (worked.folder / "sub").mkdir()
     worked.folder = worked.folder / "sub"
-    assert "Collections: 3" in worked.plain("--status", "--db-path", "../migration_tracking.db").out
+    assert "of 3 migrated" in worked.plain("--status", "--db-path", "../migration_tracking.db").out
 
 
 def loaded_by(*words: str, cwd: Path) -> Any:
@@ -107,3 +175,19 @@ def test_the_client_is_not_imported(operator: Operator, words: Any) -> None:
     loaded = loaded_by(*words, cwd=operator.folder)
     assert "h2ogpte_migration.commands.status" in loaded
     assert not loaded & {"h2ogpte", "aiohttp", "pydantic", "urllib3", "rich", "websockets"}
+
+
+@pytest.mark.parametrize("made_by", [by_version_1_2_0, by_this_tool])
+@pytest.mark.parametrize("state", list(FLAGS))
+def test_many_at_once_stand_where_each_alone_does(
+    operator: Operator, made_by: Any, state: str
+) -> None:
+    source = made_by(operator, state)
+    with closing(Database.to_read(operator.db)) as database:
+        tracking = Tracking(database)
+        alone = tracking.store.load(source.id)
+        (row,) = tracking.accounts.rows()
+        assert alone is not None
+        assert row.position == alone.position
+        assert tracking.accounts.counts().positions == {alone.position: 1}
+        assert bool(tracking.accounts.needing()) == row.needs_attention

@@ -377,12 +377,15 @@ CASES = [
     bad(move("--from a --to b --migrate-chats"), "--migrate-chats does not go with --move-chats"),
     bad(["--status", *SERVER[:2]], "--url does not go with --status"),
     bad(["--status", "--sandbox"], "--sandbox does not go with --status"),
-    bad(["--status", "--collections", "a"], "--collections does not go with --status"),
+    bad(["--status", "--json", "--watch"], "--json and --watch exclude each other"),
+    bad(
+        migrate("--check --all --watch"),
+        *[f"--{word} needs --status" for word in ("all", "check", "watch")],
+    ),
     bad(["--sandbox", *SERVER[:2], "--verify"], "--sandbox brings its own server"),
     bad(migrate("--cleanup"), "comes with a later version", *["does not go with --cleanup"] * 2),
-    bad(migrate("--report x.json"), "--report comes with a later version"),
-    bad(migrate("--report x.pdf"), "must end in .json, .csv or .html", "comes with a later"),
-    bad(migrate("--report gone/x.csv"), "later version", "--report: gone/x.csv would be in a fold"),
+    bad(migrate("--report x.pdf"), "must end in .json, .csv or .html"),
+    bad(migrate("--report gone/x.csv"), "--report: gone/x.csv would be in a fold"),
     # -- many at once
     bad(
         line([], "--url x --timeout 0 --retries z --users a --all-users --json --bogus"),

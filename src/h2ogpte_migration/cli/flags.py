@@ -189,7 +189,7 @@ class Options:
     users: Tuple[str, ...] = _flag(
         "--users",
         Group.SCOPE,
-        _SCOPED,
+        _SCOPED | _STATUS,
         "The collections of these users, with commas between them (administrators only).",
         (),
         metavar="NAMES",
@@ -206,7 +206,7 @@ class Options:
     collections: Tuple[str, ...] = _flag(
         "--collections",
         Group.SCOPE,
-        _SCOPED,
+        _SCOPED | _STATUS,
         "The collections with these ids, with commas between them; owners are looked up.",
         (),
         metavar="IDS",
@@ -216,7 +216,7 @@ class Options:
     collections_file: Optional[str] = _flag(
         "--collections-file",
         Group.SCOPE,
-        _SCOPED,
+        _SCOPED | _STATUS,
         "The same from a file: one id per line, # begins a comment; or a CSV table with a column "
         "collection_id. With - the list is read from standard input.",
         None,
@@ -387,6 +387,24 @@ class Options:
         "Show what the tracking database knows; needs no server and no key.",
         selects=Mode.STATUS,
     )
+    all: bool = _flag(
+        "--all",
+        Group.LOOK,
+        _STATUS,
+        "Name every collection in the status, also those that are done: old and new id.",
+    )
+    check: bool = _flag(
+        "--check",
+        Group.LOOK,
+        _STATUS,
+        "End with exit code 1 while any collection is open: not done, whatever the reason.",
+    )
+    watch: bool = _flag(
+        "--watch",
+        Group.LOOK,
+        _STATUS,
+        "Show the status again every second while other commands work; Ctrl-C ends it.",
+    )
     json: bool = _flag("--json", Group.LOOK, _STATUS, "Print the status as JSON.")
     rollback: bool = _flag(
         "--rollback",
@@ -408,9 +426,9 @@ class Options:
     report: Optional[Path] = _flag(
         "--report",
         Group.LOOK,
-        _COLLECTIONS,
-        "Write what happened, or with --dry-run what would happen, to this .json, .csv or .html "
-        "file.",
+        _COLLECTIONS_AND_STATUS,
+        "Write what happened to this .json, .csv or .html file; with --dry-run what would happen, "
+        "with --status how everything stands.",
         None,
         metavar="FILE",
         read=values.report_path,

@@ -43,7 +43,7 @@ from h2ogpte_migration.ui.text import safe
 __all__ = ["FLAGS", "NOT_YET", "RULES", "Flag", "Mode", "Options", "env_example", "parse"]
 
 # Flags whose behaviour is still to come: known by name, hidden from the help, refused.
-NOT_YET: FrozenSet[str] = frozenset({"report"})
+NOT_YET: FrozenSet[str] = frozenset()
 
 
 def parse(
@@ -366,6 +366,10 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
     (
         lambda d: d.has("cert") and d.has("insecure"),
         "--cert and --insecure exclude each other: either verify the certificate or do not.",
+    ),
+    (
+        lambda d: d.has("json") and d.has("watch"),
+        "--json and --watch exclude each other: JSON is printed once.",
     ),
     (
         lambda d: d.same("report", "db_path"),

@@ -15,7 +15,7 @@ from typing import Callable, List, Optional, Tuple
 from urllib.parse import SplitResult, urlsplit
 
 from h2ogpte_migration.redact import Secret, register
-from h2ogpte_migration.ui.text import is_harmful, safe
+from h2ogpte_migration.ui.text import FORMULA, is_harmful, safe
 
 # Far above any list of collections; below what a device file would pour in.
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -267,8 +267,13 @@ def _table_ids(content: str, delimiter: str) -> List[str]:
     if start is None:
         raise ValueError(f"is no proper CSV table: the column {ID_COLUMN} can't be told")
     column = _cells(rows[start]).index(ID_COLUMN)
-    cells = (row[column].strip() for row in rows[start + 1 :] if len(row) > column)
+    cells = (_bare(row[column].strip()) for row in rows[start + 1 :] if len(row) > column)
     return [cell for cell in cells if cell]
+
+
+def _bare(cell: str) -> str:
+    """A cell without the quote that keeps spreadsheets from taking it for a formula."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
 def certificate(file: Path) -> None:

@@ -3,99 +3,261 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import shutil
+import time
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any, Dict, List, Tuple
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List, Optional
 
-from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration import __version__, report
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
-from h2ogpte_migration.states import STANDINGS, Position
+from h2ogpte_migration.report.document import line
+from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
-from h2ogpte_migration.tracking.records import Tracked
+from h2ogpte_migration.tracking.accounts import Counts, Scope
+from h2ogpte_migration.tracking.records import RunInfo
+from h2ogpte_migration.ui import status
 from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.text import shell
+from h2ogpte_migration.ui.text import safe, shell
+
+SCHEMA = "h2ogpte-migrate/status/1"
+"""Grows with every change that could break a reader; new fields do not count as such."""
+
+WATCH_EVERY_S = 1.0
+WATCH_PLAIN_EVERY_S = 30.0
+_WARNINGS_IN_JSON = 200
 
 
 def run(options: Options, console: Console) -> int:
-    """Print counts, what is not finished, and the last runs; returns the exit code."""
+    """Tell how everything stands; returns the exit code."""
     if not options.db_path.exists():
         raise ToolError(
             f"There is no tracking database {options.db_path}.",
             "Name it with --db-path, or run a migration first.",
             ExitCode.USAGE,
         )
+    if options.watch:
+        _watch(options, console)
+    return _once(options, console)
+
+
+def _once(options: Options, console: Console) -> int:
     with closing(Database.to_read(options.db_path)) as database:
-        report = _report(Tracking(database))
-    if options.json:
-        console.result(json.dumps(report, indent=2, ensure_ascii=True))
-    else:
-        _print(report, options, console)
-    return ExitCode.OK
+        desk = _Desk(options, Tracking(database))
+        if options.json:
+            console.result(json.dumps(desk.for_machines(), indent=2, ensure_ascii=True))
+        else:
+            _print(desk, console)
+        code = ExitCode.ATTENTION if options.check and desk.open else ExitCode.OK
+        if options.report is not None and not _written(desk, options.report, console):
+            code = ExitCode.ATTENTION
+    return code
 
 
-def _report(tracking: Tracking) -> Dict[str, Any]:
-    store, runs = tracking.store, tracking.runs
-    counts: Counter[str] = Counter()
-    unfinished: List[Dict[str, Any]] = []
-    counts.update({where.value: number for where, number in store.over().items()})
-    for tracked in store.not_over():
-        where = tracked.position
-        counts[where.value] += 1
-        unfinished.append(_row(tracked, where, tracking))
-    kept = store.kept_warnings()
-    return {
-        "database": str(tracking.database.path),
-        "server": runs.bound_server(),
-        "counts": {where.value: counts[where.value] for where in Position if counts[where.value]},
-        "total": sum(counts.values()),
-        "unfinished": unfinished,
-        "warning_count": len(kept),
-        "warnings": [asdict(item) for item in kept[:200]],
-        "runs": [asdict(run) for run in runs.last()],
-    }
+def _print(desk: _Desk, console: Console) -> None:
+    """The lines; in quiet mode only where something is open."""
+    say = console.attention if desk.open else console.info
+    columns = shutil.get_terminal_size((100, 24)).columns
+    for text in status.lines(desk.overview(), columns, ascii_only=console.ascii_only):
+        say(text)
 
 
-def _row(tracked: Tracked, where: Position, tracking: Tracking) -> Dict[str, Any]:
-    record, standing = tracked.record, STANDINGS[where]
-    holder = tracking.leases.holder(record.source_id)
-    return {
-        "source_id": record.source_id,
-        "source_name": record.source_name,
-        "target_id": record.target_id,
-        "owner": record.owner,
-        "position": where.value,
-        "job_status": record.job_status,
-        "reason": record.error or standing.evidence,
-        "next": f"being worked on by {holder}" if holder else standing.advice,
-    }
+def _written(desk: _Desk, path: Path, console: Console) -> bool:
+    try:
+        report.write(path, desk.report())
+    except OSError as error:
+        name = safe(str(path))
+        console.attention(f"The report {name} could not be written: {error.strerror}.")
+        return False
+    if not desk.options.json:
+        console.info(f"Report: {safe(str(path))}")
+    return True
 
 
-def _print(report: Dict[str, Any], options: Options, console: Console) -> None:
-    console.info(f"Tracking database: {report['database']}")
-    if report["server"]:
-        console.info(f"Server: {report['server']}")
-    counts = ", ".join(f"{number} {where}" for where, number in report["counts"].items())
-    console.info(f"Collections: {report['total']}" + (f" ({counts})" if counts else ""))
-    if report["unfinished"]:
-        rows = [_cells(row) for row in report["unfinished"]]
-        console.table(("collection", "id", "owner", "position", "reason", "next"), rows)
-    for item in report["warnings"][:20]:
-        console.attention(f"Warning for {item['source_id']}: {item['text']}")
-    if report["warning_count"] > 20:
-        console.info(f"{report['warning_count'] - 20} more warnings: --status --json")
-    for run in report["runs"]:
-        console.info(_run_line(run))
-    if any(row["position"] == Position.IMPORTING.value for row in report["unfinished"]):
-        words = shell("h2ogpte-migrate", "--verify", "--db-path", str(options.db_path))
-        console.info(f"Next: {words} --url ... and a key")
+# -- while others work ---------------------------------------------------------------------
+def _watch(options: Options, console: Console) -> None:
+    """Show it again and again, until Ctrl-C ends the command."""
+    if not console.watched:
+        while True:
+            _once(options, console)
+            time.sleep(WATCH_PLAIN_EVERY_S)
+    from h2ogpte_migration.ui.live import Screen
+
+    with Screen(console) as screen:
+        while True:
+            screen.show(_screenful(options, console))
+            time.sleep(WATCH_EVERY_S)
 
 
-def _cells(row: Dict[str, Any]) -> Tuple[str, ...]:
-    keys = ("source_name", "source_id", "owner", "position", "reason", "next")
-    return tuple(str(row[key] or "") for key in keys)
+def _screenful(options: Options, console: Console) -> List[str]:
+    size = shutil.get_terminal_size()
+    with closing(Database.to_read(options.db_path)) as database:
+        view = _Desk(options, Tracking(database)).overview()
+        told = list(status.lines(view, size.columns, ascii_only=console.ascii_only))
+    return told[: max(1, size.lines - 2)]
 
 
-def _run_line(run: Dict[str, Any]) -> str:
-    end = "running or interrupted" if run["ended_at"] is None else f"exit {run['exit_code']}"
-    return f"Run {run['id']} of {run['started_at']} on {run['host']}: {end}: {run['command']}"
+class _Desk:
+    """What was asked for, and the database that answers."""
+
+    def __init__(self, options: Options, tracking: Tracking) -> None:
+        self.options = options
+        self._tracking = tracking
+        self._scope = Scope(options.users, options.collections)
+        self._now = datetime.now(timezone.utc)
+        self.counts: Counts = tracking.accounts.counts(self._scope)
+        self._runs = tracking.runs.last()
+        self._living = tracking.runs.living()
+
+    @property
+    def open(self) -> int:
+        """How many are not done."""
+        return self.counts.total - self.counts.kinds.get(OutcomeKind.DONE, 0)
+
+    @property
+    def _needs_count(self) -> int:
+        calm = (OutcomeKind.DONE, OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE)
+        return sum(number for kind, number in self.counts.kinds.items() if kind not in calm)
+
+    # -- for people ------------------------------------------------------------------------
+    def overview(self) -> status.Overview:
+        """What people are shown."""
+        accounts, most = self._tracking.accounts, None if self.options.all else status.MOST_LISTED
+        number, kept = accounts.warnings(self._scope, most)
+        return status.Overview(
+            server=self._tracking.runs.bound_server() or "",
+            database=str(self._tracking.database.path),
+            scope=", ".join((*self.options.users, *self.options.collections)),
+            now=self._now,
+            recorded_at=self._recorded_at(),
+            last_run=self._last_run(),
+            counts=self.counts.kinds,
+            owners=self.counts.owners,
+            models=self.counts.models,
+            needs=accounts.needing(self._scope, most) if self._needs_count else [],
+            needs_count=self._needs_count,
+            warnings=[f"{item.source_name or item.source_id}: {item.text}" for item in kept],
+            warnings_count=number,
+            following=self._following(),
+            listed=accounts.rows(self._scope) if self.options.all else (),
+        )
+
+    def _recorded_at(self) -> str:
+        """When the newest run wrote last: now, if it lives."""
+        last = self._runs[0] if self._runs else None
+        if last is None:
+            return ""
+        if last.id in self._living:
+            return self._now.isoformat()
+        return last.ended_at or last.started_at
+
+    def _last_run(self) -> str:
+        last = self._runs[0] if self._runs else None
+        if last is None:
+            return ""
+        when = status.clock(last.ended_at or last.started_at, self._now)
+        return f"last run: {_end_of(last, last.id in self._living)} {when}"
+
+    def _following(self) -> str:
+        """What to type next: complete, but for the key, which comes from the environment."""
+        kinds = self.counts.kinds
+        again = [kind for kind in kinds if kind in (OutcomeKind.FAILED, OutcomeKind.HELD)]
+        before = any(kinds.get(kind) for kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED))
+        migration = self._last_migration()
+        if self._living:
+            return ""
+        if migration is not None and (before or again):
+            fresh = bool(self.counts.positions.get(Position.FAILED)) or bool(
+                self.counts.positions.get(Position.HELD)
+            )
+            return _continued(migration, retry=fresh)
+        return self._verification(migration) if self.open else ""
+
+    def _last_migration(self) -> Optional[RunInfo]:
+        for run in self._tracking.runs.last(1000):
+            words = run.command.split()
+            other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--sandbox"}
+            if words[:1] == [PROGRAM] and not other.intersection(words):
+                return run
+        return None
+
+    def _verification(self, migration: Optional[RunInfo]) -> str:
+        words = migration.command.split() if migration else []
+        server = self._tracking.runs.bound_server() or "https://..."
+        key = "--user-key" if "--user-key" in words else "--admin-key"
+        told = [PROGRAM, "--url", server, key, "--verify"]
+        told += ["--migrate-chats"] if "--migrate-chats" in words else []
+        path = self.options.db_path
+        told += ["--db-path", str(path)] if path != DEFAULT_DB else []
+        return shell(*told)
+
+    # -- for machines and files ------------------------------------------------------------
+    def for_machines(self) -> Dict[str, Any]:
+        """The same as a JSON object."""
+        accounts, counts = self._tracking.accounts, self.counts
+        number, kept = accounts.warnings(self._scope, _WARNINGS_IN_JSON)
+        rows = list(accounts.rows(self._scope))
+        told = {
+            "schema": SCHEMA,
+            "as_of": self._now.isoformat(timespec="seconds"),
+            "recorded_at": self._recorded_at() or None,
+            "database": str(self._tracking.database.path),
+            "server": self._tracking.runs.bound_server(),
+            "total": counts.total,
+            "open": self.open,
+            "counts": {kind.value: counts.kinds.get(kind, 0) for kind in OutcomeKind},
+            "positions": {where.value: counts.positions.get(where, 0) for where in Position},
+            "owners": _done_and_open(counts.owners),
+            "models": _done_and_open(counts.models),
+            "unfinished": [_row(row) for row in rows if row.kind != OutcomeKind.DONE],
+            "warning_count": number,
+            "warnings": [asdict(item) for item in kept],
+            "runs": [{**asdict(run), "living": run.id in self._living} for run in self._runs],
+            "next": self._following() or None,
+        }
+        if self.options.all:
+            told["collections"] = [_row(row) for row in rows]
+        return told
+
+    def report(self) -> report.Report:
+        """How everything stands, for a file."""
+        return report.Report(
+            about="status",
+            written_at=self._now.isoformat(timespec="seconds"),
+            version=__version__,
+            server=self._tracking.runs.bound_server() or "",
+            database=str(self._tracking.database.path),
+            command=self.options.command(),
+            rows=list(self._tracking.accounts.rows(self._scope)),
+        )
+
+
+def _row(row: Result) -> Dict[str, Any]:
+    return {key: None if value == "" else value for key, value in asdict(line(row)).items()}
+
+
+def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:
+    return {name: {"done": done, "open": still} for name, (done, still) in sorted(table.items())}
+
+
+def _end_of(run: RunInfo, living: bool) -> str:
+    if living:
+        return "working since"
+    if run.exit_code in (None, ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        return "interrupted"
+    return "ended well" if run.exit_code == ExitCode.OK else f"exit {run.exit_code}"
+
+
+def _continued(run: RunInfo, *, retry: bool) -> str:
+    """The command of a run again, from the folder in which it was typed."""
+    words = run.command.split(" ")
+    told = run.command
+    if retry and not {"--retry-failed", "--force-remigrate"}.intersection(words):
+        told += " --retry-failed"
+    if run.folder and Path(run.folder) != Path.cwd():
+        told = f"cd {shell(run.folder)} && {told}"
+    return told

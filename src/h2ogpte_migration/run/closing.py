@@ -7,6 +7,7 @@ from typing import Sequence
 
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
+from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.ui import summary
@@ -20,6 +21,7 @@ def tell(session: Session, result: RunResult) -> int:
         for row in result.results
     ]
     summary.tell(session.console, result)
+    reporting.write(session, result, "run")
     following = _next_command(session, result.results)
     if following:
         session.console.info(f"Next: {following}")
@@ -29,8 +31,9 @@ def tell(session: Session, result: RunResult) -> int:
 def tell_plan(session: Session, result: RunResult) -> int:
     """Say what would be done; returns the exit code."""
     summary.tell_plan(session.console, result)
+    reporting.write(session, result, "dry run")
     if not session.clock.stop.is_set():
-        session.console.info(f"Next: {session.options.command(without=['--dry-run'])}")
+        session.console.info(f"Next: {session.options.command(without=['--dry-run', '--report'])}")
     return result.exit_code
 
 

@@ -57,4 +57,7 @@ def facts(source: Carried) -> Json:
         "size_limit": collection.get("size_limit"),
         "rag_type": collection.get("rag_type"),
         "metadata": source.metadata,
+        # Not compared: for reports.
+        "documents": collection.document_count,
+        "size_bytes": collection.get("collection_size"),
     }

@@ -28,13 +28,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Compared:
-    """What a validation came to. ``documents`` is how many the target holds."""
+    """What a validation came to.
+
+    Args:
+        documents: how many the target holds.
+        documents_before: how many the source held at submission.
+    """
 
     verdict: str
     findings: Tuple[Finding, ...]
     late_documents: int
     pending_documents: int
     documents: int
+    documents_before: int
 
     def has(self, *codes: str) -> bool:
         """Whether one of these findings was made."""
@@ -62,6 +68,7 @@ def run(migration: Migration) -> Optional[Result]:
         found.findings,
         found.late_documents,
         ignored=ignored,
+        documents=(found.documents_before, found.documents),
     )
     if found.verdict == Verdict.UNSETTLED:
         return pending(migration, found)
@@ -131,7 +138,7 @@ def compare_all(migration: Migration) -> Compared:
             migration.clock.sleep(patience.SECOND_LOOK_S)
             target = migration.gateway.collection(migration.target_id)
             tallies = _compare(migration, comparison, target)
-        documents = comparison.count(TARGET)
+        documents, before = comparison.count(TARGET), comparison.count(BASELINE)
     migration.documents = documents
     findings = validation.document_findings(tallies)
     findings += validation.model_findings(target, migration.attempt.model)
@@ -142,6 +149,7 @@ def compare_all(migration: Migration) -> Compared:
         late_documents=tallies.late[0],
         pending_documents=tallies.pending[0],
         documents=documents,
+        documents_before=before,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.leases import Leases
 from h2ogpte_migration.tracking.leftovers import Leftovers
@@ -17,6 +18,7 @@ class Tracking:
         self.store = Store(database)
         self.runs = Runs(database)
         self.leases = Leases(database, self.runs)
+        self.accounts = Accounts(database, self.runs)
         self.leftovers = Leftovers(database, self.runs)
 
 

@@ -268,6 +268,7 @@ class RunInfo:
     version: str
     command: str
     exit_code: Optional[int]
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -303,3 +304,4 @@ class KeptWarning:
     source_id: SourceId
     step: str
     text: str
+    source_name: str = ""

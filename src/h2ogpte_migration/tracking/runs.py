@@ -112,9 +112,15 @@ class Runs:
                 row["version"],
                 row["command"],
                 row["exit_code"],
+                row["folder"],
             )
             for row in rows
         ]
+
+    def living(self) -> Set[int]:
+        """The runs that have not ended and whose processes live, as far as can be told."""
+        rows = self._db.rows("SELECT * FROM runs WHERE ended_at IS NULL")
+        return {row["id"] for row in rows if not is_over(row)}
 
     # -- the server --------------------------------------------------------------------
     def bound_server(self) -> Optional[str]:

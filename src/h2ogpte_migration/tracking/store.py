@@ -12,7 +12,19 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from h2ogpte_migration.errors import LeaseLost
 from h2ogpte_migration.model import (
@@ -60,6 +72,9 @@ _BRINGING_OVER = (
     "WHERE attempt_id = live.id AND step = 'former connectors'))"
 )
 """The condition that what former targets hold was not brought over yet."""
+
+COUNTED = "counted"
+"""The checkpoint that keeps how many documents a validation counted: no step of that name."""
 
 
 @dataclass(frozen=True)
@@ -695,12 +710,19 @@ class Store:
         late_documents: int,
         *,
         ignored: bool = False,
+        documents: Optional[Tuple[int, int]] = None,
     ) -> None:
-        """What a validation came to. A clean one settles the collection: no more baseline."""
+        """What a validation came to. A clean one settles the collection: no more baseline.
+
+        Args:
+            documents: how many there were in the source at submission, and are in the target.
+        """
         blocking = [str(finding) for finding in findings if finding.blocking]
         kept = [str(finding) for finding in findings if not finding.blocking]
         with self._held(lease) as db:
             _write_validation(db, attempt.id, verdict, findings, late_documents, ignored=ignored)
+            if documents is not None:
+                _keep_counts(db, attempt.id, documents)
             _keep_warnings(db, attempt, StepName.VALIDATE, kept + (blocking if ignored else []))
             held = verdict == Verdict.HELD and not ignored
             _set(db, lease.source_id, {"error": f"held: {'; '.join(blocking)}" if held else None})
@@ -999,6 +1021,20 @@ def _keep_warnings(
             }
             for text in warnings
         ],
+    )
+
+
+def _keep_counts(db: sqlite3.Connection, attempt_id: int, documents: Tuple[int, int]) -> None:
+    """For reports: the baseline that they were counted in goes with a clean validation."""
+    db.execute(
+        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+        "VALUES (:attempt, :step, :now, :detail)",
+        {
+            "attempt": attempt_id,
+            "step": COUNTED,
+            "now": utc_now(),
+            "detail": json.dumps(documents),
+        },
     )
 
 

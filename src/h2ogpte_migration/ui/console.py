@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import unicodedata
 from contextlib import suppress
 from itertools import zip_longest
 from typing import Callable, Iterable, List, Optional, Sequence, TextIO
 
 from h2ogpte_migration.redact import scrub
+from h2ogpte_migration.ui.cells import width
 from h2ogpte_migration.ui.logs import collection_tag
 from h2ogpte_migration.ui.text import safe
 
@@ -72,6 +72,21 @@ class Console:
         """Whether somebody watches ``err`` on a terminal."""
         return _is_terminal(self.err)
 
+    @property
+    def watched(self) -> bool:
+        """Whether ``out`` is a terminal that can draw over what it shows."""
+        return _is_terminal(self.out) and os.environ.get("TERM", "dumb") != "dumb"
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether the alphabet of ``out`` lacks the characters that bars are drawn with."""
+        encoding = getattr(self.out, "encoding", None) or "utf-8"
+        try:
+            "▕█░▏…".encode(encoding)
+        except (LookupError, UnicodeEncodeError):
+            return True
+        return False
+
     def divert(self, above: Optional[Callable[[str], None]]) -> None:
         """Have lines to a terminal printed by ``above``, while it keeps a live display there."""
         with self._lock:
@@ -104,19 +119,13 @@ def format_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Rows as aligned text under their headers; a missing cell is empty."""
     cells = [[safe(scrub(cell), 60) for cell in row] for row in [headers, *rows]]
     columns = list(zip_longest(*cells, fillvalue=""))
-    widths = [max(map(_width, column)) for column in columns]
+    widths = [max(map(width, column)) for column in columns]
     lines = []
     for row in zip(*columns):
-        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths))
+        padded = (cell + " " * (places - width(cell)) for cell, places in zip(row, widths))
         lines.append("  ".join(padded).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(1, "  ".join("-" * places for places in widths))
     return "\n".join(lines)
-
-
-def _width(text: str) -> int:
-    """How many places a text takes on a terminal: wide letters two, combining marks none."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return len(text) + wide - sum(unicodedata.combining(char) != 0 for char in text)
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -14,7 +14,8 @@ from typing import Dict
 # Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
 
 
 class _Visible(Dict[int, str]):
@@ -86,7 +87,7 @@ def plural(count: int, noun: str, many: str = "") -> str:
 def csv_cell(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     shown = safe(text, limit=32_000)
-    return "'" + shown if text.startswith(_FORMULA) else shown
+    return "'" + shown if text.startswith(FORMULA) else shown
 
 
 def html_text(text: str) -> str:

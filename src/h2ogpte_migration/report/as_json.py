@@ -1,0 +1,35 @@
+"""A report for machines: one object, its schema numbered. Text is as the server has it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Iterator
+
+from h2ogpte_migration.report.document import Report, line
+
+SCHEMA = "h2ogpte-migrate/report/1"
+"""Grows with every change that could break a reader; new fields do not count as such."""
+
+
+def parts(report: Report) -> Iterator[str]:
+    """The text, a collection at a time."""
+    head = {
+        "schema": SCHEMA,
+        "about": report.about,
+        "written_at": report.written_at,
+        "version": report.version,
+        "server": report.server or None,
+        "database": report.database,
+        "command": report.command,
+        "exit_code": report.exit_code,
+        "total": len(report.rows),
+        "counts": report.counts(),
+        "remarks": list(report.remarks),
+    }
+    text = json.dumps(head, indent=2)
+    yield text[: text.rindex("\n}")] + ',\n  "collections": ['
+    for number, row in enumerate(report.sorted_rows()):
+        fields = {key: None if value == "" else value for key, value in asdict(line(row)).items()}
+        yield (",\n    " if number else "\n    ") + json.dumps(fields)
+    yield "\n  ]\n}\n"

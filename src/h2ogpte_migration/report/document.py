@@ -1,0 +1,126 @@
+"""What a report is made of: the collections, and what is said of the whole. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from h2ogpte_migration.results import OutcomeKind, Recorded, Result
+from h2ogpte_migration.states import StepName
+
+BAD = (
+    OutcomeKind.FAILED,
+    OutcomeKind.HELD,
+    OutcomeKind.NOT_AVAILABLE,
+    OutcomeKind.INTERRUPTED,
+    OutcomeKind.NOT_STARTED,
+)
+"""What is shown first, the worst first."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run, a dry run, or how everything stands, at one moment.
+
+    Args:
+        about: one of run, dry run, status.
+        written_at: UTC, ISO 8601.
+        server: its address; empty where the database does not know it.
+        command: what made it, without keys.
+        remarks: what is to be said of the whole.
+    """
+
+    about: str
+    written_at: str
+    version: str
+    server: str
+    database: str
+    command: str
+    rows: Sequence[Result]
+    exit_code: Optional[int] = None
+    remarks: Tuple[str, ...] = ()
+
+    def sorted_rows(self) -> List[Result]:
+        """Failures first; the others in their order."""
+        rank = {kind: number for number, kind in enumerate(BAD)}
+        return sorted(self.rows, key=lambda row: rank.get(row.kind, len(rank)))
+
+    def counts(self) -> Dict[str, int]:
+        """How many there are of each kind, also of those that do not occur."""
+        found = Counter(row.kind for row in self.rows)
+        return {kind.value: found[kind] for kind in OutcomeKind}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One collection as every format shows it: text, numbers, or None for what is not known."""
+
+    collection_id: str
+    name: str
+    owner: str
+    outcome: str
+    position: str
+    new_collection_id: Optional[str]
+    new_name: str
+    old_model: str
+    new_model: str
+    documents_before: Optional[int]
+    documents_after: Optional[int]
+    size_bytes: Optional[int]
+    validated_at: str
+    verdict: str
+    connectors_moved: Optional[int]
+    chats_moved: Optional[int]
+    begun_at: str
+    imported_at: str
+    needs_attention: bool
+    earlier: bool
+    action: str
+    connectors: Optional[int]
+    chats: Optional[int]
+    reason: str
+    hint: str
+    warnings: Tuple[str, ...]
+    findings: Tuple[str, ...]
+
+
+def line(row: Result) -> Line:
+    """A result in the fields of a report. What a run saw itself wins over what is on record."""
+    kept, plan = row.recorded or Recorded(), row.plan
+    moved = dict(row.moved)
+    verdict = f"{kept.verdict}, accepted" if kept.verdict and kept.accepted else kept.verdict
+    return Line(
+        collection_id=row.source_id,
+        name=row.source_name,
+        owner=row.owner,
+        outcome=row.kind.value,
+        position=row.position.value,
+        new_collection_id=row.target_id,
+        new_name=row.target_name,
+        old_model=row.source_model,
+        new_model=row.target_model,
+        documents_before=_first(plan.documents if plan else None, kept.documents_before),
+        documents_after=_first(row.documents, kept.documents_after),
+        size_bytes=_first(plan.size_bytes if plan else None, kept.size_bytes),
+        validated_at=kept.validated_at,
+        verdict=verdict,
+        connectors_moved=_first(moved.get(StepName.CONNECTORS), kept.connectors_moved),
+        chats_moved=_first(moved.get(StepName.CHATS), kept.chats_moved),
+        begun_at=kept.begun_at,
+        imported_at=kept.imported_at,
+        needs_attention=row.needs_attention,
+        earlier=row.earlier,
+        action=plan.action if plan else "",
+        connectors=plan.connectors if plan else None,
+        chats=plan.chats if plan else None,
+        reason=row.reason,
+        hint=row.hint,
+        warnings=row.warnings,
+        findings=tuple(map(str, row.findings)),
+    )
+
+
+def _first(*numbers: Optional[int]) -> Optional[int]:
+    """The first one that is known; a dry run's plan comes first, as it looked now."""
+    return next((number for number in numbers if number is not None), None)

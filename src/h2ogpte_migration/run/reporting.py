@@ -1,0 +1,59 @@
+"""A run's ``--report``: its results, with the evidence that is on record about each."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import List
+
+from h2ogpte_migration import __version__, report
+from h2ogpte_migration.errors import TrackingError
+from h2ogpte_migration.results import Result, RunResult
+from h2ogpte_migration.run.session import Session
+from h2ogpte_migration.tracking.accounts import Accounts
+from h2ogpte_migration.tracking.records import utc_now
+from h2ogpte_migration.ui.text import safe
+
+log = logging.getLogger(__name__)
+
+
+def write(session: Session, result: RunResult, about: str) -> None:
+    """Write the report that was asked for, if one was.
+
+    One that can't be written is a remark of the run, and nothing worse: the work is done.
+    """
+    options = session.options
+    if options.report is None:
+        return
+    remarks = [*([f"Stopped early: {result.breaker}"] if result.breaker else []), *result.remarks]
+    try:
+        told = report.Report(
+            about=about,
+            written_at=utc_now(),
+            version=__version__,
+            server=options.url,
+            database=str(options.db_path),
+            command=options.command(),
+            rows=with_evidence(result.results, session.tracking.accounts),
+            exit_code=result.exit_code,
+            remarks=tuple(remarks),
+        )
+        report.write(options.report, told)
+    except (OSError, TrackingError) as error:
+        words = error.strerror if isinstance(error, OSError) else error.message
+        text = f"The report {safe(str(options.report))} could not be written: {words}."
+        session.console.attention(text)
+        result.remarks.append(text)
+    else:
+        session.console.info(f"Report: {safe(str(options.report))}")
+
+
+def with_evidence(results: List[Result], accounts: Accounts) -> List[Result]:
+    """The results, each with what the database has on record about it, its warnings too."""
+    wanted = {row.source_id for row in results}
+    kept = {row.source_id: row for row in accounts.rows() if row.source_id in wanted}
+    return [_joined(row, kept[row.source_id]) if row.source_id in kept else row for row in results]
+
+
+def _joined(seen: Result, kept: Result) -> Result:
+    return replace(seen, recorded=kept.recorded, warnings=seen.warnings or kept.warnings)
