@@ -97,7 +97,11 @@ class Result:
         return self.kind in WELL
 
 
-def skipped(collection: Collection, reason: str) -> Result:
+OWN_TARGET = "target of this tool"
+"""The cause of a skip that is none: nobody takes the new collections for work to do."""
+
+
+def skipped(collection: Collection, reason: str, cause: str = "") -> Result:
     """A collection that a filter leaves out: no failure."""
     return Result(
         OutcomeKind.SKIPPED,
@@ -106,6 +110,7 @@ def skipped(collection: Collection, reason: str) -> Result:
         collection.owner,
         collection.model,
         reason=reason,
+        cause=cause,
     )
 
 

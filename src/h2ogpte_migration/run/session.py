@@ -180,6 +180,8 @@ def _logged_in(options: Options, console: Console, clock: Clock, tracking: Track
         insecure=options.insecure,
         stop=clock.stop,
     )
+    watched = progress.choose(console, options.quiet, clock.stop.is_set)
+    transport.observer = watched.server
     server = Server(transport)
     gateway = server.as_key(options.key)
     identity = preflight.log_in(options, console, gateway)
@@ -195,7 +197,7 @@ def _logged_in(options: Options, console: Console, clock: Clock, tracking: Track
     return Session(
         options=options,
         console=console,
-        progress=progress.choose(console, options.quiet),
+        progress=watched,
         clock=clock,
         transport=transport,
         gateway=gateway,

@@ -72,6 +72,24 @@ class Console:
         """Whether somebody watches ``err`` on a terminal."""
         return _is_terminal(self.err)
 
+    @property
+    def width(self) -> Optional[int]:
+        """Places of a line on the terminal that ``out`` is; None where it is none."""
+        return self.columns(self.out)
+
+    @staticmethod
+    def columns(stream: TextIO) -> Optional[int]:
+        """How wide a terminal is; None where the stream is none."""
+        if not _is_terminal(stream):
+            return None
+        chosen = os.environ.get("COLUMNS", "")
+        if chosen.isascii() and chosen.isdigit() and int(chosen):
+            return int(chosen)
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
     def divert(self, above: Optional[Callable[[str], None]]) -> None:
         """Have lines to a terminal printed by ``above``, while it keeps a live display there."""
         with self._lock:
