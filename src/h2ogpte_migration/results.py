@@ -63,6 +63,7 @@ class Result:
         needs_attention: whether people have to look at it.
         earlier: whether it was done before this run.
         notes: remarks that are not kept.
+        recovery: commands that bring over what former targets hold, each with its purpose.
         warnings: what could not be carried over, as kept.
         documents: how many the target holds, where that was counted in this run.
         moved: connectors and chats that were moved, by step name.
@@ -87,6 +88,7 @@ class Result:
     findings: Tuple[Finding, ...] = ()
     warnings: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()
+    recovery: Tuple[str, ...] = ()
     documents: Optional[int] = None
     moved: Tuple[Tuple[str, int], ...] = ()
     plan: Optional[Plan] = None
@@ -123,6 +125,8 @@ def not_available(what: str, reason: str) -> Result:
 class RunResult:
     """All collections of a run, and how the run itself went.
 
+    ``total`` is how many the run is about, where that is more than it has results of.
+
     ``breaker`` says why nothing new was started, if so. ``seconds_by_step`` holds the time spent
     in each step, ``seconds_by_source`` that of each collection from its first step to its last.
     """
@@ -131,6 +135,7 @@ class RunResult:
     breaker: str = ""
     interrupted: bool = False
     guests: int = 0
+    total: Optional[int] = None
     elapsed_s: float = 0.0
     peak_jobs: int = 0
     peak_requests: int = 0

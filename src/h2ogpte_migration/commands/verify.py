@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import List, Optional, Set, Tuple
 
 from h2ogpte_migration.model import SourceId
-from h2ogpte_migration.results import Result, not_available
+from h2ogpte_migration.results import OutcomeKind, Result, not_available
 from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
+from h2ogpte_migration.states import STANDINGS, Position
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.text import plural
@@ -21,11 +22,7 @@ def run(session: Session) -> int:
     if session.admin and any(record.owner != session.identity.username for record in records):
         check_admin(session.gateway, session.identity)
     sweep_leftovers(session)
-    failed = session.tracking.store.count_failed()
-    if failed:
-        session.console.info(
-            f"Left alone, as failed earlier: {plural(failed, 'import')}; --status lists them."
-        )
+    failed = _failed_in_scope(session)
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     policy = session.policy(verify=True)
     migrations = [session.tracked_migration(record, policy) for record in records]
@@ -35,7 +32,8 @@ def run(session: Session) -> int:
         if record.import_submitted and not record.import_completed
     }
     result = session.carry_out(migrations, importing)
-    result.results += missing
+    result.results += [*failed, *missing]
+    result.total = _tracked_in_scope(session)
     return closing.tell(session, result)
 
 
@@ -43,12 +41,45 @@ def _in_scope(session: Session) -> Tuple[List[Record], List[Result]]:
     options, store = session.options, session.tracking.store
     if options.collections:
         return _by_id(session)
-    records = [
-        record
-        for record in store.unfinished(with_chats=options.migrate_chats)
-        if _is_mine(session, record) and (not options.users or record.owner in options.users)
-    ]
+    unfinished = store.unfinished(with_chats=options.migrate_chats)
+    records = [record for record in unfinished if _is_in_scope(session, record)]
     return records, _untracked_users(session)
+
+
+def _is_in_scope(session: Session, record: Record) -> bool:
+    options = session.options
+    if options.collections:
+        return record.source_id in options.collections or record.target_id in options.collections
+    return _is_mine(session, record) and (not options.users or record.owner in options.users)
+
+
+def _failed_in_scope(session: Session) -> List[Result]:
+    """Imports that failed for good: nothing is done about them, and they stay open."""
+    if session.options.collections:
+        return []  # looked at one by one
+    return [
+        Result(
+            OutcomeKind.FAILED,
+            record.source_id,
+            record.source_name,
+            record.owner,
+            record.source_model,
+            target_id=record.target_id,
+            target_name=record.target_name,
+            target_model=record.target_model,
+            position=Position.FAILED,
+            reason=record.error or STANDINGS[Position.FAILED].evidence,
+            needs_attention=True,
+            earlier=True,
+        )
+        for record in session.tracking.store.failed()
+        if _is_in_scope(session, record)
+    ]
+
+
+def _tracked_in_scope(session: Session) -> int:
+    records = session.tracking.store.records()
+    return sum(_is_in_scope(session, record) for record in records)
 
 
 def _is_mine(session: Session, record: Record) -> bool:

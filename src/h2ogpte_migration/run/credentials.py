@@ -129,6 +129,11 @@ class Credentials:
             return bool(self.user_id(username))
         return username == self._own_username
 
+    @property
+    def keys_made(self) -> int:
+        """How many temporary keys were asked for in this run."""
+        return self._made
+
     def usernames(self) -> Set[str]:
         """The names of all users, as far as the list was read by now."""
         with self._lock:

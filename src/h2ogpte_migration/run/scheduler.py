@@ -26,6 +26,7 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
+from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import BY_NAME
 from h2ogpte_migration.ui.logs import tagged
 from h2ogpte_migration.ui.progress import Progress
@@ -224,6 +225,8 @@ class Scheduler:
             final = self._is_final(result)
             if final or result.kind == OutcomeKind.WAITING_FOR_SLOT:
                 self._end_step(slot)  # waiting for a slot is time spent in no step
+            elif result.kind == OutcomeKind.RUNNING and slot.step != StepName.JOB:
+                self._begin_step(slot, StepName.JOB)  # from here on it is the server's time
             if final:
                 self._breaker.saw(result)
                 result = self._guarded(lambda: self._with_remarks(migration, result), migration)
@@ -239,7 +242,7 @@ class Scheduler:
             # What came of the collection stays what it is.
             log.warning("no remarks: %s", error)
             return result
-        return replace(result, notes=(*result.notes, *remarks))
+        return replace(result, recovery=(*result.recovery, *remarks))
 
     def _guarded(self, work: Callable[[], Result], migration: Migration) -> Result:
         try:

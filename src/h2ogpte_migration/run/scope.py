@@ -31,6 +31,9 @@ from h2ogpte_migration.tracking.records import Record
 SINGLE_LOOKUPS = 10
 """Up to so many ids are looked up one by one; beyond, listing everything is cheaper."""
 
+HAS_IT = "they have a new model already"
+NOT_MAPPED = "their model is not in the mapping"
+
 _PLAIN = re.compile(r"[A-Za-z0-9.@+-][A-Za-z0-9 .@+-]*")
 """What a filter surely matches literally."""
 
@@ -236,11 +239,14 @@ def _decide(
         return Skipped(
             collection,
             f"its migrated collection {migrated_on[collection.id]} stands for it",
-            "migrated on",
+            "their migrated collection stands for them",
         )
     if model is None:
+        if collection.model in (wanted.mappings or {}).values():
+            reason = f"it has the model {collection.model} already"
+            return Skipped(collection, reason, HAS_IT)
         shown = collection.model or "(none)"
-        return Skipped(collection, f"its model {shown} is not in the mapping", "model not mapped")
+        return Skipped(collection, f"its model {shown} is not in the mapping", NOT_MAPPED)
     conflict = _conflict(collection, wanted, known, model, foreign)
     if conflict is not None:
         return Missing(f"{collection.name} ({collection.id})", conflict)
@@ -252,7 +258,10 @@ def _why_skip(
 ) -> Optional[Tuple[str, str]]:
     """Why a filter leaves it out, and the sort of that reason; None where it does not."""
     if wanted.source_model and collection.model != wanted.source_model:
-        return f"its model is {collection.model}, not {wanted.source_model}", "another model"
+        return (
+            f"its model is {collection.model}, not {wanted.source_model}",
+            "they have another model than --source-model",
+        )
     if collection.id in known.past_targets or collection.id in known.targets:
         if not known.is_current(collection.id):
             return (
@@ -266,7 +275,7 @@ def _why_skip(
     elif _bears_a_reserved_name(collection, known):
         return "it bears the name of a target that was begun by this tool", OWN_TARGET
     elif model == collection.model and not _asked_for_by_name(collection, wanted):
-        return f"it has the model {model} already", "has the wanted model already"
+        return f"it has the model {model} already", HAS_IT
     return None
 
 

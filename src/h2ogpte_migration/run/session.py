@@ -10,7 +10,7 @@ from typing import Callable, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import ServerError, ToolError
+from h2ogpte_migration.errors import ExitCode, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
@@ -224,4 +224,5 @@ def target_models_exist(session: Session, models: Set[str]) -> None:
         raise ToolError(
             f"The server has no embedding model {', '.join(missing)}.",
             f"It has: {', '.join(sorted(known))}.",
+            ExitCode.USAGE,
         )
