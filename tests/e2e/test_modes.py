@@ -36,7 +36,7 @@ def test_parallel_run_ends_while_the_imports_run(operator: Operator, world: Worl
         world.set_fate(source.id, Fate.NEVER_END)
     said = operator.admin("--users", "anna", MAPPED).out
     assert world.running_imports() == 3
-    assert "3 running" in said
+    assert "3 importing" in said
     for row in operator.rows():
         assert (row["job_status"], row["import_submitted"]) == ("submitted", 1)
         assert (row["import_completed"], row["completed_at"]) == (0, None)

@@ -137,7 +137,7 @@ def test_verify_counts_each_kind_of_end(operator: Operator, world: World) -> Non
     while world.running_imports() > 1:
         pass
     said = operator.admin(VERIFY, "--migrate-chats", code=1).out
-    assert "Summary: 1 done, 2 failed, 1 running" in said
+    assert "Summary: 1 done, 2 failed, 1 importing" in said
     assert "Failed: Failing" in said
     assert "Failed: Canceled" in said
     assert "canceled" in said
@@ -156,7 +156,7 @@ def test_a_running_import_is_no_failure(operator: Operator, world: World) -> Non
     world.set_fate(source.id, Fate.NEVER_END)
     operator.admin("--users", "anna", MAPPED)
     said = operator.admin(VERIFY).out
-    assert "1 running" in said
+    assert "1 importing" in said
     assert "Next: h2ogpte-migrate" in said
     assert len(source.connectors) == 1
     assert operator.row(source.id)["job_status"] == "running"
@@ -179,7 +179,9 @@ def test_verify_that_waits(operator: Operator, world: World) -> None:
 def test_verify_with_another_database_finds_nothing(
     operator: Operator, submitted: Dict[str, Collection]
 ) -> None:
-    operator.admin(VERIFY, "--db-path", "other.db")
+    said = operator.admin(VERIFY, "--db-path", "other.db", code=2).err
+    assert str(operator.folder / "other.db") in said
+    assert not (operator.folder / "other.db").exists()
     assert done(operator) == []
     assert operator.changes() == {}
     (operator.folder / "elsewhere").mkdir()

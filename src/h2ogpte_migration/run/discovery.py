@@ -67,6 +67,8 @@ def discover(session: Session) -> Discovered:
     )
     for result in found.left_out:
         log.info("skipped: %s (%s): %s", result.source_name, result.source_id, result.reason)
+    for result in found.missing:
+        log.warning("not available: %s: %s", result.source_id, result.reason)
     return found
 
 

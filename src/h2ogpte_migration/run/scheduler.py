@@ -242,6 +242,8 @@ class Scheduler:
             # What came of the collection stays what it is.
             log.warning("no remarks: %s", error)
             return result
+        for remark in remarks:
+            log.info("%s", remark)
         return replace(result, recovery=(*result.recovery, *remarks))
 
     def _guarded(self, work: Callable[[], Result], migration: Migration) -> Result:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BAR = 24
 LONGEST = 300
+WITH_OWNERS = 80
+"""Columns from which a row has room for the owner."""
 CALM = " Ctrl-C stops safely; imports go on at the server"
 STOPPING = " Stopping: calls under way may end; Ctrl-C once more leaves at once"
 
@@ -156,10 +158,10 @@ def view(
     lines = [
         f" {now.finished}/{now.total} {bar(share, BAR if width >= 80 else 12, ascii_only)} "
         f"{int(share * 100)}%  {duration(now.elapsed_s)} elapsed{left}",
-        _counts(now),
+        *_counts(now, width),
     ]
     rows = sorted(now.rows, key=lambda row: row.since)
-    room = max(1, height - 7)
+    room = max(1, height - len(lines) - 4)
     lines += [_row(row, width, clock) for row in rows[:room]]
     if len(rows) > room:
         lines.append(f"  {'...' if ascii_only else '…'} {len(rows) - room} more")
@@ -183,7 +185,7 @@ def bar(share: float, width: int, ascii_only: bool = False) -> str:
     return f"▕{body.ljust(width)}▏"
 
 
-def _counts(now: Standing) -> str:
+def _counts(now: Standing, width: int) -> List[str]:
     counts = now.counts
     ended = "  ".join(
         f"{counts.get(kind, 0)} {kind.value}"
@@ -194,17 +196,24 @@ def _counts(now: Standing) -> str:
     parts = [ended, f"{going}  {now.waiting} waiting"]
     if now.all_documents is not None:
         parts.append(f"{now.documents:,} of {now.all_documents:,} docs")
-    return " " + " | ".join(parts)
+    line = " " + " | ".join(parts)
+    if len(line) < width:
+        return [line]
+    first = " " + " | ".join(parts[:2])
+    if len(first) < width:
+        return [first, *(f" {part}" for part in parts[2:])]
+    return [f" {part}" for part in parts]
 
 
 def _row(row: Row, width: int, clock: float) -> str:
-    name = max(16, min(60, width - 48))
+    wide = width >= WITH_OWNERS
+    name = max(8, min(60, width - (52 if wide else 38)))
     share = "" if row.share is None else f"{int(row.share * 100)}%"
     return "  ".join(
         (
             "",
             _cell(row.source.name or row.source.id, name),
-            _cell(row.source.owner, 12),
+            *([_cell(row.source.owner, 12)] if wide else []),
             _cell(row.verb, 17),
             f"{share:>4}",
             duration(clock - row.since),

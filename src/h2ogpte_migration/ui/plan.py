@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
+from h2ogpte_migration.states import STANDINGS
 from h2ogpte_migration.ui.summary import Line, Telling, fold, grouped, named, next_lines, skips
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -145,7 +146,8 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
         alike: Dict[str, List[Result]] = {}
         for row in planned:
             if _plan(row).action == action:
-                alike.setdefault(row.reason, []).append(row)
+                stands = STANDINGS[row.position].resumed if action == "resume" else ""
+                alike.setdefault(stands or row.reason, []).append(row)
         for reason, group in alike.items():
             yield Line(f"{word}: {plural(len(group), 'collection')}: {reason}")
 

@@ -159,11 +159,15 @@ def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
         return
     same = len({row.reason for row in group}) == 1
     common = first.reason if same else _common_words(first)
-    yield f"{word}: {plural(len(group), 'collection')}: {_sentence(common)}{hint}"
-    for row in group[:LISTED]:
-        yield f"  {_short(row)}" + ("" if same else f": {row.reason}")
-    if len(group) > LISTED:
-        yield f"  {len(group) - LISTED} more: {how.status}"
+    unknown = first.kind == OutcomeKind.NOT_AVAILABLE
+    many = str(len(group)) if unknown else plural(len(group), "collection")
+    yield f"{word}: {many}: {_sentence(common)}{hint}"
+    shown = group if how.details else group[:LISTED]
+    for row in shown:
+        yield f"  {_short(row)}" + ("" if same else f": {_own_words(row)}")
+    if len(group) > len(shown):
+        where = "with --details, or in the log" if unknown else how.status
+        yield f"  {len(group) - len(shown)} more: {where}"
 
 
 def _sentence(text: str) -> str:
@@ -175,6 +179,12 @@ def _common_words(row: Result) -> str:
         codes = dict.fromkeys(finding.code for finding in row.findings if finding.blocking)
         return "documents " + ", ".join(code.replace("_", " ") for code in codes)
     return row.cause or row.reason
+
+
+def _own_words(row: Result) -> str:
+    """What sets a collection apart from the others of its group."""
+    found = [str(finding) for finding in row.findings if finding.blocking]
+    return "; ".join(found) or row.reason
 
 
 def named(row: Result) -> str:
@@ -251,7 +261,7 @@ def _details(rows: Sequence[Result]) -> Iterator[Line]:
 
 
 def _few_done(rows: Sequence[Result]) -> List[Line]:
-    well = [row for row in rows if row.well and row.target_id and not row.earlier]
+    well = [row for row in rows if row.well and row.target_id]
     return [Line(mapping(row)) for row in well] if len(well) <= FEW else []
 
 
