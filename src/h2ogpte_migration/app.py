@@ -13,12 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn, Sequence
 
-from h2ogpte_migration.cli.flags import DEFAULT_DB, Options
+from h2ogpte_migration import __version__
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.cli.help import main_parse
 from h2ogpte_migration.commands import Command, chosen_by
 from h2ogpte_migration.errors import ExitCode, Interrupted, ToolError, UsageError
 from h2ogpte_migration.ui import logs
 from h2ogpte_migration.ui.console import Console
+
+log = logging.getLogger(__name__)
 
 
 def run() -> NoReturn:
@@ -55,12 +58,13 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the one place where a bug is told to people
         return _bug(console, error)
     finally:
+        console.let_go()
         # Only now: what ended the run belongs into its log as well.
         logs.close_log()
 
 
 def _bug(console: Console, error: Exception) -> int:
-    logging.getLogger(__name__).critical("bug", exc_info=error)
+    log.critical("bug", exc_info=error)
     console.error(
         f"This is a bug in h2ogpte-migrate ({type(error).__name__}).",
         "The log has the details. Running the same command again is safe: it continues.",
@@ -74,7 +78,9 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     from h2ogpte_migration.run.session import opened
     from h2ogpte_migration.run.signals import Stopper
 
-    _open_log(console, stack)
+    _open_log(options, console, stack)
+    if options.quiet and not options.dry_run and options.mode in (Mode.MIGRATE, Mode.VERIFY):
+        console.hold()
     if options.sandbox:
         options = _for_sandbox(options, console, stack)
     stopper = stack.enter_context(Stopper(console))
@@ -97,12 +103,15 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     return code
 
 
-def _open_log(console: Console, stack: ExitStack) -> None:
+def _open_log(options: Options, console: Console, stack: ExitStack) -> None:
     try:
-        path = logs.open_log(Path.cwd(), datetime.now(timezone.utc))
+        now = datetime.now(timezone.utc)
+        path = logs.open_log(Path.cwd(), now, options.log_file, options.log_level)
     except OSError as error:
         console.attention(f"No log is written: {error.strerror}.")
     else:
+        level = max(logging.INFO, getattr(logging, options.log_level.upper()))
+        log.log(level, "%s %s: %s", PROGRAM, __version__, options.command())
         stack.callback(lambda: console.info(f"Log: {path}"))
 
 

@@ -103,7 +103,7 @@ class Migration:
     """One collection to bring forward in this run, with its owner's key.
 
     ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
-    ``may_submit``, ``job_ended`` and ``on_step``; what else is not an argument gathers over the
+    ``may_submit``, ``job_ended`` and what begins with ``on_``; what else is not an argument gathers over the
     calls of one run.
 
     Args:
@@ -131,6 +131,7 @@ class Migration:
         self.job_ended: Callable[[], None] = lambda: None
         self.on_step: Callable[[str], None] = lambda _: None
         self.on_job: Callable[[Job], None] = lambda _: None
+        self.on_warning: Callable[[str], None] = lambda _: None
         self.lease_held: Optional[Lease] = None
         self.tracked: Optional[Tracked] = None
         self.carried: Optional[Carried] = None
@@ -236,6 +237,7 @@ class Migration:
     def warn(self, text: str) -> None:
         """Something could not be carried over; the step that ends next keeps it."""
         self.warnings.append(text)
+        self.on_warning(text)
 
     def take_warnings(self) -> List[str]:
         """The warnings since the last step that ended."""

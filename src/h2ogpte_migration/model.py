@@ -6,6 +6,7 @@ compared with each other only, never with a clock of ours.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, NewType, Optional, Tuple
@@ -225,6 +226,7 @@ class Job:
     had_failures: bool = False
     progress: str = ""
     raw_state: str = ""
+    progress_fraction: Optional[float] = None
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -239,8 +241,8 @@ class Job:
     def from_json(cls, raw: Mapping[str, Any]) -> Job:
         """Read a ``JobDetails``; a state that the contract does not name counts as running.
 
-        Percentages are fractions on some servers and percent on others, so only "more than
-        zero" is read from them.
+        Percentages are fractions on some servers and percent on others: of failures only "more
+        than zero" is read, and how far the job is serves for display alone.
         """
         word = _text(raw.get("overall_status")).strip().lower()
         errors = raw.get("errors")
@@ -255,7 +257,31 @@ class Job:
             or _positive(raw.get("files_failed")),
             progress=str(raw.get("progress", "")),
             raw_state=word,
+            progress_fraction=fraction(raw.get("progress")),
         )
+
+
+def fraction(value: Any) -> Optional[float]:
+    """How far something is, from 0 to 1, as a fraction, percent, ``"62%"`` or ``"3/10"`` says it.
+
+    Up to 1 a number counts as a fraction, above as percent. None where it says nothing usable.
+    """
+    if isinstance(value, str):
+        return _fraction_of_text(value.strip())
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
+        return None  # NaN is refused here as well
+    return value / 100 if value > 1 else float(value)
+
+
+def _fraction_of_text(text: str) -> Optional[float]:
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]*)?)\s*(?:(%)|/\s*([0-9]{1,9}))?", text, re.ASCII)
+    if found is None:
+        return None
+    number, percent, whole = float(found.group(1)), found.group(2), found.group(3)
+    if percent or whole:
+        of = 100.0 if percent else float(whole)
+        return number / of if of and number <= of else None
+    return fraction(number)
 
 
 def _job_state(word: str) -> str:

@@ -127,7 +127,11 @@ class Result:
         return self.kind in WELL
 
 
-def skipped(collection: Collection, reason: str) -> Result:
+OWN_TARGET = "target of this tool"
+"""The cause of a skip that is none: nobody takes the new collections for work to do."""
+
+
+def skipped(collection: Collection, reason: str, cause: str = "") -> Result:
     """A collection that a filter leaves out: no failure."""
     return Result(
         OutcomeKind.SKIPPED,
@@ -136,6 +140,7 @@ def skipped(collection: Collection, reason: str) -> Result:
         collection.owner,
         collection.model,
         reason=reason,
+        cause=cause,
     )
 
 
@@ -148,6 +153,8 @@ def not_available(what: str, reason: str) -> Result:
 class RunResult:
     """All collections of a run, and how the run itself went.
 
+    ``total`` is how many the run is about, where that is more than it has results of.
+
     ``breaker`` says why nothing new was started, if so. ``seconds_by_step`` holds the time spent
     in each step, ``seconds_by_source`` that of each collection from its first step to its last.
     """
@@ -156,6 +163,7 @@ class RunResult:
     breaker: str = ""
     interrupted: bool = False
     guests: int = 0
+    total: Optional[int] = None
     elapsed_s: float = 0.0
     peak_jobs: int = 0
     peak_requests: int = 0

@@ -16,6 +16,7 @@ from tests.support.terminal import M3, MAPPED, WAIT, Operator
 SCOPE = ("--users", "anna", MAPPED)
 CHATS = "--migrate-chats"
 FORCE = "--force-remigrate"
+DETAILS = "--details"
 RETRY = "--retry-failed"
 
 
@@ -78,7 +79,7 @@ def test_every_target_stays_on_record(operator: Operator, world: World) -> None:
 def test_forced_run_prints_the_commands_that_recover(operator: Operator, world: World) -> None:
     source = by_this_tool(operator, "finished")
     first = operator.target_of(source.id)
-    said = operator.admin(*SCOPE, FORCE, WAIT).out
+    said = operator.admin(*SCOPE, FORCE, WAIT, DETAILS).out
     second = operator.target_of(source.id)
     assert second is not first
     # Connectors are always moved, chats were not asked for: they are named.
@@ -96,7 +97,7 @@ def test_forced_run_prints_the_commands_that_recover(operator: Operator, world: 
 def test_recovery_in_parallel_mode_ends_where_it_should(operator: Operator, world: World) -> None:
     source = by_this_tool(operator, "finished")
     first = operator.target_of(source.id)
-    (words,) = printed_moves(operator.admin(*SCOPE, FORCE).out)
+    (words,) = printed_moves(operator.admin(*SCOPE, FORCE, DETAILS).out)
     world.wait_until_idle()
     operator.plain(*words, env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
     operator.admin("--verify", CHATS)
@@ -110,8 +111,8 @@ def test_recovery_in_parallel_mode_ends_where_it_should(operator: Operator, worl
 def test_nothing_to_recover_prints_no_command(operator: Operator, world: World) -> None:
     world.add_collection("anna", "Alpha", M3)
     operator.admin(*SCOPE, WAIT)
-    assert printed_moves(operator.admin(*SCOPE, FORCE, WAIT).out) == []
-    assert printed_moves(operator.admin(*SCOPE, WAIT).out) == []
+    assert printed_moves(operator.admin(*SCOPE, FORCE, WAIT, DETAILS).out) == []
+    assert printed_moves(operator.admin(*SCOPE, WAIT, DETAILS).out) == []
 
 
 @pytest.mark.promise("resume.recovery-commands")

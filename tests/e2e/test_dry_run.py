@@ -114,9 +114,9 @@ def test_a_database_that_is_there_is_only_read(
     elif state == "failed":
         assert "--retry-failed" in action
     elif state in ("connected", "finished"):
-        assert "skip: already migrated" in action
+        assert "leave: already migrated" in action
     else:
-        assert "resume" in action or "skip: its import is running" in action
+        assert "resume" in action or "leave: its import is running" in action
 
 
 @pytest.mark.promise("dry-run.not-found-named")

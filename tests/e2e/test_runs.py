@@ -40,7 +40,7 @@ def test_a_wrong_key_is_refused(operator: Operator, world: World) -> None:
             [*scope, "--url", operator.server.url, f"--{kind}-key"],
             env={f"H2OGPTE_{kind.upper()}_KEY": wrong},
         )
-        assert result.code == 1
+        assert result.code == 2
         assert "does not take the key" in result.err
         assert wrong not in result.text
     assert operator.changes() == {}
@@ -56,7 +56,7 @@ def test_an_admin_key_must_be_an_admins(operator: Operator, world: World, mode: 
         operator.server.forget_requests()
     words = {"migrate": scope, "verify": ("--verify",), "dry run": (*scope, "--dry-run")}[mode]
     env = {"H2OGPTE_ADMIN_KEY": world.key_of("anna")}
-    result = operator.admin(*words, code=1, env=env)
+    result = operator.admin(*words, code=2, env=env)
     assert "no administrator" in result.err
     assert "--user-key" in result.err
     assert operator.changes() == {}

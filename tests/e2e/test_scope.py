@@ -109,8 +109,10 @@ def test_an_id_given_twice_is_migrated_once(
 def test_unknown_ids_are_named(operator: Operator, world: World, people: Three, many: int) -> None:
     unknown = [world.new_id() for _ in range(many)]
     said = operator.admin("--collections", ",".join([people[0].id, *unknown]), MAPPED, code=1).out
-    for one in unknown:
-        assert f"Not available: {one}: no such collection" in said
+    alone = f"Not available: {unknown[0]}: no such collection."
+    assert (alone if many == 1 else f"Not available: {many}: no such collection.") in said
+    assert all(one in said for one in unknown[:10])
+    assert all(one in operator.log for one in unknown)
     assert migrated(operator) == {people[0].id}
 
 

@@ -179,8 +179,8 @@ def test_verify_that_waits(operator: Operator, world: World) -> None:
 def test_verify_with_another_database_finds_nothing(
     operator: Operator, submitted: Dict[str, Collection]
 ) -> None:
-    said = operator.admin(VERIFY, "--db-path", "other.db", code=2)
-    assert "other.db" in said.text
+    said = operator.admin(VERIFY, "--db-path", "other.db", code=2).err
+    assert str(operator.folder / "other.db") in said
     assert not (operator.folder / "other.db").exists()
     assert done(operator) == []
     assert operator.changes() == {}

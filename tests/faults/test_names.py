@@ -13,7 +13,10 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from h2ogpte_migration.model import Collection
 from h2ogpte_migration.naming import undecorate
+from h2ogpte_migration.results import OutcomeKind
+from h2ogpte_migration.results import Result as Outcome
 from h2ogpte_migration.sandbox import chat
 from h2ogpte_migration.sandbox.faults import reply
 from h2ogpte_migration.sandbox.habits import Fate
@@ -22,7 +25,7 @@ from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.progress import LiveProgress
+from h2ogpte_migration.ui.live import LiveProgress
 from h2ogpte_migration.ui.text import safe
 
 from .harness import LARGE, M3, Result, difference, run, serving, settled
@@ -281,10 +284,13 @@ def test_the_live_display_shows_hostile_names_harmlessly(monkeypatch: pytest.Mon
     monkeypatch.setenv("TERM", "xterm")
     screen = _Terminal()
     progress = LiveProgress(Console(screen, screen))
-    progress.started(len(HOSTILE))
-    for name in HOSTILE.values():
-        progress.collection(name, "create")
-        progress.finished(name, "done")
+    sources = [Collection(f"c{n}", name, name, "old") for n, name in enumerate(HOSTILE.values())]
+    progress.started(sources)
+    for source in sources:
+        progress.working(source, "creating")
+        progress.warning(source, source.name)
+        failed = OutcomeKind.FAILED
+        progress.finished(Outcome(failed, source.id, source.name, reason=source.name))
     progress.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert screen.getvalue() != shown  # the display's own sequences are all of one kind

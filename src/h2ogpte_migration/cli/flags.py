@@ -426,7 +426,7 @@ class Options:
     report: Optional[Path] = _flag(
         "--report",
         Group.LOOK,
-        _COLLECTIONS_AND_STATUS,
+        _COLLECTIONS | _STATUS,
         "Write what happened to this .json, .csv or .html file; with --dry-run what would happen, "
         "with --status how everything stands.",
         None,
@@ -487,7 +487,37 @@ class Options:
         metavar="N",
         read=values.whole(0, 1_000_000),
     )
-    quiet: bool = _flag("--quiet", Group.GENERAL, _ALL, "Print only what needs attention.")
+    details: bool = _flag(
+        "--details",
+        Group.GENERAL,
+        _COLLECTIONS,
+        "Print a line for each collection, and the commands that bring connectors and chats back.",
+    )
+    quiet: bool = _flag(
+        "--quiet",
+        Group.GENERAL,
+        _ALL,
+        "Print only what needs attention: when something changed since the last quiet run, and "
+        "once a day while something is open.",
+    )
+    log_file: Optional[Path] = _flag(
+        "--log-file",
+        Group.GENERAL,
+        _SERVER,
+        "Append the log to this file, one for all runs; by default each run makes its own.",
+        None,
+        metavar="FILE",
+        read=values.path,
+    )
+    log_level: str = _flag(
+        "--log-level",
+        Group.GENERAL,
+        _SERVER,
+        "How much is logged: debug, info, warning or error.",
+        "debug",
+        metavar="LEVEL",
+        read=values.log_level,
+    )
     # Derived, with no flag of their own:
     mappings: Optional[Mapping[str, str]] = None
     ocr_model_given: bool = False

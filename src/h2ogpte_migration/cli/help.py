@@ -15,21 +15,23 @@ from h2ogpte_migration.cli.parse import NOT_YET, parse
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.ui.console import Console
 
-INTRO = """\
-Moves h2oGPTe collections to a new embedding model: documents, settings, permissions, connectors
-and, if asked, chats. The old collections stay. An interrupted run is continued by the same command.
-"""
+INTRO = (
+    "Moves h2oGPTe collections to a new embedding model: documents, settings, permissions, "
+    "connectors and, if asked, chats. The old collections stay. An interrupted run is continued "
+    "by the same command."
+)
 EXAMPLES = f"""\
-Examples:
-  {PROGRAM} --url https://h2ogpte.example.com --admin-key --users jane --use-model-mappings --dry-run
-  {PROGRAM} --url https://h2ogpte.example.com --user-key --target-model NEW/MODEL --wait-for-completion
-  {PROGRAM} --url https://h2ogpte.example.com --admin-key --verify --migrate-chats
+Examples (with H2OGPTE_URL, H2OGPTE_ADMIN_KEY or H2OGPTE_USER_KEY set):
+  {PROGRAM} --admin-key --users jane --use-model-mappings --dry-run
+  {PROGRAM} --user-key --target-model NEW/MODEL --wait-for-completion
+  {PROGRAM} --admin-key --verify --migrate-chats
   {PROGRAM} --status
 """
-EXIT_CODES = """\
-Exit codes: 0 all that was asked for is done or running as it should; 1 something failed, was held
-back, not found or not checked; 2 usage or configuration; 130 or 143 interrupted.
-"""
+EXIT_CODES = (
+    "Exit codes: 0 all that was asked for is done or running as it should; 1 something failed, "
+    "was held back, not found, not checked or not reached; 2 usage or configuration: wrong flags, server, key, "
+    "model or database; 130 or 143 interrupted."
+)
 NARROWEST, WIDEST = 60, 110
 COLUMN = 32
 
@@ -67,11 +69,12 @@ def early_answer(argv: Sequence[str], columns: int = WIDEST) -> Optional[str]:
 def help_text(columns: int = WIDEST) -> str:
     """The help, section by section, for a terminal of this width."""
     width = max(NARROWEST, min(WIDEST, columns))
-    parts = [f"Usage: {PROGRAM} [flags]\n", INTRO]
+    parts = [f"Usage: {PROGRAM} [flags]\n", textwrap.fill(INTRO, width) + "\n"]
     for group in Group:
         rows = [row for row in FLAGS if row.group is group and row.attribute not in NOT_YET]
         lines = [line for row in rows for line in _flag_lines(row, width)]
-        parts.append("\n".join([f"{group.value}:", *lines, ""]))
+        title = textwrap.fill(f"{group.value}:", width, break_on_hyphens=False)
+        parts.append("\n".join([title, *lines, ""]))
     parts.append(
         "\n".join(
             [
@@ -82,7 +85,7 @@ def help_text(columns: int = WIDEST) -> str:
             ]
         )
     )
-    return "\n".join([*parts, EXAMPLES, EXIT_CODES]).rstrip()
+    return "\n".join([*parts, EXAMPLES, textwrap.fill(EXIT_CODES, width)]).rstrip()
 
 
 def _flag_lines(row: Flag, width: int) -> List[str]:

@@ -62,8 +62,11 @@ def parse(
     """
     draft = _Draft.of(argv)
     draft.read_values(_Environment(env, cwd, draft.mistakes))
-    draft.mistakes += [*_not_yet(draft), *_misplaced(draft), *_exclusive(draft)]
-    draft.mistakes += [message for broken, message in RULES if broken(draft)]
+    draft.mistakes += [*_not_yet(draft), *_exclusive(draft)]
+    if not draft.misspelt:
+        # What is missing or out of place may be what a misspelt flag was to be.
+        draft.mistakes += _misplaced(draft)
+        draft.mistakes += [message for broken, message in RULES if broken(draft)]
     _read_files(draft, cwd, stdin)
     if draft.mistakes:
         raise UsageError(tuple(dict.fromkeys(draft.mistakes)))
@@ -98,7 +101,7 @@ class _Environment:
 class _Draft:
     """A command line on its way to ``Options``.
 
-    ``given`` holds the fields that were given, also those whose value turned out to be wrong;
+    ``misspelt`` says that there are words that belong to no flag. ``given`` holds the fields that were given, also those whose value turned out to be wrong;
     ``texts`` what stood behind their flags, None for nothing.
     """
 
@@ -106,14 +109,15 @@ class _Draft:
     texts: Dict[str, Optional[str]]
     values: Dict[str, Any]
     mistakes: List[str]
+    misspelt: bool = False
 
     @classmethod
     def of(cls, argv: Sequence[str]) -> _Draft:
         """What the words say, before any value is looked at."""
         words, mistakes = _without_surplus_values(argv)
         found, extras = _parser().parse_known_args(words)
-        mistakes += _unknown(extras)
-        draft = cls(set(), {}, {}, mistakes)
+        unknown = _unknown(extras)
+        draft = cls(set(), {}, {}, [*mistakes, *unknown], misspelt=bool(unknown))
         for row in FLAGS:
             draft._take(row, getattr(found, row.attribute))
             if row.negation and getattr(found, _negated(row)):
@@ -372,6 +376,10 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
         "--json and --watch exclude each other: JSON is printed once.",
     ),
     (
+        lambda d: d.same("log_file", "db_path") or d.same("log_file", "report"),
+        "--log-file names a file that is for something else.",
+    ),
+    (
         lambda d: d.same("report", "db_path"),
         "--report would overwrite the tracking database.",
     ),
@@ -388,6 +396,7 @@ def _read_files(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> None:
     _check(draft, "--db-path", db_path, values.writable_place, cwd)
     _check(draft, "--cert", found.get("cert"), values.certificate, cwd)
     _check(draft, "--report", found.get("report"), values.writable_place, cwd)
+    _check(draft, "--log-file", found.get("log_file"), values.writable_place, cwd)
 
 
 def _check(

@@ -21,6 +21,7 @@ from h2ogpte_migration.ui.text import FORMULA, is_harmful, safe
 LARGEST_FILE_BYTES = 64 * 2**20
 LONGEST_ID = 256
 LONGEST_EXPIRY_DAYS = 3660
+LOG_LEVELS = ("debug", "info", "warning", "error")
 ID_COLUMN = "collection_id"
 MISTAKES_SHOWN = 5
 
@@ -131,6 +132,14 @@ def path(value: str) -> Path:
 def path_text(value: str) -> str:
     """The path of a file as text; a single dash stays one."""
     return str(path(value))
+
+
+def log_level(value: str) -> str:
+    """How much is logged."""
+    level = value.strip().lower()
+    if level not in LOG_LEVELS:
+        raise ValueError(f"must be debug, info, warning or error, not {quoted(value)}")
+    return level
 
 
 def report_path(value: str) -> Path:

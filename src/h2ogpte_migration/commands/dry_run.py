@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import List, Optional
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
-from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.model import Json, SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
@@ -15,7 +16,7 @@ from h2ogpte_migration.run.discovery import discover
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, import_options, target_models_exist
 from h2ogpte_migration.states import Position
-from h2ogpte_migration.steps import due, permissions
+from h2ogpte_migration.steps import due, permissions, settings
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.validation import LIFECYCLE_FIELDS
 
@@ -26,8 +27,13 @@ def run(session: Session) -> int:
     target_models_exist(session, {item.model for item in found.selected})
     workers = session.options.max_concurrent_requests
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="preview")
+    planned: List[Result] = []
+    what, total = "collections looked at", len(found.selected)
+    session.progress.looking(what, 0, total)
     try:
-        planned = list(pool.map(lambda item: _guarded(session, item), found.selected))
+        for row in pool.map(lambda item: _guarded(session, item), found.selected):
+            planned.append(row)
+            session.progress.looking(what, len(planned), total)
     finally:
         pool.shutdown(wait=False)
     result = RunResult([*planned, *found.left_out, *found.missing], guests=found.scope.guests)
@@ -39,14 +45,11 @@ def _guarded(session: Session, item: Selected) -> Result:
     try:
         return _look(session, item)
     except ServerError as error:
-        result = _planned(session, item, Plan(""))
-        return Result(
-            **{
-                **result.__dict__,
-                "kind": OutcomeKind.NOT_AVAILABLE,
-                "reason": error.message,
-                "needs_attention": True,
-            }
+        return replace(
+            _planned(session, item, Plan("")),
+            kind=OutcomeKind.NOT_AVAILABLE,
+            reason=error.message,
+            needs_attention=True,
         )
 
 
@@ -61,7 +64,7 @@ def _look(session: Session, item: Selected) -> Result:
         if details.get(name) not in (None, "")
     )
     size = details.get("collection_size")
-    return _planned(
+    planned = _planned(
         session,
         item,
         Plan(
@@ -75,6 +78,16 @@ def _look(session: Session, item: Selected) -> Result:
             chats=details.get("sessions_count"),
         ),
     )
+    how = import_options(session.options)
+    ocr = {} if how.skip_reparse else _settings(gateway, source.id)
+    return replace(planned, warnings=tuple(settings.what_stays(details, ocr, how)))
+
+
+def _settings(gateway: Gateway, collection_id: str) -> Json:
+    try:
+        return gateway.settings(collection_id)
+    except NotFound:
+        return {}
 
 
 def _count(gateway: Gateway, collection_id: str) -> Optional[int]:
@@ -121,5 +134,5 @@ def _planned(session: Session, item: Selected, seen: Plan) -> Result:
         target_model=item.model,
         position=where,
         reason=reason,
-        plan=Plan(**{**seen.__dict__, "action": action[decided.action]}),
+        plan=replace(seen, action=action[decided.action]),
     )

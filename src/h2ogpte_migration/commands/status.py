@@ -85,7 +85,7 @@ def _watch(options: Options, console: Console) -> None:
         while True:
             _once(options, console)
             time.sleep(WATCH_PLAIN_EVERY_S)
-    from h2ogpte_migration.ui.live import Screen
+    from h2ogpte_migration.ui.screen import Screen
 
     with Screen(console) as screen:
         while True:

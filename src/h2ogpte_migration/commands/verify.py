@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import List
+
+from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
-from h2ogpte_migration.run.tracked import in_scope
+from h2ogpte_migration.run.tracked import in_scope, is_in_scope
+from h2ogpte_migration.states import STANDINGS, Position
 from h2ogpte_migration.ui.text import plural
 
 
@@ -18,11 +22,7 @@ def run(session: Session) -> int:
     if session.admin and any(record.owner != session.identity.username for record in records):
         check_admin(session.gateway, session.identity)
     sweep_leftovers(session)
-    failed = store.count_failed()
-    if failed:
-        session.console.info(
-            f"Left alone, as failed earlier: {plural(failed, 'import')}; --status lists them."
-        )
+    failed = _failed_in_scope(session)
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     policy = session.policy(verify=True)
     migrations = [session.tracked_migration(record, policy) for record in records]
@@ -36,5 +36,30 @@ def run(session: Session) -> int:
         importing,
         lambda migration, outcome: former.remarks(session, migration, outcome),
     )
-    result.results += missing
+    result.results += [*failed, *missing]
+    result.total = sum(is_in_scope(session, record) for record in store.records())
     return closing.tell(session, result)
+
+
+def _failed_in_scope(session: Session) -> List[Result]:
+    """Imports that failed for good: nothing is done about them, and they stay open."""
+    if session.options.collections:
+        return []  # looked at one by one
+    return [
+        Result(
+            OutcomeKind.FAILED,
+            record.source_id,
+            record.source_name,
+            record.owner,
+            record.source_model,
+            target_id=record.target_id,
+            target_name=record.target_name,
+            target_model=record.target_model,
+            position=Position.FAILED,
+            reason=record.error or STANDINGS[Position.FAILED].evidence,
+            needs_attention=True,
+            earlier=True,
+        )
+        for record in session.tracking.store.failed()
+        if is_in_scope(session, record)
+    ]

@@ -11,7 +11,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Union
 from urllib.parse import quote, urlsplit
 
 from h2ogpte_migration import __version__
@@ -101,6 +101,10 @@ class Transport:
         self.verify = trust.verify
         """What the websocket is to trust: a file, the system's store (True) or any (False)."""
         self._pools = open_pools(self.base_url, trust, max_in_flight)
+        self.observer: Callable[[str, int, int], None] = lambda _what, _attempt, _of: None
+        """Told of each attempt that failed and may be repeated: what happened, which attempt it
+        was, of how many; and with an empty text when the server works again. By any thread."""
+        self._in_trouble = False
         self._common_headers = {"Accept": "application/json", **_identification()}
 
     @property
@@ -184,6 +188,9 @@ class Transport:
             if not self._is_free(trouble, ticket):
                 charged += 1
             tired = charged > retries or attempt >= max(MOST_TRIES, retries + 1)
+            self._in_trouble = True
+            what = str(int(trouble.status)) if trouble.limited and trouble.status else trouble.what
+            self.observer(what, attempt, retries + 1)
             if tired or not _may_retry(call, trouble):
                 raise _final(call, trouble, attempt)
             self._back_off(trouble, charged)
@@ -220,14 +227,21 @@ class Transport:
             said = "refused"
             raise
         except ServerError:
-            self._throttle.succeeded()
+            self._answered()
             raise
         else:
-            self._throttle.succeeded()
+            self._answered()
             return value
         finally:
             took_ms = (self._clock.now() - started) * 1000
             log.debug("%s: %s, %d ms, attempt %d", call.route, said, took_ms, attempt)
+
+    def _answered(self) -> None:
+        """The server works: whoever was told of trouble learns that it is over."""
+        self._throttle.succeeded()
+        if self._in_trouble:
+            self._in_trouble = False
+            self.observer("", 0, 0)
 
     def _exchange(self, call: _Call) -> Reply:
         """One request, one reply; whatever the HTTP library raises becomes ours."""

@@ -2,58 +2,179 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import Sequence
+from datetime import datetime, timezone
+from typing import Iterator, List, Sequence, Tuple
 
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import Position
-from h2ogpte_migration.ui import summary
+from h2ogpte_migration.ui import logs, plan, summary
+from h2ogpte_migration.ui.summary import Following, Line, Telling
+from h2ogpte_migration.ui.text import shell
+
+MOST_IDS = 10
+"""Up to so many collections are named by id in a command; more make it unreadable."""
 
 
 def tell(session: Session, result: RunResult) -> int:
     """Say what came of everything; returns the exit code."""
+    session.progress.close()
     store = session.tracking.store
     result.results = [
         replace(row, warnings=tuple(item.text for item in store.warnings(SourceId(row.source_id))))
         for row in result.results
     ]
-    summary.tell(session.console, result)
+    following = tuple(_following(session, result.results))
+    told = summary.lines(result, telling(session, following))
+    if session.options.quiet:
+        _tell_quietly(session, result, told)
+    else:
+        say(session, told)
     reporting.write(session, result, "run")
-    following = _next_command(session, result.results)
-    if following:
-        session.console.info(f"Next: {following}")
     return result.exit_code
 
 
 def tell_plan(session: Session, result: RunResult) -> int:
     """Say what would be done; returns the exit code."""
-    summary.tell_plan(session.console, result)
+    session.progress.close()
+    for owner in dict.fromkeys(row.owner for row in result.results):
+        session.credentials.release(owner)
+    options = session.options
+    stopped = session.clock.stop.is_set()
+    # The sandbox's own database is gone when the command ends.
+    without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
+    following = () if stopped else (Following("", options.command(without=without)),)
+    asked = plan.Asked(options.migrate_chats, session.credentials.keys_made)
+    say(session, plan.lines(result, asked, telling(session, following)))
     reporting.write(session, result, "dry run")
-    if not session.clock.stop.is_set():
-        session.console.info(f"Next: {session.options.command(without=['--dry-run', '--report'])}")
     return result.exit_code
 
 
-def _next_command(session: Session, results: Sequence[Result]) -> str:
-    """What continues from here, if anything is left to do."""
+def telling(session: Session, following: Tuple[Following, ...]) -> Telling:
+    """How this run's summary is told."""
+    options = session.options
+    words = [PROGRAM, "--status"]
+    words += [] if options.db_path == DEFAULT_DB else ["--db-path", str(options.db_path)]
+    return Telling(
+        width=session.console.width,
+        details=options.details,
+        status=shell(*words),
+        asked=options.collections,
+        following=following,
+    )
+
+
+def say(session: Session, told: Sequence[Line]) -> None:
+    """Print lines, each as loudly as it is."""
+    for line in told:
+        (session.console.attention if line.attention else session.console.info)(line.text)
+
+
+# -- a quiet run -------------------------------------------------------------------------
+def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> None:
+    """Speak where something changed, or once a day while something is open; else not at all."""
+    console, runs = session.console, session.tracking.runs
+    open_now = sorted([row.source_id, row.kind.value] for row in result.results if _is_open(row))
+    open_now += [["", result.breaker]] if result.breaker else []
+    news = any(
+        row.warnings and not (row.earlier and row.kind == OutcomeKind.DONE)
+        for row in result.results
+        if not row.needs_attention
+    )
+    interrupted = session.clock.stop.is_set()
+    now = datetime.now(timezone.utc)
+    due = runs.quiet_report_is_due(json.dumps(open_now), bool(open_now), now)
+    if not (due or news or interrupted):
+        console.drop()
+        return
+    total = result.total or sum(row.kind != OutcomeKind.SKIPPED for row in result.results)
+    console.attention_first(summary.headline(result, total))
+    console.let_go()
+    say(session, told)
+    if logs.current() is not None:
+        console.attention(f"Log: {logs.current()}")
+    runs.record_quiet_report(json.dumps(open_now), now)
+
+
+def _is_open(row: Result) -> bool:
+    return row.needs_attention or row.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)
+
+
+# -- what comes next -----------------------------------------------------------------------
+def _following(session: Session, results: Sequence[Result]) -> Iterator[Following]:
+    """What continues from here, for each group that is left; nothing where all is done."""
     options = session.options
     if options.sandbox:
-        return ""  # its server is gone when the command ends
+        return  # its server is gone when the command ends
     kinds = {result.kind for result in results}
     if OutcomeKind.INTERRUPTED in kinds or session.clock.stop.is_set():
-        return options.command()
-    failed = [result for result in results if result.kind == OutcomeKind.FAILED]
-    if any(result.position != Position.FAILED for result in failed):
-        return options.command()
-    if failed and not (options.verify or options.force_remigrate):
-        again = [] if options.retry_failed else ["--retry-failed"]
-        return options.command(add=again)
+        yield Following("to continue", options.command())
+        return
+    failed = [row for row in results if row.kind == OutcomeKind.FAILED]
+    if OutcomeKind.NOT_STARTED in kinds or any(row.position != Position.FAILED for row in failed):
+        yield Following("to continue", options.command())
+    yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
+    yield from _held(session, [row for row in results if row.kind == OutcomeKind.HELD])
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
-        if options.verify:
-            return options.command()
-        chats = ["--migrate-chats"] if options.migrate_chats else []
-        return options.command(without=["--migrate-chats"], add=["--verify", *chats])
-    return ""
+        yield Following("to look after the imports", _verification(session))
+
+
+def _verification(session: Session, *more: str) -> str:
+    options = session.options
+    if options.verify:
+        return options.command(add=list(more))
+    chats = ["--migrate-chats"] if options.migrate_chats else []
+    return options.command(without=["--migrate-chats"], add=["--verify", *chats, *more])
+
+
+def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
+    """Fresh attempts for imports that failed."""
+    options = session.options
+    if not failed or options.force_remigrate:
+        return
+    purpose = "to try failed imports afresh"
+    if not options.verify:
+        again = [] if options.retry_failed else ["--retry-failed"]
+        yield Following(purpose, options.command(add=again))
+        return
+    for command in _migrations_of(session, failed):
+        yield Following(purpose, command)
+
+
+def _held(session: Session, held: List[Result]) -> Iterator[Following]:
+    """What may be done about held collections; not what this very run has tried."""
+    options = session.options
+    if not held:
+        return
+    if not options.verify:
+        yield Following("once what is missing was mended", _verification(session))
+    elif not options.ignore_validation:
+        command = _verification(session, "--ignore-validation")
+        yield Following("to accept what is held as it is", command)
+    if not options.retry_failed:
+        for command in _migrations_of(session, held):
+            yield Following("to migrate what is held afresh", command)
+
+
+def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
+    """Commands that migrate these afresh: by id while they are few, else as last migrated."""
+    options = session.options
+    if not options.verify:
+        yield options.command(add=["--retry-failed"])
+        return
+    if len(rows) > MOST_IDS:
+        last = session.tracking.runs.last_migration()
+        if last is not None:
+            yield last if "--retry-failed" in last.split() else f"{last} --retry-failed"
+        return
+    for model in dict.fromkeys(row.target_model for row in rows):
+        ids = ",".join(row.source_id for row in rows if row.target_model == model)
+        yield options.command(
+            without=["--verify", "--ignore-validation", "--verify-query", "--users", "--all-users"],
+            add=["--collections", ids, "--target-model", model, "--retry-failed"],
+        )

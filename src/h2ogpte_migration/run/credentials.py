@@ -11,7 +11,7 @@ import logging
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Set
 
 from h2ogpte_migration.errors import (
     Conflict,
@@ -128,6 +128,16 @@ class Credentials:
         with suppress(CannotImpersonate):
             return bool(self.user_id(username))
         return username == self._own_username
+
+    @property
+    def keys_made(self) -> int:
+        """How many temporary keys were asked for in this run."""
+        return self._made
+
+    def usernames(self) -> Set[str]:
+        """The names of all users, as far as the list was read by now."""
+        with self._lock:
+            return set(self._ids or ())
 
     def release(self, owner: str) -> None:
         """The owner's work in this run is done: the key goes at once."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from h2ogpte_migration import naming
 from h2ogpte_migration.errors import Rejected, Unauthorized
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import Result, not_available, skipped
 from h2ogpte_migration.run.preflight import no_admin
 from h2ogpte_migration.run.scope import (
     Known,
+    Lister,
     Missing,
     Scope,
     Selected,
@@ -27,6 +30,8 @@ from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import TargetFate
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
+from h2ogpte_migration.ui.progress import Progress
+from h2ogpte_migration.ui.text import safe
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +49,11 @@ class Discovered:
 def discover(session: Session) -> Discovered:
     """Find the scope and decide about each collection."""
     wanted = _wanted(session)
+    listing = _Watched(session.gateway, session.progress)
     if session.admin:
-        scope = _find_as_admin(session, wanted)
+        scope = _find_as_admin(session, listing, wanted)
     else:
-        scope = find_own(session.gateway, session.identity.username, wanted)
+        scope = find_own(listing, session.identity.username, wanted)
     store = session.tracking.store
     known = _knowledge(store, scope)
     if not session.options.dry_run:
@@ -58,18 +64,45 @@ def discover(session: Session) -> Discovered:
     found = Discovered(
         scope,
         tuple(item for item in decided if isinstance(item, Selected)),
-        tuple(skipped(i.collection, i.reason) for i in decided if isinstance(i, Skipped)),
+        tuple(skipped(i.collection, i.reason, i.cause) for i in decided if isinstance(i, Skipped)),
         tuple(not_available(item.what, item.reason) for item in missing),
     )
     for result in found.left_out:
         log.info("skipped: %s (%s): %s", result.source_name, result.source_id, result.reason)
+    for result in found.missing:
+        log.warning("not available: %s: %s", result.source_id, result.reason)
     return found
 
 
-def _find_as_admin(session: Session, wanted: Wanted) -> Scope:
+class _Watched:
+    """The listings of a gateway, with whoever watches told how long they are."""
+
+    def __init__(self, gateway: Gateway, progress: Progress) -> None:
+        self._gateway = gateway
+        self._progress = progress
+        self._seen = 0
+
+    def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
+        return self._told(self._gateway.all_collections(filter_text))
+
+    def own_collections(self) -> Iterator[Collection]:
+        return self._told(self._gateway.own_collections())
+
+    def collection(self, collection_id: str) -> Collection:
+        return self._gateway.collection(collection_id)
+
+    def _told(self, rows: Iterator[Collection]) -> Iterator[Collection]:
+        self._progress.looking("collections listed", self._seen)
+        for row in rows:
+            self._seen += 1
+            self._progress.looking("collections listed", self._seen)
+            yield row
+
+
+def _find_as_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
     """The first listing also shows whether the key is an administrator's."""
     try:
-        return find_as_admin(session.gateway, wanted)
+        return find_as_admin(listing, wanted)
     except (Rejected, Unauthorized) as error:
         raise no_admin(session.identity, error) from error
 
@@ -108,10 +141,15 @@ def _knowledge(store: Store, scope: Scope) -> Known:
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
     owners: Set[str] = {item.owner for item in scope.collections}
     return [
-        Missing(user, "no such user")
+        Missing(user, _no_such_user(user, session.credentials.usernames() | owners))
         for user in dict.fromkeys(session.options.users)
         if user not in owners and not session.credentials.knows_user(user)
     ]
+
+
+def _no_such_user(user: str, known: Set[str]) -> str:
+    close = difflib.get_close_matches(user, sorted(known), 1)
+    return f"no such user; did you mean {safe(close[0])}?" if close else "no such user"
 
 
 def _record_late_duplicates(store: Store, scope: Scope, known: Known) -> None:

@@ -8,7 +8,16 @@ from urllib.parse import urlsplit
 
 from h2ogpte_migration import __version__
 from h2ogpte_migration.cli.flags import Mode, Options
-from h2ogpte_migration.errors import ExitCode, Rejected, ServerError, ToolError, Unauthorized
+from h2ogpte_migration.errors import (
+    BadReply,
+    ExitCode,
+    NotFound,
+    Rejected,
+    ServerError,
+    TlsRefused,
+    ToolError,
+    Unauthorized,
+)
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
 from h2ogpte_migration.tracking import Tracking
@@ -72,6 +81,13 @@ def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:
         raise ToolError(
             f"The server does not take the key: {error.message}",
             "Check the key, and that it belongs to this server.",
+            ExitCode.USAGE,
+        ) from error
+    except (Rejected, NotFound, BadReply, TlsRefused) as error:
+        raise ToolError(
+            f"There is no h2oGPTe to talk to at {options.url}: {error.message}",
+            error.hint or "Check --url.",
+            ExitCode.USAGE,
         ) from error
     console.info(
         f"Server: {options.url}, version {identity.server_version or 'unknown'}; "
@@ -98,6 +114,7 @@ def no_admin(identity: Identity, error: ServerError) -> ToolError:
         f"The key given with --admin-key belongs to {identity.username}, who is no "
         f"administrator: {error.message}",
         "Use --user-key to migrate your own collections.",
+        ExitCode.USAGE,
     )
 
 

@@ -26,6 +26,7 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
+from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import BY_NAME
 from h2ogpte_migration.ui.logs import tagged
 from h2ogpte_migration.ui.progress import Progress
@@ -129,7 +130,7 @@ class Scheduler:
             self._wire(slot)
             if slot.migration.source.id in importing:
                 self._hold_job(slot)
-        self._progress.started(len(migrations))
+        self._progress.started([migration.source for migration in migrations])
         pool = ThreadPoolExecutor(max_workers=self._limits.workers, thread_name_prefix="worker")
         try:
             self._loop(pool, todo)
@@ -170,6 +171,7 @@ class Scheduler:
                 self._give_up_on_calls()
                 return
             self._take_event()
+            self._progress.tick()
 
     def _halted(self) -> bool:
         return self._stop.is_set() or self._fatal is not None
@@ -221,8 +223,11 @@ class Scheduler:
             slot.began_at = slot.began_at or time.monotonic()
             result = self._guarded(lambda: self._pipeline_advance(migration), migration)
             final = self._is_final(result)
+            if final or result.kind == OutcomeKind.WAITING_FOR_SLOT:
+                self._end_step(slot)  # waiting for a slot is time spent in no step
+            elif result.kind == OutcomeKind.RUNNING and slot.step != StepName.JOB:
+                self._begin_step(slot, StepName.JOB)  # from here on it is the server's time
             if final:
-                self._end_step(slot)
                 self._breaker.saw(result)
                 result = self._guarded(lambda: self._with_remarks(migration, result), migration)
                 self._count_down(migration.source.owner)
@@ -285,12 +290,12 @@ class Scheduler:
             if result.kind == OutcomeKind.WAITING_FOR_SLOT:
                 slot.waiting_since = now
                 self._waiting.append(slot)
+                self._progress.parked(slot.migration.source)
                 return
             if result.kind == OutcomeKind.RUNNING:
                 self._hold_job(slot)
             if not self._out_of_patience(slot, result, now):
                 self._look_again(slot, now)
-                self._progress.waiting(self._jobs_held)
                 return
             self._count_down(slot.migration.source.owner)
             minutes = f"{patience.SETTLE_PATIENCE_S / 60:.0f} min"
@@ -355,6 +360,7 @@ class Scheduler:
         migration.job_ended = lambda: self._give_job_back(slot)
         migration.on_step = lambda step: self._begin_step(slot, step)
         migration.on_job = lambda job: self._progress.job(migration.source, job)
+        migration.on_warning = lambda text: self._progress.warning(migration.source, text)
 
     def _take_job(self, slot: _Slot) -> bool:
         with self._lock:

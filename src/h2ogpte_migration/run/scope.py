@@ -7,17 +7,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import (
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
-from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import GUEST_PREFIX, Collection
+from h2ogpte_migration.results import OWN_TARGET
 from h2ogpte_migration.states import JobStatus
 from h2ogpte_migration.tracking.records import Record
 
 SINGLE_LOOKUPS = 10
 """Up to so many ids are looked up one by one; beyond, listing everything is cheaper."""
+
+HAS_IT = "they have a new model already"
+NOT_MAPPED = "their model is not in the mapping"
 
 _PLAIN = re.compile(r"[A-Za-z0-9.@+-][A-Za-z0-9 .@+-]*")
 """What a filter surely matches literally."""
@@ -33,10 +48,14 @@ class Selected:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A collection that is left out on purpose: no failure."""
+    """A collection that is left out on purpose: no failure.
+
+    ``cause`` is the sort of reason, free of names: what skips are counted by.
+    """
 
     collection: Collection
     reason: str
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,20 @@ class Scope:
 
 
 # -- finding -----------------------------------------------------------------------------
-def find_as_admin(gateway: Gateway, wanted: Wanted) -> Scope:
+class Lister(Protocol):
+    """What the scope is read from: a ``Gateway``, or one that is watched."""
+
+    def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
+        """Everybody's collections, as ``Gateway`` lists them."""
+
+    def own_collections(self) -> Iterator[Collection]:
+        """Those of the key's user."""
+
+    def collection(self, collection_id: str) -> Collection:
+        """One of them."""
+
+
+def find_as_admin(gateway: Lister, wanted: Wanted) -> Scope:
     """The collections of a scope as an administrator finds them."""
     if wanted.all_users:
         return _of_everybody(gateway)
@@ -92,21 +124,21 @@ def find_as_admin(gateway: Gateway, wanted: Wanted) -> Scope:
     return _by_id(gateway, wanted.collections)
 
 
-def _of_everybody(gateway: Gateway) -> Scope:
+def _of_everybody(gateway: Lister) -> Scope:
     listed = tuple(gateway.all_collections())
     guests = {item.owner for item in listed if item.owner.startswith(GUEST_PREFIX)}
     chosen = tuple(item for item in listed if item.owner not in guests)
     return Scope(chosen, (), listed, guests=len(guests))
 
 
-def _of_users(gateway: Gateway, users: Sequence[str]) -> Scope:
+def _of_users(gateway: Lister, users: Sequence[str]) -> Scope:
     chosen: List[Collection] = []
     for user in dict.fromkeys(users):
         chosen += [item for item in _matching(gateway, user) if item.owner == user]
     return Scope(tuple(chosen), (), tuple(chosen))
 
 
-def _by_id(gateway: Gateway, ids: Sequence[str]) -> Scope:
+def _by_id(gateway: Lister, ids: Sequence[str]) -> Scope:
     wanted = list(dict.fromkeys(ids))
     if len(wanted) > SINGLE_LOOKUPS:
         listed = tuple(gateway.all_collections())
@@ -120,7 +152,7 @@ def _by_id(gateway: Gateway, ids: Sequence[str]) -> Scope:
     return Scope(chosen, missing, listed)
 
 
-def _others_of(gateway: Gateway, owners: Iterable[str]) -> Tuple[Collection, ...]:
+def _others_of(gateway: Lister, owners: Iterable[str]) -> Tuple[Collection, ...]:
     """What else these owners have: targets of another database may be among it."""
     return tuple(
         item
@@ -130,12 +162,12 @@ def _others_of(gateway: Gateway, owners: Iterable[str]) -> Tuple[Collection, ...
     )
 
 
-def _matching(gateway: Gateway, text: str) -> Iterator[Collection]:
+def _matching(gateway: Lister, text: str) -> Iterator[Collection]:
     """Collections that a filter finds; all of them where it might not take the text literally."""
     return gateway.all_collections(text if _PLAIN.fullmatch(text) else "")
 
 
-def find_own(gateway: Gateway, username: str, wanted: Wanted) -> Scope:
+def find_own(gateway: Lister, username: str, wanted: Wanted) -> Scope:
     """The collections of a scope as their owner finds them."""
     listed = tuple(item for item in gateway.own_collections() if item.owner in ("", username))
     if not wanted.collections:
@@ -150,7 +182,7 @@ def find_own(gateway: Gateway, username: str, wanted: Wanted) -> Scope:
     return Scope(tuple(chosen), tuple(missing), listed)
 
 
-def _why_not_own(gateway: Gateway, collection_id: str) -> str:
+def _why_not_own(gateway: Lister, collection_id: str) -> str:
     try:
         other = gateway.collection(collection_id)
     except NotFound:
@@ -200,17 +232,21 @@ def _decide(
     foreign: Mapping[Tuple[str, str], List[Collection]],
 ) -> Found:
     model = wanted.model_for(collection)
-    reason = _why_skip(collection, wanted, known, model)
-    if reason is not None:
-        return Skipped(collection, reason)
+    why = _why_skip(collection, wanted, known, model)
+    if why is not None:
+        return Skipped(collection, *why)
     if collection.id in migrated_on:
         return Skipped(
-            collection, f"its migrated collection {migrated_on[collection.id]} stands for it"
+            collection,
+            f"its migrated collection {migrated_on[collection.id]} stands for it",
+            "their migrated collection stands for them",
         )
     if model is None:
-        return Skipped(
-            collection, f"its model {collection.model or '(none)'} is not in the mapping"
-        )
+        if collection.model in (wanted.mappings or {}).values():
+            reason = f"it has the model {collection.model} already"
+            return Skipped(collection, reason, HAS_IT)
+        shown = collection.model or "(none)"
+        return Skipped(collection, f"its model {shown} is not in the mapping", NOT_MAPPED)
     conflict = _conflict(collection, wanted, known, model, foreign)
     if conflict is not None:
         return Missing(f"{collection.name} ({collection.id})", conflict)
@@ -219,21 +255,27 @@ def _decide(
 
 def _why_skip(
     collection: Collection, wanted: Wanted, known: Known, model: Optional[str]
-) -> Optional[str]:
-    """What a filter leaves out, and why."""
+) -> Optional[Tuple[str, str]]:
+    """Why a filter leaves it out, and the sort of that reason; None where it does not."""
     if wanted.source_model and collection.model != wanted.source_model:
-        return f"its model is {collection.model}, not {wanted.source_model}"
+        return (
+            f"its model is {collection.model}, not {wanted.source_model}",
+            "they have another model than --source-model",
+        )
     if collection.id in known.past_targets or collection.id in known.targets:
         if not known.is_current(collection.id):
-            return "it is a target that failed or was given up (--cleanup deletes those)"
+            return (
+                "it is a target that failed or was given up (--cleanup deletes those)",
+                OWN_TARGET,
+            )
         if model is None or model == collection.model:
-            return "it is a target of this tool, and has the wanted model"
+            return "it is a target of this tool, and has the wanted model", OWN_TARGET
         if not known.targets[collection.id].import_completed:
-            return "it is a target of this tool whose own import is not over"
+            return "it is a target of this tool whose own import is not over", OWN_TARGET
     elif _bears_a_reserved_name(collection, known):
-        return "it bears the name of a target that was begun by this tool"
+        return "it bears the name of a target that was begun by this tool", OWN_TARGET
     elif model == collection.model and not _asked_for_by_name(collection, wanted):
-        return f"it has the model {model} already"
+        return f"it has the model {model} already", HAS_IT
     return None
 
 

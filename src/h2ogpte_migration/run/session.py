@@ -11,7 +11,7 @@ from typing import Callable, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import Interrupted, ServerError, ToolError
+from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
@@ -199,6 +199,8 @@ def _logged_in(options: Options, console: Console, clock: Clock, tracking: Track
         insecure=options.insecure,
         clock=clock,
     )
+    watched = progress.choose(console, options.quiet, clock.stop.is_set)
+    transport.observer = watched.server
     server = Server(transport)
     gateway = server.as_key(options.key)
     identity = preflight.log_in(options, console, gateway)
@@ -214,7 +216,7 @@ def _logged_in(options: Options, console: Console, clock: Clock, tracking: Track
     return Session(
         options=options,
         console=console,
-        progress=progress.choose(console, options.quiet),
+        progress=watched,
         clock=clock,
         transport=transport,
         gateway=gateway,
@@ -241,4 +243,5 @@ def target_models_exist(session: Session, models: Set[str]) -> None:
         raise ToolError(
             f"The server has no embedding model {', '.join(missing)}.",
             f"It has: {', '.join(sorted(known))}.",
+            ExitCode.USAGE,
         )

@@ -20,12 +20,16 @@ def in_scope(session: Session, candidates: Iterable[Record]) -> Tuple[List[Recor
     options = session.options
     if options.collections:
         return _by_id(session)
-    records = [
-        record
-        for record in candidates
-        if _is_mine(session, record) and (not options.users or record.owner in options.users)
-    ]
+    records = [record for record in candidates if is_in_scope(session, record)]
     return records, _untracked_users(session)
+
+
+def is_in_scope(session: Session, record: Record) -> bool:
+    """Whether a record is one that the command line names."""
+    options = session.options
+    if options.collections:
+        return record.source_id in options.collections or record.target_id in options.collections
+    return _is_mine(session, record) and (not options.users or record.owner in options.users)
 
 
 def _is_mine(session: Session, record: Record) -> bool:

@@ -5,12 +5,12 @@ What can't be carried over becomes a kept warning, never a reason to start over.
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.migration import Carried, Migration
-from h2ogpte_migration.model import Collection
+from h2ogpte_migration.model import Collection, ImportOptions, Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import TargetFate
 from h2ogpte_migration.steps.create import target_settings, workspace_warning
@@ -85,17 +85,25 @@ def _send_the_rest(migration: Migration, source: Carried, target: Collection) ->
     _warn_of_what_stays(migration, source, target)
 
 
-def _warn_of_what_stays(migration: Migration, source: Carried, target: Collection) -> None:
-    collection = source.collection
+def what_stays(collection: Collection, settings: Json, how: ImportOptions) -> List[str]:
+    """What is known not to be carried over before anything is sent."""
+    texts = []
     if collection.get("thumbnail"):
-        migration.warn(
+        texts.append(
             f"the thumbnail {collection.get('thumbnail')} can't be carried over; upload it again"
         )
-    had, wanted = source.settings.get("ocr_model"), migration.how.ocr_model
-    if had and wanted is not None and had != wanted and not migration.how.skip_reparse:
-        migration.warn(
+    had, wanted = settings.get("ocr_model"), how.ocr_model
+    if had and wanted is not None and had != wanted and not how.skip_reparse:
+        texts.append(
             f"the OCR model is {wanted} in the target, it was {had} in the source (--ocr-model)"
         )
+    return texts
+
+
+def _warn_of_what_stays(migration: Migration, source: Carried, target: Collection) -> None:
+    collection = source.collection
+    for text in what_stays(collection, source.settings, migration.how):
+        migration.warn(text)
     workspace, got = collection.get("workspace"), target.get("workspace")
     if workspace and got and workspace != got:
         # Whoever was told of the refusal may have died since; and some servers say nothing.

@@ -105,6 +105,15 @@ def pending(migration: Migration, found: Compared) -> Result:
     )
 
 
+def _what_helps(migration: Migration) -> str:
+    """Advice that does not name what was just tried."""
+    policy = migration.policy
+    ways = ["Mend it and run --verify" + (" again" if policy.verify else "")]
+    ways += [] if policy.retry_failed else ["--retry-failed for a new target"]
+    ways += [] if policy.ignore_validation else ["--verify --ignore-validation to accept it"]
+    return f"{', or '.join(ways)}."
+
+
 def _held(migration: Migration, found: Compared) -> Result:
     reason = blocking_words(found.findings)
     log.error("held back: %s", reason)
@@ -113,8 +122,7 @@ def _held(migration: Migration, found: Compared) -> Result:
         OutcomeKind.HELD,
         step=StepName.VALIDATE,
         reason=f"connectors and chats are held back: {reason}",
-        hint="Mend it and run --verify, or --retry-failed for a new target, or "
-        "--verify --ignore-validation to accept it.",
+        hint=_what_helps(migration),
         needs_attention=True,
         findings=found.findings,
     )

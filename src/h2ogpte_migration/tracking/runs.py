@@ -21,6 +21,11 @@ OTHER_HOST_EXPIRY = timedelta(minutes=15)
 """How long a run of another machine counts as living after its last heartbeat."""
 
 
+REMINDER = timedelta(days=1)
+"""How long a quiet run may stay silent about what is open."""
+
+_QUIET_OPEN, _QUIET_TOLD = "quiet_report_open", "quiet_report_told"
+
 _ENDED = " (ended)"
 """Behind the kind of a forced start: its run has ended, and only runs beside it still care."""
 
@@ -141,6 +146,44 @@ class Runs:
             db.execute(
                 "INSERT OR REPLACE INTO meta (key, value) VALUES ('server_url', :url)", {"url": url}
             )
+
+    # -- quiet reports -----------------------------------------------------------------
+    def quiet_report_is_due(self, open_now: str, any_open: bool, now: datetime) -> bool:
+        """Whether what is open differs from the last quiet report, or a day went by with it.
+
+        Args:
+            open_now: what is open, in a form that only equals itself; ``any_open`` whether it
+                is anything.
+        """
+        last = self._meta(_QUIET_OPEN)
+        if last is None:
+            return any_open
+        if last != open_now:
+            return True
+        told = parse_time(self._meta(_QUIET_TOLD))
+        return any_open and (told is None or now - told >= REMINDER)
+
+    def record_quiet_report(self, open_now: str, now: datetime) -> None:
+        """Remember what was told, and when."""
+        with self._db.transaction(durable=False) as db:
+            for key, value in ((_QUIET_OPEN, open_now), (_QUIET_TOLD, now.isoformat())):
+                db.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
+                    {"key": key, "value": value},
+                )
+
+    def _meta(self, key: str) -> Optional[str]:
+        row = self._db.row("SELECT value FROM meta WHERE key = :key", {"key": key})
+        return row["value"] if row else None
+
+    def last_migration(self) -> Optional[str]:
+        """The newest command that was a migration, from this very folder: paths in it hold."""
+        for row in self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {}):
+            words = set(row["command"].split())
+            other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--dry-run"}
+            if row["folder"] == os.getcwd() and not words & other:  # noqa: PTH109
+                return str(row["command"])
+        return None
 
     # -- starts that were forced or retried ---------------------------------------------
     def has_started(self, source_id: SourceId, kind: str) -> bool:

@@ -147,13 +147,9 @@ class Store:
         """Records whose import was not submitted, as far as is known."""
         return self.records("NOT coalesce(import_submitted, 0)")
 
-    def count_failed(self) -> int:
-        """How many imports failed for good."""
-        row = self._db.row(
-            "SELECT count(*) AS n FROM collection_migrations WHERE job_status = :failed",
-            {"failed": JobStatus.FAILED},
-        )
-        return int(row["n"]) if row else 0
+    def failed(self) -> Iterator[Record]:
+        """Records whose import failed for good."""
+        return self.records(f"job_status = '{JobStatus.FAILED}'")
 
     def unfinished(self, *, with_chats: bool) -> Iterator[Record]:
         """Records whose work is not over: what ``--verify`` looks at.

@@ -39,6 +39,7 @@ class Console:
         self.quiet = quiet
         self._lock = threading.RLock()
         self._gone: List[TextIO] = []
+        self._held: Optional[List[str]] = None
         self._above: Optional[Callable[[str], None]] = None
 
     def info(self, text: str) -> None:
@@ -49,6 +50,32 @@ class Console:
 
     def attention(self, text: str) -> None:
         """Say what somebody should look at, in quiet mode too."""
+        log.warning("%s", text)
+        with self._lock:
+            if self._held is not None:
+                self._held.append(text)
+                return
+        self._say(self.out, text)
+
+    def hold(self) -> None:
+        """Keep what needs attention to itself, until it is known whether it is news."""
+        with self._lock:
+            self._held = []
+
+    def let_go(self) -> None:
+        """Say what was held; from now on all is said at once."""
+        with self._lock:
+            held, self._held = self._held, None
+        for text in held or ():
+            self._say(self.out, text, tag="")
+
+    def drop(self) -> None:
+        """Forget what was held, as it is no news; the log has it."""
+        with self._lock:
+            self._held = None
+
+    def attention_first(self, text: str) -> None:
+        """Say something before what is held."""
         log.warning("%s", text)
         self._say(self.out, text)
 
@@ -86,6 +113,24 @@ class Console:
         except (LookupError, UnicodeEncodeError):
             return True
         return False
+
+    @property
+    def width(self) -> Optional[int]:
+        """Places of a line on the terminal that ``out`` is; None where it is none."""
+        return self.columns(self.out)
+
+    @staticmethod
+    def columns(stream: TextIO) -> Optional[int]:
+        """How wide a terminal is; None where the stream is none."""
+        if not _is_terminal(stream):
+            return None
+        chosen = os.environ.get("COLUMNS", "")
+        if chosen.isascii() and chosen.isdigit() and int(chosen):
+            return int(chosen)
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
 
     def divert(self, above: Optional[Callable[[str], None]]) -> None:
         """Have lines to a terminal printed by ``above``, while it keeps a live display there."""

@@ -83,19 +83,25 @@ class _LogFile(logging.FileHandler):
 _open: Optional[_LogFile] = None
 
 
-def open_log(cwd: Path, now: datetime) -> Path:
-    """Start a new log in ``cwd`` for everything that is logged, and say where it is.
+def open_log(cwd: Path, now: datetime, file: Optional[Path] = None, level: str = "debug") -> Path:
+    """Start a log for everything that is logged, and say where it is.
 
-    Two runs in one second get two files. ``now`` is in UTC.
+    Args:
+        cwd: where a new file is made, under a name with the time; two runs in one second get
+            two files.
+        now: the time, in UTC.
+        file: one log for all runs instead, to append to.
+        level: debug, info, warning or error: what is less than that is left out.
 
     Raises:
         ToolError: no file can be made there.
     """
     global _open
     close_log()
-    path = _create(cwd, f"migration_{now:%Y%m%d_%H%M%S}")
+    path = _existing(cwd / file) if file else _create(cwd, f"migration_{now:%Y%m%d_%H%M%S}")
     _open = _LogFile(path, encoding="utf-8")
     _open.setFormatter(_OneLine())
+    _open.setLevel(level.upper())
     root = logging.getLogger()
     root.addHandler(_open)
     root.setLevel(logging.INFO)
@@ -104,6 +110,23 @@ def open_log(cwd: Path, now: datetime) -> Path:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     return path
+
+
+def _existing(path: Path) -> Path:
+    """A file to append to, readable by its owner only if it is made now."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return path
+
+
+def _cannot_write(path: Path, error: OSError) -> ToolError:
+    return ToolError(
+        f"The log file {path} can't be written: {error.strerror}.",
+        "Run the command in a folder that you may write to, or name another file with --log-file.",
+        ExitCode.USAGE,
+    )
 
 
 def _create(cwd: Path, stem: str) -> Path:
@@ -116,12 +139,13 @@ def _create(cwd: Path, stem: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise ToolError(
-                f"The log file {path} can't be created: {error.strerror}.",
-                "Run the command in a folder that you may write to.",
-                ExitCode.USAGE,
-            ) from error
+            raise _cannot_write(path, error) from error
     raise AssertionError("bug: counting has no end")
+
+
+def current() -> Optional[Path]:
+    """The log that is open."""
+    return None if _open is None else Path(_open.baseFilename)
 
 
 def close_log() -> None:

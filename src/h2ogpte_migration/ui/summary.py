@@ -1,158 +1,363 @@
-"""The end of a run in words: where everything went, what needs attention."""
+"""The end of a run in one screen: what needs attention first, alike things together, the rest as counts.
+
+Lines are made here and printed elsewhere. Commands are never folded, so that they can be pasted.
+"""
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
-from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.text import plural, safe
+from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
+from h2ogpte_migration.states import Position
+from h2ogpte_migration.ui.text import duration, plural, safe
 
-_LISTED_SKIPS = 20
-_WORDS = {
-    OutcomeKind.HELD: "Held",
-    OutcomeKind.LEFT: "Not finished",
-    OutcomeKind.DOCUMENTS_PENDING: "Not settled",
-    OutcomeKind.LEASED_ELSEWHERE: "Taken over",
-}
+LISTED = 10
+"""At most so many of a group; the rest is counted."""
+FEW = 5
+"""Up to so many successes are told one by one: whoever has five wants to see five."""
 
-
-def tell(console: Console, result: RunResult) -> None:
-    """Print the summary."""
-    rows = [
-        row
-        for row in result.results
-        if row.kind not in (OutcomeKind.SKIPPED, OutcomeKind.NOT_AVAILABLE, OutcomeKind.NOT_STARTED)
-    ]
-    _tell_mapping(console, rows)
-    _tell_elsewhere(console, rows)
-    _tell_skipped(console, result, "Skipped")
-    _tell_attention(console, result, rows)
-    _tell_counts(console, result, rows)
-
-
-def _tell_mapping(console: Console, rows: Sequence[Result]) -> None:
-    for row in rows:
-        if row.well and row.target_id:
-            state = "" if row.kind == OutcomeKind.DONE else f" [{row.kind.value}]"
-            reason = f" - {row.reason}" if row.reason else ""
-            console.info(
-                f"{safe(row.source_name)} ({row.source_id}) -> "
-                f"{safe(row.target_name)} ({row.target_id}){state}{reason}"
-            )
-        for note in row.notes:
-            console.info(f"  {safe(row.source_name)}: {note}")
+ORDER = (
+    OutcomeKind.DONE,
+    OutcomeKind.FAILED,
+    OutcomeKind.HELD,
+    OutcomeKind.RUNNING,
+    OutcomeKind.DOCUMENTS_PENDING,
+    OutcomeKind.WAITING_FOR_SLOT,
+    OutcomeKind.LEFT,
+    OutcomeKind.LEASED_ELSEWHERE,
+    OutcomeKind.INTERRUPTED,
+    OutcomeKind.NOT_STARTED,
+    OutcomeKind.NOT_AVAILABLE,
+)
+_ATTENTION = tuple(kind for kind in ORDER if kind not in (OutcomeKind.DONE, OutcomeKind.RUNNING))
 
 
-def _tell_elsewhere(console: Console, rows: Sequence[Result]) -> None:
-    for row in rows:
-        if row.kind == OutcomeKind.LEASED_ELSEWHERE or (
-            row.kind == OutcomeKind.LEFT and not row.needs_attention
-        ):
-            console.info(f"Left alone: {_named(row)}: {row.reason}")
+@dataclass(frozen=True)
+class Line:
+    """A line to print; ``attention`` where somebody should look at it, quiet or not."""
+
+    text: str
+    attention: bool = False
 
 
-def _tell_skipped(console: Console, result: RunResult, word: str) -> None:
-    skips = result.of(OutcomeKind.SKIPPED)
-    for row in skips[:_LISTED_SKIPS]:
-        console.info(f"{word}: {_named(row)}: {row.reason}")
-    if len(skips) > _LISTED_SKIPS:
-        console.info(f"{word}: {len(skips) - _LISTED_SKIPS} more; the log names them all.")
+@dataclass(frozen=True)
+class Following:
+    """What to type next, and for what."""
+
+    purpose: str
+    command: str
 
 
-def _tell_attention(console: Console, result: RunResult, rows: Sequence[Result]) -> None:
-    for row in rows:
-        for text in row.warnings:
-            console.attention(f"Warning: {_named(row)}: {text}")
-        for text in row.left_behind:
-            console.attention(f"Left behind: {_named(row)}: {text}")
-    for row in result.of(OutcomeKind.NOT_AVAILABLE):
-        console.attention(f"Not available: {safe(row.source_id)}: {row.reason}")
-    for row in rows:
-        if row.needs_attention:
-            hint = f" {row.hint}" if row.hint else ""
-            word = _WORDS.get(row.kind, "Failed")
-            console.attention(f"{word}: {_named(row)}: {row.reason.rstrip('.')}.{hint}")
-    for text in result.remarks:
-        console.attention(f"Attention: {text}")
+@dataclass(frozen=True)
+class Telling:
+    """How a summary is told.
+
+    Args:
+        width: places of a line; None where it is no terminal, and nothing is folded.
+        details: whether each collection has a line of its own.
+        status: the command that lists everything.
+        asked: ids that were asked for one by one, so that each deserves an answer.
+        following: what to type next.
+    """
+
+    width: Optional[int] = None
+    details: bool = False
+    status: str = "h2ogpte-migrate --status"
+    asked: Tuple[str, ...] = ()
+    following: Tuple[Following, ...] = ()
+
+
+def lines(result: RunResult, how: Telling) -> List[Line]:
+    """The summary, attention first."""
+    rows = result.results
+    told = [*_details(rows)] if how.details else []
+    told += [*_attention(result, how), *_warnings(rows, how), *_left_behind(rows)]
+    told += [*(Line(f"Attention: {text}", True) for text in result.remarks), *_stopped(result)]
+    if not how.details:
+        told += _few_done(rows)
+    told += _notes(rows, how)
+    told += _left_alone(rows, how)
+    told += skips(result, how, "Skipped")
+    told += [Line(counts(result)), *_gains(rows), *_times(result)]
+    told += next_lines(how.following)
+    return [Line(fold(line.text, how.width), line.attention) for line in told]
+
+
+def fold(text: str, width: Optional[int]) -> str:
+    """A text within the terminal, between words; a line with a command stays one line."""
+    if width is None or len(text) < width or "h2ogpte-migrate -" in text:
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            max(40, width - 1),
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+    )
+
+
+def counts(result: RunResult) -> str:
+    """How many of each kind, in one line."""
+    kinds = Counter(row.kind for row in result.results)
+    earlier = sum(row.kind == OutcomeKind.DONE and row.earlier for row in result.results)
+    parts = []
+    for kind in ORDER:
+        if kinds[kind]:
+            split = kind == OutcomeKind.DONE and earlier
+            of = f" ({kinds[kind] - earlier} now, {earlier} earlier)" if split else ""
+            parts.append(f"{kinds[kind]} {kind.value}{of}")
+    skipped = sum(
+        row.kind == OutcomeKind.SKIPPED and row.cause != OWN_TARGET for row in result.results
+    )
+    parts += [f"{skipped} skipped"] if skipped else []
+    return f"Summary: {', '.join(parts) if parts else 'nothing to do'}."
+
+
+def headline(result: RunResult, total: int) -> str:
+    """The first line of a quiet report: what is open, out of how many."""
+    kinds = Counter(row.kind for row in result.results if row.needs_attention)
+    parts = [f"{kinds[kind]} {kind.value}" for kind in _ATTENTION if kinds[kind]]
     if result.breaker:
-        console.attention(f"Stopped early: {result.breaker}")
-    not_started = result.of(OutcomeKind.NOT_STARTED)
-    if not_started:
-        number = plural(len(not_started), "collection")
-        console.attention(f"Not started: {number}; run the same command again.")
+        parts.append("stopped early")
+    return f"h2ogpte-migrate: {', '.join(parts) or 'nothing failed or held'} of {total}"
 
 
-def _named(row: Result) -> str:
+# -- what needs somebody -------------------------------------------------------------
+def _attention(result: RunResult, how: Telling) -> Iterator[Line]:
+    rows = [row for row in result.results if row.needs_attention]
+    if rows:
+        yield Line(f"NEEDS YOU ({len(rows)})", True)
+    for kind in dict.fromkeys((*_ATTENTION, *OutcomeKind)):
+        alike: Dict[Tuple[str, ...], List[Result]] = {}
+        for row in rows:
+            if row.kind == kind:
+                alike.setdefault(_likeness(row), []).append(row)
+        for group in sorted(alike.values(), key=len, reverse=True):
+            for text in grouped(kind.value.capitalize(), group, how):
+                yield Line(text, True)
+
+
+def _likeness(row: Result) -> Tuple[str, ...]:
+    """What makes two results a group: the sort of their failure, free of ids."""
+    codes = sorted({finding.code for finding in row.findings if finding.blocking})
+    return tuple(codes) or (row.cause or row.reason,)
+
+
+def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
+    """A group in words: one is told in full, several by what they have in common."""
+    first = group[0]
+    hints = {row.hint for row in group}
+    hint = f" {first.hint}" if len(hints) == 1 and first.hint else ""
+    if len(group) == 1:
+        yield f"{word}: {named(first)}: {_sentence(first.reason)}{hint}"
+        return
+    same = len({row.reason for row in group}) == 1
+    common = first.reason if same else _common_words(first)
+    unknown = first.kind == OutcomeKind.NOT_AVAILABLE
+    many = str(len(group)) if unknown else plural(len(group), "collection")
+    yield f"{word}: {many}: {_sentence(common)}{hint}"
+    shown = group if how.details else group[:LISTED]
+    for row in shown:
+        yield f"  {_short(row)}" + ("" if same else f": {_own_words(row)}")
+    if len(group) > len(shown):
+        where = "with --details, or in the log" if unknown else how.status
+        yield f"  {len(group) - len(shown)} more: {where}"
+
+
+def _sentence(text: str) -> str:
+    return text.rstrip(".") + "."
+
+
+def _common_words(row: Result) -> str:
+    if row.findings:
+        codes = dict.fromkeys(finding.code for finding in row.findings if finding.blocking)
+        return "documents " + ", ".join(code.replace("_", " ") for code in codes)
+    return row.cause or row.reason
+
+
+def _own_words(row: Result) -> str:
+    """What sets a collection apart from the others of its group."""
+    found = [str(finding) for finding in row.findings if finding.blocking]
+    return "; ".join(found) or row.reason
+
+
+def named(row: Result) -> str:
+    """A collection by name and id; what was never found by what it was called."""
+    if not row.source_name:
+        return safe(row.source_id)
     return f"{safe(row.source_name)} ({row.source_id})"
 
 
-def _tell_counts(console: Console, result: RunResult, rows: Sequence[Result]) -> None:
-    counts: Dict[str, int] = {}
+def _short(row: Result) -> str:
+    if not row.source_name:
+        return safe(row.source_id)
+    owner = f" of {safe(row.owner, 40)}" if row.owner else ""
+    return f"{safe(row.source_name, 60)} ({row.source_id}){owner}"
+
+
+def _warnings(rows: Iterable[Result], how: Telling) -> Iterator[Line]:
+    """What could not be carried over: news of this run, the same text once."""
+    texts: Dict[str, List[Result]] = {}
     for row in rows:
-        counts[row.kind.value] = counts.get(row.kind.value, 0) + 1
-    parts = [f"{number} {kind}" for kind, number in sorted(counts.items())]
-    skips, missing = result.of(OutcomeKind.SKIPPED), result.of(OutcomeKind.NOT_AVAILABLE)
-    parts += [f"{len(skips)} skipped"] if skips else []
-    parts += [f"{len(missing)} not available"] if missing else []
-    console.info(f"Summary: {', '.join(parts) if parts else 'nothing to do'}.")
-    _tell_times(console, result)
+        if how.details or not (row.earlier and row.kind == OutcomeKind.DONE):
+            for text in row.warnings:
+                texts.setdefault(text, []).append(row)
+    for number, (text, group) in enumerate(texts.items()):
+        if number >= LISTED and not how.details:
+            yield Line(f"Warning: {len(texts) - LISTED} more: {how.status}", True)
+            return
+        who = named(group[0]) if len(group) == 1 else plural(len(group), "collection")
+        yield Line(f"Warning: {who}: {text}", True)
 
 
-def _tell_times(console: Console, result: RunResult) -> None:
+def _stopped(result: RunResult) -> Iterator[Line]:
+    if result.breaker:
+        yield Line(f"Stopped early: {result.breaker}", True)
+    interrupted = result.of(OutcomeKind.INTERRUPTED)
+    begun = len(result.of(OutcomeKind.NOT_STARTED))
+    if interrupted:
+        going = sum(row.position == Position.IMPORTING for row in interrupted)
+        going += len(result.of(OutcomeKind.RUNNING))
+        after = sum(row.position in _AFTER_IMPORT for row in interrupted)
+        rest = len(interrupted) - sum(
+            row.position == Position.IMPORTING or row.position in _AFTER_IMPORT
+            for row in interrupted
+        )
+        verb = "goes" if going == 1 else "go"
+        parts = [f"{plural(going, 'import')} {verb} on at the server"] if going else []
+        parts += [f"{rest} not submitted"] if rest else []
+        parts += [f"{after} imported and not moved yet"] if after else []
+        parts += [f"{begun} not begun"] if begun else []
+        yield Line(f"Interrupted: {', '.join(parts)}; the same command continues.", True)
+    elif begun:
+        number = plural(begun, "collection")
+        yield Line(f"Not started: {number}; run the same command again.", True)
+
+
+_AFTER_IMPORT = (
+    Position.IMPORTED,
+    Position.HELD,
+    Position.VALIDATED,
+    Position.CONNECTED,
+    Position.FINISHED,
+)
+
+
+# -- what went well --------------------------------------------------------------------
+def _details(rows: Sequence[Result]) -> Iterator[Line]:
+    for row in rows:
+        if row.target_id and row.kind not in (OutcomeKind.SKIPPED, OutcomeKind.NOT_AVAILABLE):
+            yield Line(mapping(row))
+        elif row.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED):
+            yield Line(f"{named(row)} [{row.kind.value}]")
+
+
+def _few_done(rows: Sequence[Result]) -> List[Line]:
+    well = [row for row in rows if row.well and row.target_id]
+    return [Line(mapping(row)) for row in well] if len(well) <= FEW else []
+
+
+def mapping(row: Result) -> str:
+    """Old collection and new one, and how the new one stands."""
+    state = "" if row.kind == OutcomeKind.DONE else f" [{row.kind.value}]"
+    reason = f" - {row.reason}" if row.reason else ""
+    return (
+        f"{safe(row.source_name)} ({row.source_id}) -> "
+        f"{safe(row.target_name)} ({row.target_id}){state}{reason}"
+    )
+
+
+def _notes(rows: Sequence[Result], how: Telling) -> Iterator[Line]:
+    notes = [f"  {safe(row.source_name)}: {note}" for row in rows for note in row.notes]
+    shown = notes if how.details else notes[:LISTED]
+    for text in shown:
+        yield Line(text)
+    if len(notes) > len(shown):
+        yield Line(f"  {len(notes) - len(shown)} more notes: with --details, or in the log")
+
+
+def _left_behind(rows: Sequence[Result]) -> Iterator[Line]:
+    """What former targets still hold: never left out, as nothing else would tell of it."""
+    for row in rows:
+        for text in row.left_behind:
+            yield Line(f"Left behind: {named(row)}: {text}", True)
+
+
+def _left_alone(rows: Sequence[Result], how: Telling) -> Iterator[Line]:
+    alike: Dict[str, List[Result]] = {}
+    for row in rows:
+        if row.kind in (OutcomeKind.LEASED_ELSEWHERE, OutcomeKind.LEFT) and not row.needs_attention:
+            alike.setdefault(row.reason, []).append(row)
+    for group in alike.values():
+        for text in grouped("Left alone", group, how):
+            yield Line(text)
+
+
+def skips(result: RunResult, how: Telling, word: str) -> Iterator[Line]:
+    """What the filters left out, by reason. The tool's own targets are no skips, unless asked for."""
+    alike: Dict[str, List[Result]] = {}
+    for row in result.of(OutcomeKind.SKIPPED):
+        if row.cause != OWN_TARGET or how.details or row.source_id in how.asked:
+            alike.setdefault(row.cause or row.reason, []).append(row)
+    for cause, group in alike.items():
+        if how.details or len(group) == 1:
+            for row in group:
+                yield Line(f"{word}: {named(row)}: {row.reason}")
+        else:
+            models = Counter(row.source_model or "no model" for row in group).most_common(4)
+            among = ", ".join(f"{safe(model, 60)} {number}" for model, number in models)
+            yield Line(f"{word}: {plural(len(group), 'collection')}: {cause} ({among})")
+    if result.guests:
+        yield Line(f"{word}: {plural(result.guests, 'guest account')}")
+
+
+def _gains(rows: Sequence[Result]) -> Iterator[Line]:
+    now = [row for row in rows if row.kind == OutcomeKind.DONE and not row.earlier]
+    documents = [row.documents for row in now if row.documents is not None]
+    moved: Counter[str] = Counter()
+    for row in now:
+        moved.update(dict(row.moved))
+    parts = [f"{sum(documents):,} documents"] if documents else []
+    parts += [f"{number:,} {step}" for step, number in moved.items() if number]
+    if parts:
+        yield Line(f"Migrated now: {', '.join(parts)}.")
+
+
+def _times(result: RunResult) -> Iterator[Line]:
+    if result.elapsed_s and result.seconds_by_source:
+        jobs, requests = plural(result.peak_jobs, "import"), plural(result.peak_requests, "request")
+        yield Line(
+            f"Time: {duration(result.elapsed_s)}; at most {jobs} at once, {requests} at once."
+        )
     if result.seconds_by_step:
         spent = ", ".join(
             f"{step} {seconds:.1f} s" for step, seconds in result.seconds_by_step.items()
         )
-        console.info(
-            f"Time by step: {spent}; at most {plural(result.peak_jobs, 'import')} at once."
-        )
+        yield Line(f"Time by step: {spent}; of all collections together.")
     if len(result.seconds_by_source) > 1:
         slowest = sorted(result.seconds_by_source.items(), key=lambda item: -item[1])[:3]
         names = {row.source_id: row.source_name for row in result.results}
         words = ", ".join(
             f"{safe(names.get(key) or key, 60)} {took:.1f} s" for key, took in slowest
         )
-        console.info(f"Slowest: {words}.")
+        yield Line(f"Slowest: {words}.")
 
 
-# -- plans -------------------------------------------------------------------------------
-def tell_plan(console: Console, result: RunResult) -> None:
-    """Print what would happen."""
-    planned = result.of(OutcomeKind.PLANNED)
-    for row in planned:
-        for line in _plan_lines(row, row.plan or Plan("")):
-            console.info(line)
-    _tell_skipped(console, result, "Would skip")
-    for row in result.of(OutcomeKind.NOT_AVAILABLE):
-        name = _named(row) if row.source_name else safe(row.source_id)
-        word = "Can't be read" if row.source_name else "Not available"
-        console.attention(f"{word}: {name}: {row.reason}")
-    console.info(
-        f"Dry run: {plural(len(planned), 'collection')} looked at, "
-        f"{len(result.of(OutcomeKind.SKIPPED))} skipped. Nothing was changed."
-    )
-
-
-def _plan_lines(row: Result, plan: Plan) -> List[str]:
-    return [
-        f"{_named(row)} of {safe(row.owner)}: {_action(row, plan)}",
-        f"  model: {safe(row.source_model)} -> {safe(row.target_model)}",
-        f"  documents: {_number(plan.documents)}, connectors: {_number(plan.connectors)}, "
-        f"chats: {_number(plan.chats)}",
-        f"  permissions: {'; '.join(map(safe, plan.permissions)) or 'private'}",
-        f"  lifecycle: {'; '.join(map(safe, plan.lifecycle)) or 'none'}",
-        f"  import: {'; '.join(plan.import_settings)}",
-    ]
-
-
-def _action(row: Result, plan: Plan) -> str:
-    if plan.action == "leave":
-        return f"skip: {row.reason}"
-    if plan.action == "create":
-        return f"migrate again ({row.reason})" if row.reason else "migrate"
-    return f"resume ({row.reason})"
-
-
-def _number(count: object) -> str:
-    return "?" if count is None else str(count)
+def next_lines(following: Sequence[Following]) -> Iterator[Line]:
+    """What to type next; with its purpose where there is a choice."""
+    commands: Dict[str, List[str]] = {}
+    for item in following:
+        commands.setdefault(item.command, []).append(item.purpose)
+    if len(commands) == 1:
+        yield Line(f"Next: {next(iter(commands))}", True)
+        return
+    for command, purposes in commands.items():
+        yield Line(f"Next, {' and '.join(purposes)}:", True)
+        yield Line(f"  {command}", True)

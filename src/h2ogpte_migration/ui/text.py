@@ -93,3 +93,19 @@ def csv_cell(text: str) -> str:
 def html_text(text: str) -> str:
     """Text for HTML, in an element or in a quoted attribute."""
     return html.escape(safe(text, limit=32_000))
+
+
+def duration(seconds: float) -> str:
+    """A span as a clock shows it: ``0:31``, ``1:02:03``."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def time_left(seconds: float) -> str:
+    """An estimate, as roughly as it is known."""
+    if seconds < 60:
+        return "less than a minute left"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.0f} h left"

@@ -1,0 +1,96 @@
+"""Progress as lines, for a file, a mail or a terminal without a cursor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, Optional, Sequence
+
+from h2ogpte_migration.model import Collection, Job
+from h2ogpte_migration.results import Result
+from h2ogpte_migration.ui.console import Console
+from h2ogpte_migration.ui.logs import tagged
+from h2ogpte_migration.ui.tally import Tally, headline
+from h2ogpte_migration.ui.text import plural, safe, time_left
+
+EVERY_S = 30.0
+LONGEST = 160
+
+
+class PlainProgress:
+    """A line per collection that ends, and one every half minute with the time left.
+
+    What was over before the run is counted, and has no line of its own.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._tally = Tally(clock, wall)
+        self._total = 0
+        self._spoke_at = clock()
+
+    def looking(self, what: str, count: int, total: Optional[int] = None) -> None:
+        of = f" of {total:,}" if total else ""
+        self._now_and_then(lambda: f"{count:,}{of} {what}")
+
+    def started(self, sources: Sequence[Collection]) -> None:
+        self._total = len(sources)
+        self._tally.started(sources)
+
+    def working(self, source: Collection, verb: str) -> None:
+        self._tally.working(source, verb)
+
+    def parked(self, source: Collection) -> None:
+        self._tally.parked(source)
+
+    def job(self, source: Collection, job: Job) -> None:
+        self._tally.job(source, job)
+
+    def warning(self, source: Collection, text: str) -> None:
+        self._say(f"WARNING {source.name or source.id}: {text}", attention=True)
+
+    def finished(self, result: Result) -> None:
+        number = self._tally.finished(result)
+        if not (result.earlier and result.well):
+            line = f"{number}/{self._total} {headline(result)}"
+            self._say(line, attention=result.needs_attention)
+
+    def tick(self) -> None:
+        self._now_and_then(self._standing)
+
+    def server(self, what: str, attempt: int, of: int) -> None:
+        if self._tally.server(what, attempt, of):
+            self._say(str(self._tally.now().trouble), attention=True)
+
+    def close(self) -> None:
+        pass
+
+    def _now_and_then(self, text: Callable[[], str]) -> None:
+        with self._lock:
+            due = self._clock() - self._spoke_at >= EVERY_S
+            if due:
+                self._spoke_at = self._clock()
+        if due:
+            self._say(text())
+
+    def _standing(self) -> str:
+        now = self._tally.now()
+        parts = [f"{now.finished}/{now.total} so far"]
+        parts += [plural(now.importing, "import") + " running"] if now.importing else []
+        parts += [time_left(now.left_s)] if now.left_s is not None else []
+        parts += [str(now.trouble)] if now.trouble else []
+        return ", ".join(parts)
+
+    def _say(self, text: str, *, attention: bool = False) -> None:
+        when = time.strftime("%H:%M:%S", time.localtime(self._wall()))
+        say = self._console.attention if attention else self._console.info
+        with tagged(""):  # the line names its collection itself
+            say(f"{when} {safe(text, LONGEST)}")

@@ -1,0 +1,266 @@
+"""What people see, as whole screens at 80 and 120 columns, compared with files that were looked at.
+
+``GOLDEN=write pytest tests/golden`` writes the files anew; the change is then in the diff.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import List, Optional
+
+import pytest
+
+from h2ogpte_migration.cli.help import help_text
+from h2ogpte_migration.model import Collection, Finding, Job
+from h2ogpte_migration.results import (
+    OWN_TARGET,
+    OutcomeKind,
+    Plan,
+    Result,
+    RunResult,
+    not_available,
+    skipped,
+)
+from h2ogpte_migration.states import Position
+from h2ogpte_migration.ui import live, plan, summary
+from h2ogpte_migration.ui.summary import Following, Telling
+from h2ogpte_migration.ui.tally import Tally
+from h2ogpte_migration.ui.text import plural
+
+SCREENS = Path(__file__).with_name("screens")
+WIDTHS = pytest.mark.parametrize("width", [80, 120])
+M3, LARGE = "BAAI/bge-m3", "BAAI/bge-large-en-v1.5"
+GEMMA = "h2oai/embeddinggemma-300m-qat-q8_0-unquantized"
+MXBAI = "mixedbread-ai/mxbai-embed-large-v1"
+URL = "https://h2ogpte.example.com"
+OWNERS = ("jane.doe", "susan.k", "m.oliveira")
+TEAMS = ("HR policies", "Contracts", "Field reports", "Sales decks")
+
+
+def same_as_file(name: str, text: str) -> None:
+    path = SCREENS / f"{name}.txt"
+    if os.environ.get("GOLDEN") == "write":
+        path.write_text(text + "\n", encoding="utf-8")
+    assert text + "\n" == path.read_text(encoding="utf-8")
+
+
+def fits(text: str, width: int) -> None:
+    """Nothing but commands to paste is longer than a line."""
+    for line in text.splitlines():
+        assert len(line) < width or "h2ogpte-migrate -" in line, line
+
+
+def source(number: int) -> Collection:
+    name = f"{TEAMS[number % 4]} {2012 + number // 4}"
+    return Collection(
+        f"c{number:07}-58cc-4372-a567-0e02b2c3d479",
+        name,
+        OWNERS[number % 3],
+        M3 if number % 2 else LARGE,
+        document_count=100 + 37 * number,
+    )
+
+
+def result(number: int, kind: OutcomeKind, **more: object) -> Result:
+    one = source(number)
+    made = Result(
+        kind,
+        one.id,
+        one.name,
+        one.owner,
+        one.model,
+        target_id=f"d{number:07}-58cc-4372-a567-0e02b2c3d479",
+        target_name=f"(Migrated) {one.name} - 20260316_225645",
+        target_model=GEMMA if number % 2 else MXBAI,
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def organisation() -> RunResult:
+    """52 collections of which 8 went wrong, in five ways."""
+    rejected = "the import job failed: server rejected the import"
+    rows: List[Result] = [
+        result(n, OutcomeKind.DONE, earlier=n >= 12, documents=100 + 37 * n if n < 12 else None)
+        for n in range(44)
+    ]
+    rows[3] = replace(
+        rows[3],
+        moved=(("connectors", 3), ("chats", 12)),
+        warnings=("the thumbnail papers.png can't be carried over; upload it again",),
+    )
+    failed = {"position": Position.FAILED, "needs_attention": True, "cause": "job failed"}
+    rows += [result(n, OutcomeKind.FAILED, reason=rejected, **failed) for n in range(44, 48)]
+    rows.append(
+        result(
+            48,
+            OutcomeKind.FAILED,
+            position=Position.CREATED,
+            reason="permissions: POST /collections/{id}/share failed after 6 attempts: no answer",
+            hint="Run the same command again; it continues from here.",
+            cause="Unavailable POST",
+            needs_attention=True,
+        )
+    )
+    for n, missing in ((49, 3), (50, 1)):
+        finding = Finding("missing", f"{plural(missing, 'document')} missing", blocking=True)
+        held = f"connectors and chats are held back: {finding.text}"
+        rows.append(
+            result(
+                n,
+                OutcomeKind.HELD,
+                position=Position.HELD,
+                reason=held,
+                hint="Mend it and run --verify, or --retry-failed for a new target.",
+                findings=(finding,),
+                needs_attention=True,
+            )
+        )
+    rows.append(not_available("c9999999-58cc-4372-a567-0e02b2c3d479", "no such collection"))
+    unmapped = [replace(source(n), model="intfloat/e5-large-v2") for n in range(60, 63)]
+    rows += [skipped(one, "its model is not in the mapping", "not mapped") for one in unmapped]
+    rows.append(skipped(source(70), "it is a target of this tool", OWN_TARGET))
+    return RunResult(
+        rows,
+        guests=2,
+        elapsed_s=221.0,
+        peak_jobs=8,
+        peak_requests=8,
+        seconds_by_step={"create": 21.4, "import": 30.2, "job": 1204.9, "validate": 61.0},
+        seconds_by_source={row.source_id: 5.0 + n for n, row in enumerate(rows[:12])},
+    )
+
+
+FOLLOWING = (
+    Following("to continue", f"h2ogpte-migrate --url {URL} --admin-key --all-users"),
+    Following(
+        "to try failed imports afresh",
+        f"h2ogpte-migrate --url {URL} --admin-key --all-users --retry-failed",
+    ),
+)
+
+
+def summary_text(run: RunResult, width: Optional[int], **more: object) -> str:
+    how = Telling(width=width, following=FOLLOWING, **more)  # type: ignore[arg-type]
+    return "\n".join(line.text for line in summary.lines(run, how))
+
+
+# -- the summary -------------------------------------------------------------------------
+@WIDTHS
+def test_summary(width: int) -> None:
+    text = summary_text(organisation(), width)
+    fits(text, width)
+    assert len(text.splitlines()) <= 40, "one screen"
+    same_as_file(f"summary_{width}", text)
+
+
+def test_a_group_of_hundreds_stays_ten_lines() -> None:
+    rows = [
+        result(n, OutcomeKind.FAILED, reason="the import job failed", needs_attention=True)
+        for n in range(300)
+    ]
+    text = summary_text(RunResult(rows), 80)
+    assert text.count("(c0000") == 10
+    assert "290 more: h2ogpte-migrate --status" in text
+
+
+def test_details_name_every_collection_and_recovery_commands() -> None:
+    run = organisation()
+    run.results[0] = replace(run.results[0], recovery=("h2ogpte-migrate --move-chats",))
+    brief, long = summary_text(run, 80), summary_text(run, None, details=True)
+    assert "--move-chats" not in brief
+    assert "with --details" in " ".join(brief.split())
+    assert "--move-chats" in long
+    assert all(row.source_id in long for row in run.results)
+
+
+def test_interrupted() -> None:
+    rows = [result(n, OutcomeKind.DONE) for n in range(6)]
+    rows += [result(n, OutcomeKind.INTERRUPTED, position=Position.IMPORTING) for n in range(6, 14)]
+    rows += [result(n, OutcomeKind.INTERRUPTED, position=Position.SHARED) for n in range(14, 22)]
+    rows += [result(n, OutcomeKind.NOT_STARTED, position=Position.NEW) for n in range(22, 52)]
+    text = summary_text(RunResult(rows, interrupted=True), 120)
+    assert "Interrupted: 8 imports go on at the server, 8 not submitted, 30 not begun;" in text
+    assert "NEEDS YOU" not in text
+
+
+# -- the plan ----------------------------------------------------------------------------
+def planned() -> RunResult:
+    rows = []
+    for n in range(52):
+        action = "leave" if n < 12 else "resume" if n < 15 else "create"
+        what = Plan(
+            action,
+            permissions=("user bertil (read)",) * (n % 3),
+            documents=100 + 37 * n,
+            size_bytes=10**7 * n,
+            connectors=n % 2,
+            chats=n % 5,
+            import_settings=("documents referenced",),
+        )
+        reason = {"leave": "already migrated", "resume": "shared"}.get(action, "")
+        where = Position.SHARED if action == "resume" else Position.NEW
+        row = result(n, OutcomeKind.PLANNED, reason=reason, plan=what, position=where)
+        rows.append(replace(row, warnings=("the OCR model is auto in the target",) * (n == 20)))
+    rows.append(not_available("c9999999", "no such collection"))
+    rows += [skipped(source(n), "its model is not in the mapping", "not mapped") for n in (60, 61)]
+    return RunResult(rows, guests=1)
+
+
+@WIDTHS
+def test_plan(width: int) -> None:
+    how = Telling(width=width, following=FOLLOWING[:1])
+    told = plan.lines(planned(), plan.Asked(keys=3), how)
+    text = "\n".join(line.text for line in told)
+    fits(text, width)
+    same_as_file(f"plan_{width}", text)
+
+
+def test_a_plan_with_details_shows_every_collection() -> None:
+    told = plan.lines(planned(), plan.Asked(migrate_chats=True), Telling(details=True))
+    text = "\n".join(line.text for line in told)
+    assert all(row.source_id in text for row in planned().results)
+    assert "Chats stay" not in text
+
+
+# -- the live view -------------------------------------------------------------------------
+def watched() -> Tally:
+    now = [0.0]
+    tally = Tally(lambda: now[0], lambda: 0.0)
+    sources = [source(n) for n in range(52)]
+    tally.started(sources)
+    for n in range(14):
+        tally.finished(result(n, OutcomeKind.DONE))
+    tally.finished(result(14, OutcomeKind.FAILED))
+    for n in range(15, 23):
+        now[0] = 60.0 + n
+        tally.working(sources[n], "importing")
+        share = Job.from_json({"progress": n * 4 if n % 2 else n * 0.03}).progress_fraction
+        tally.job(sources[n], Job.from_json({"progress": share}))
+    tally.working(sources[23], "moving connectors")
+    tally.working(sources[24], "submitting")
+    tally.parked(sources[24])
+    now[0] = 102.0
+    return tally
+
+
+@WIDTHS
+def test_live_view(width: int) -> None:
+    text = "\n".join(live.view(watched().now(), width, 12, 102.0))
+    fits(text, width)
+    same_as_file(f"live_{width}", text)
+
+
+def test_live_view_on_a_narrow_terminal_without_unicode() -> None:
+    lines = live.view(watched().now(), 60, 12, 102.0, ascii_only=True)
+    text = "\n".join(live.cut(line, 59) for line in lines)
+    fits(text, 60)
+    assert text.isascii()
+    same_as_file("live_60_ascii", text)
+
+
+# -- the help ------------------------------------------------------------------------------
+def test_help_fits_80_columns() -> None:
+    text = help_text(80)
+    assert max(map(len, text.splitlines())) <= 80
