@@ -34,7 +34,7 @@ _LEFT_AS = {
     Position.IMPORTING: OutcomeKind.RUNNING,
     Position.FINISHED: OutcomeKind.DONE,
     Position.CONNECTED: OutcomeKind.DONE,
-    Position.ROLLED_BACK: OutcomeKind.LEFT,
+    Position.ROLLED_BACK: OutcomeKind.ROLLED_BACK,
 }
 """What a collection that is left as it is counts as."""
 
@@ -224,7 +224,8 @@ def _done(migration: Migration) -> Result:
     if migration.policy.verify:
         # What a forced run began is finished: the next forced run forces again.
         migration.tracking.runs.end_starts([migration.source_id])
-    return migration.result(OutcomeKind.DONE)
+    back = migration.record.position == Position.ROLLED_BACK
+    return migration.result(OutcomeKind.ROLLED_BACK if back else OutcomeKind.DONE)
 
 
 def _source_gone(migration: Migration, step: str, error: SourceGone) -> Result:

@@ -25,6 +25,7 @@ class OutcomeKind(str, Enum):
     FAILED = "failed"
     LEASED_ELSEWHERE = "worked on elsewhere"  # another process has it
     LEFT = "left"  # nothing for this run to do
+    ROLLED_BACK = "rolled back"  # what was moved is in the source again
     INTERRUPTED = "interrupted"  # the user asked to stop
     SKIPPED = "skipped"  # left out by what was asked for
     NOT_AVAILABLE = "not available"  # asked for, and can't be worked on
@@ -32,7 +33,12 @@ class OutcomeKind(str, Enum):
     PLANNED = "planned"  # a dry run: what would be done
 
 
-WELL = (OutcomeKind.DONE, OutcomeKind.RUNNING, OutcomeKind.DOCUMENTS_PENDING)
+WELL = (
+    OutcomeKind.DONE,
+    OutcomeKind.RUNNING,
+    OutcomeKind.DOCUMENTS_PENDING,
+    OutcomeKind.ROLLED_BACK,
+)
 """Kinds in which all goes as it should."""
 
 

@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import pytest
 
-from h2ogpte_migration.cli import parse as parsing
 from h2ogpte_migration.cli.parse import parse
 from h2ogpte_migration.errors import ExitCode, UsageError
 
@@ -460,7 +459,6 @@ def test_bad_env_files_are_told(content: bytes, told: str, tmp_path: Path) -> No
 def test_cleanup_and_report_have_their_rules_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parsing, "NOT_YET", frozenset())
     clash = migrate("--report same.json --db-path same.json")
     assert refusal(clash, {}, tmp_path).mistakes == (
         "--report would overwrite the tracking database.",

@@ -17,7 +17,6 @@ from h2ogpte_migration.cli import mappings as model_mappings
 from h2ogpte_migration.cli.flags import BY_NAME, Group
 from h2ogpte_migration.cli.parse import (
     FLAGS,
-    NOT_YET,
     RULES,
     Flag,
     Mode,
@@ -68,7 +67,6 @@ def test_names_and_fields_are_unique_and_complete() -> None:
     assert {row.attribute for row in FLAGS} | {"mappings", "ocr_model_given"} == {
         column.name for column in fields(Options)
     }
-    assert {row.attribute for row in FLAGS} >= NOT_YET
     assert [row.name for row in FLAGS if row.secret] == ["--admin-key", "--user-key"]
 
 
@@ -271,7 +269,7 @@ def lines_of_each_flag() -> List[List[str]]:
     found = []
     for mode, base in LINES.items():
         for row in FLAGS:
-            if mode not in row.modes or row.attribute in NOT_YET or row.name in base:
+            if mode not in row.modes or row.name in base:
                 continue
             words = (
                 [*base, f"{row.name}={EXTRAS[row.name]}"]
@@ -313,7 +311,7 @@ def test_the_command_brings_the_same_options_again(line: List[str], folder: Path
 def test_the_round_trip_has_seen_every_flag() -> None:
     seen = {word.partition("=")[0] for line in lines_of_each_flag() for word in line}
     missing = set(BY_NAME) - seen - {"--user-key", "--move-connectors", "--yes"}
-    assert missing == {row.name for row in FLAGS if row.attribute in NOT_YET}
+    assert missing == set()
 
 
 def test_a_key_given_by_value_is_left_out_of_the_command(tmp_path: Path) -> None:
@@ -359,7 +357,7 @@ def test_a_sandboxs_own_address_and_key_stay_out_of_the_command(tmp_path: Path) 
 def test_help_shows_every_flag_in_its_group(columns: int) -> None:
     text = cli.help_text(columns)
     for row in FLAGS:
-        assert (f"  {row.name}" in text) == (row.attribute not in NOT_YET)
+        assert f"  {row.name}" in text
     assert all(group.value in text for group in Group)
     assert "(default: 60)" in text
     assert "H2OGPTE_URL" in text

@@ -11,7 +11,7 @@ from typing import List, Optional, Sequence
 
 from h2ogpte_migration import __version__
 from h2ogpte_migration.cli.flags import FLAGS, PROGRAM, Flag, Group, Options
-from h2ogpte_migration.cli.parse import NOT_YET, parse
+from h2ogpte_migration.cli.parse import parse
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.ui.console import Console
 
@@ -71,7 +71,7 @@ def help_text(columns: int = WIDEST) -> str:
     width = max(NARROWEST, min(WIDEST, columns))
     parts = [f"Usage: {PROGRAM} [flags]\n", textwrap.fill(INTRO, width) + "\n"]
     for group in Group:
-        rows = [row for row in FLAGS if row.group is group and row.attribute not in NOT_YET]
+        rows = [row for row in FLAGS if row.group is group]
         lines = [line for row in rows for line in _flag_lines(row, width)]
         title = textwrap.fill(f"{group.value}:", width, break_on_hyphens=False)
         parts.append("\n".join([title, *lines, ""]))

@@ -13,7 +13,6 @@ from typing import (
     Any,
     Callable,
     Dict,
-    FrozenSet,
     List,
     Mapping,
     NoReturn,
@@ -40,10 +39,7 @@ from h2ogpte_migration.cli.flags import (
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.ui.text import safe
 
-__all__ = ["FLAGS", "NOT_YET", "RULES", "Flag", "Mode", "Options", "env_example", "parse"]
-
-# Flags whose behaviour is still to come: known by name, hidden from the help, refused.
-NOT_YET: FrozenSet[str] = frozenset()
+__all__ = ["FLAGS", "RULES", "Flag", "Mode", "Options", "env_example", "parse"]
 
 
 def parse(
@@ -62,7 +58,7 @@ def parse(
     """
     draft = _Draft.of(argv)
     draft.read_values(_Environment(env, cwd, draft.mistakes))
-    draft.mistakes += [*_not_yet(draft), *_exclusive(draft)]
+    draft.mistakes += [*_exclusive(draft)]
     if not draft.misspelt:
         # What is missing or out of place may be what a misspelt flag was to be.
         draft.mistakes += _misplaced(draft)
@@ -255,14 +251,6 @@ def _unknown_flag(word: str) -> str:
         f"did you mean {close[0]}?" if close else "see --help; a value may follow as --flag=-value."
     )
     return f"There is no flag {name}: {advice}"
-
-
-def _not_yet(draft: _Draft) -> List[str]:
-    return [
-        f"{row.name} comes with a later version."
-        for row in FLAGS
-        if row.attribute in NOT_YET and draft.has(row.attribute)
-    ]
 
 
 def _misplaced(draft: _Draft) -> List[str]:

@@ -116,11 +116,17 @@ class _Desk:
     @property
     def open(self) -> int:
         """How many are not done."""
-        return self.counts.total - self.counts.kinds.get(OutcomeKind.DONE, 0)
+        over = (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
+        return self.counts.total - sum(self.counts.kinds.get(kind, 0) for kind in over)
 
     @property
     def _needs_count(self) -> int:
-        calm = (OutcomeKind.DONE, OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE)
+        calm = (
+            OutcomeKind.DONE,
+            OutcomeKind.ROLLED_BACK,
+            OutcomeKind.RUNNING,
+            OutcomeKind.LEASED_ELSEWHERE,
+        )
         return sum(number for kind, number in self.counts.kinds.items() if kind not in calm)
 
     # -- for people ------------------------------------------------------------------------
@@ -180,7 +186,14 @@ class _Desk:
     def _last_migration(self) -> Optional[RunInfo]:
         for run in self._tracking.runs.last(1000):
             words = run.command.split()
-            other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--sandbox"}
+            other = {
+                "--verify",
+                "--move-connectors",
+                "--move-chats",
+                "--rollback",
+                "--cleanup",
+                "--sandbox",
+            }
             if words[:1] == [PROGRAM] and not other.intersection(words):
                 return run
         return None

@@ -37,11 +37,16 @@ _STANDING = """
     (SELECT max(state = 'open' AND sends > 0) FROM intents
       WHERE attempt_id = a.id AND step = 'import') AS import_sent,
     coalesce(v.verdict, '') AS verdict, coalesce(v.ignored, 0) AS ignored,
+    EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rollback')
+        AS rolling_back,
+    EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')
+        AS rolled_back,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
 """
 _STANDING_NAMES = (
     "owner, model, job_status, has_job, untraced, legacy, has_target, created, shared, submitted, "
-    "imported, connected, chatted, import_sent, verdict, ignored, has_error, run_id"
+    "imported, connected, chatted, import_sent, verdict, ignored, "
+    "rolling_back, rolled_back, has_error, run_id"
 )
 _FROM_LIVE = """
     FROM collection_migrations m
@@ -82,6 +87,7 @@ _HELD = (
     "coalesce(v.verdict, '') = 'held' AND NOT coalesce(v.ignored, 0) "
     "AND NOT coalesce(m.connectors_migrated, 0)"
 )
+_ROLLED_BACK = "EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')"
 _RANK = (
     f"CASE WHEN m.job_status = 'failed' THEN 0 WHEN {_HELD} THEN 1 "
     "WHEN coalesce(m.error, '') != '' THEN 2 ELSE 3 END"
@@ -93,6 +99,7 @@ KINDS: Dict[Position, OutcomeKind] = {
     Position.HELD: OutcomeKind.HELD,
     Position.CONNECTED: OutcomeKind.DONE,
     Position.FINISHED: OutcomeKind.DONE,
+    Position.ROLLED_BACK: OutcomeKind.ROLLED_BACK,
     Position.FAILED: OutcomeKind.FAILED,
     Position.INCONSISTENT: OutcomeKind.FAILED,
 }
@@ -149,7 +156,7 @@ class Counts:
         self.positions[where] = self.positions.get(where, 0) + n
         for table, name in ((self.owners, owner), (self.models, model)):
             done, still = table.get(name, (0, 0))
-            over = kind == OutcomeKind.DONE
+            over = kind in (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
             table[name] = (done + n, still) if over else (done, still + n)
 
 
@@ -181,7 +188,7 @@ class Accounts:
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND NOT ({_DONE}) AND NOT ({_IMPORTING}) "
+            f"AND NOT ({_DONE}) AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
             f"ORDER BY {_RANK}, m.error, m.rowid LIMIT :limit",
             {**self._values(values), "limit": -1 if limit is None else limit},
@@ -245,6 +252,8 @@ def _evidence(row: sqlite3.Row) -> Evidence:
         import_intent_sent=unknown if sent is None else bool(sent),
         held=held and not row["ignored"] and not row["connected"],
         validated=row["verdict"] == Verdict.CLEAN or (held and bool(row["ignored"])),
+        rolling_back=bool(row["rolling_back"]),
+        rolled_back=bool(row["rolled_back"]),
     )
 
 
@@ -264,7 +273,7 @@ def _kind(where: Position, row: sqlite3.Row, worked_on: bool) -> OutcomeKind:
 def _result(row: sqlite3.Row, worked_on: bool) -> Result:
     where = position(_evidence(row))
     kind = _kind(where, row, worked_on)
-    over = kind == OutcomeKind.DONE
+    over = kind in (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
     warnings = row["warnings"]
     return Result(
         kind,

@@ -21,6 +21,7 @@ FEW = 5
 
 ORDER = (
     OutcomeKind.DONE,
+    OutcomeKind.ROLLED_BACK,
     OutcomeKind.FAILED,
     OutcomeKind.HELD,
     OutcomeKind.RUNNING,
