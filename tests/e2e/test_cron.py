@@ -134,11 +134,8 @@ def test_a_wrong_model_is_a_matter_of_configuration(operator: Operator, world: W
 
 def test_held_again_does_not_advise_what_was_just_tried(operator: Operator, world: World) -> None:
     source = world.add_collection("anna", "Alpha", M3, documents=3)
-    operator.admin(*SCOPE)
-    world.wait_until_idle()
-    target = operator.target_of(source.id)
-    world.remove_document(target.id, next(iter(target.documents)))
-    operator.admin(VERIFY, code=1)
+    world.set_fate(source.id, Fate.LOSE_SOME, times=1)
+    operator.admin(*SCOPE, WAIT, code=1)
     said = operator.admin(VERIFY, code=1).out
     (line,) = [line for line in said.splitlines() if line.startswith("Held: Alpha")]
     assert "Mend it and run --verify again" in line

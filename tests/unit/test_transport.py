@@ -768,6 +768,18 @@ def test_429_is_retried_even_for_what_must_not_be_repeated(server: Scripted, tra
     assert len(server.seen) == 3
 
 
+def test_whoever_watches_is_told_of_trouble_and_of_its_end(server: Scripted, transport: Transport):
+    told = []
+    transport.observer = lambda *what: told.append(what)
+    server.script = [answer(429), answer(500, {"message": "out of order"}), answer(200, {})]
+    get(transport)
+    get(transport)
+    assert [(attempt, of) for _, attempt, of in told] == [(1, 6), (2, 6), (0, 0)]
+    assert told[0][0] == "429"
+    assert "500" in told[1][0]
+    assert told[2][0] == "", "the server works again, and that is told once"
+
+
 def test_429_for_ever_ends_as_unavailable(server: Scripted, transport: Transport):
     server.always = answer(429, {"message": "too fast"})
     with pytest.raises(Unavailable, match=r"6 attempts.*too fast"):

@@ -24,11 +24,12 @@ def run(session: Session) -> int:
     sweep_leftovers(session)
     migrations, importing = _migrations(session, found)
     migrations += _sources_gone(session, found)
+    seen = {item.id for item in found.scope.listed}
     result = session.carry_out(
         migrations,
         importing,
         lambda migration, outcome: former.remarks(session, migration, outcome),
-        lambda ended: unknown_targets(session, ended),
+        lambda ended: unknown_targets(session, ended, seen),
     )
     if not session.clock.stop.is_set() and not result.breaker:
         session.tracking.runs.end_starts([migration.source.id for migration in migrations])

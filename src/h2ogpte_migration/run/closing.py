@@ -12,7 +12,7 @@ from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import BEFORE_IMPORT, Position
 from h2ogpte_migration.ui import logs, plan, summary
 from h2ogpte_migration.ui.summary import Following, Line, Telling
 from h2ogpte_migration.ui.text import shell
@@ -120,6 +120,11 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to continue", options.command())
     yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
     yield from _held(session, [row for row in results if row.kind == OutcomeKind.HELD])
+    begun = [row for row in results if row.kind == OutcomeKind.LEFT and row.needs_attention]
+    if options.verify and any(row.position in BEFORE_IMPORT for row in begun):
+        command = session.tracking.runs.last_migration()
+        if command is not None:
+            yield Following("to continue what was interrupted", command)
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
         yield Following("to look after the imports", _verification(session))
 

@@ -177,13 +177,16 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
     return attempts[0] if attempts else None
 
 
-def unknown_targets(session: Session, migrations: Sequence[Migration]) -> List[str]:
+def unknown_targets(
+    session: Session, migrations: Sequence[Migration], seen: Set[str]
+) -> List[str]:
     """Targets of sources that were begun just now, and that this database knows nothing of.
 
     Two databases may have been used at the same moment; before the run, neither saw the other's.
 
     Args:
         migrations: all of one owner, worked on in this run.
+        seen: ids of collections that were there before the run, and were decided about then.
     """
     begun = {
         (naming.undecorate(item.source.name), item.model): item
@@ -192,7 +195,7 @@ def unknown_targets(session: Session, migrations: Sequence[Migration]) -> List[s
     }
     if not begun:
         return []
-    known = session.tracking.store.past_targets()
+    known = seen | session.tracking.store.past_targets()
     lines = []
     for collection in next(iter(begun.values())).gateway.own_collections():
         item = begun.get((naming.undecorate(collection.name), collection.model))

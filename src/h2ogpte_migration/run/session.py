@@ -181,11 +181,14 @@ def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session
         if options.dry_run
         else Database.to_write(options.db_path)
     )
-    with closing(database):
-        yield _logged_in(options, console, clock, Tracking(database))
+    watched = progress.choose(console, options.quiet, clock.stop.is_set)
+    with closing(database), closing(watched):
+        yield _logged_in(options, console, watched, clock, Tracking(database))
 
 
-def _logged_in(options: Options, console: Console, clock: Clock, tracking: Tracking) -> Session:
+def _logged_in(
+    options: Options, console: Console, watched: Progress, clock: Clock, tracking: Tracking
+) -> Session:
     preflight.check_binding(options, tracking.runs)
     preflight.warn_about_transport(options, console)
     if options.key is None:
@@ -199,7 +202,6 @@ def _logged_in(options: Options, console: Console, clock: Clock, tracking: Track
         insecure=options.insecure,
         clock=clock,
     )
-    watched = progress.choose(console, options.quiet, clock.stop.is_set)
     transport.observer = watched.server
     server = Server(transport)
     gateway = server.as_key(options.key)

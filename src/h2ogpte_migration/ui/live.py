@@ -54,7 +54,7 @@ class LiveProgress:
         self._live: Any = None
         self._screen: Any = None
         self._closed = False
-        self._looked = ""
+        self._looked = "reaching the server"
         self._begun = clock()
 
     # -- what happens ------------------------------------------------------------------
@@ -90,6 +90,8 @@ class LiveProgress:
 
     def server(self, what: str, attempt: int, of: int) -> None:
         self._tally.server(what, attempt, of)
+        if what:
+            self._show()
 
     def close(self) -> None:
         with self._lock:
