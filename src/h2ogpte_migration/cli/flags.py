@@ -490,7 +490,7 @@ class Options:
     details: bool = _flag(
         "--details",
         Group.GENERAL,
-        _COLLECTIONS,
+        _SCOPED,
         "Print a line for each collection, and the commands that bring connectors and chats back.",
     )
     quiet: bool = _flag(
