@@ -7,6 +7,7 @@ whoever runs it. Subprocesses inherit the folder and the environment.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -16,6 +17,18 @@ import pytest
 from h2ogpte_migration.sandbox.sample import sample_world
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
+
+_IN_MEMORY = "/dev/shm"
+_ROOM_BYTES = 2**30
+
+
+def _has_room(folder: str) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ROOM_BYTES
+
+
+if _has_room(_IN_MEMORY):
+    # Each commit of a tracking database waits for the disk; those of tests need to outlive nothing.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _IN_MEMORY)
 
 _LOOPBACK = ("127.", "::1", "localhost")
 

@@ -273,11 +273,16 @@ class Migration:
         self.notes.append(f"a first target was given up: {reason}")
         self._begun()
 
-    def _begun(self) -> None:
+    def forget_what_was_seen(self) -> None:
+        """Another target is the live one now: what this run saw of the last one does not count."""
         self.created = self.job = None
         self.job_looked_at = False
         self.seen_at = self.rights_copied_at = None
         self.done.clear()
+        self.announced = ""
+
+    def _begun(self) -> None:
+        self.forget_what_was_seen()
         self.warnings.clear()
         self.announced = StepName.CREATE
         self.reload()
@@ -363,6 +368,7 @@ def send_once(
         Unavailable: no answer came, as often as it was sent.
         ServerError, StepFailed, Interrupted: nothing was done.
     """
+    _refuse_endless(migration, step)
     for _ in range(patience.SENDS_PER_RUN):
         with alone():
             (announce or (lambda: record_send(migration, step)))()
@@ -381,6 +387,17 @@ def send_once(
                 return
     times = patience.SENDS_PER_RUN
     raise Unavailable(f"the server did not answer {times} times to the request of {step}")
+
+
+def _refuse_endless(migration: Migration, step: str) -> None:
+    """A request that was sent again and again without an answer, over all runs, ends the attempt."""
+    store = migration.tracking.store
+    sent = store.sends(migration.attempt, step) - (migration.announced == step)
+    if sent < patience.MOST_SENDS:
+        return
+    what = f"the server never answered the request of {step}, which was sent {sent} times"
+    store.end_attempt(migration.lease, TargetFate.FAILED, what)
+    raise StepFailed(what, "--retry-failed tries once more, with a new target.", "no answer")
 
 
 def record_send(migration: Migration, step: str) -> bool:

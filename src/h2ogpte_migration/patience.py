@@ -20,6 +20,8 @@ VISIBLE_WITHIN_S = 30.0
 """How long something that was just made may take to be found by its id."""
 SENDS_PER_RUN = 3
 """How often a request without an answer is sent anew before the collection is left."""
+MOST_SENDS = 12
+"""The same over all runs: then the attempt has failed."""
 MOST_TARGETS = 3
 """How many targets of one source may be given up, over all runs, before people have to look."""
 MOVE_PATIENCE_S = 900.0

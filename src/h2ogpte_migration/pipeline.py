@@ -25,7 +25,7 @@ from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetFate
 from h2ogpte_migration.steps import due, job, moves
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
-from h2ogpte_migration.tracking.records import Holder
+from h2ogpte_migration.tracking.records import Holder, Tracked
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,10 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             migration.clock.check()
             tracked = migration.reload()
             if tracked is None:
-                raise StepFailed(f"bug: {migration.source_id} is worked on, but not on record")
-            following = due(
-                tracked.position, migration.policy, tracked.checkpoints, frozenset(migration.done)
-            )
+                raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
+            _agree(migration)
+            tracked = migration.record
+            following = due(tracked, migration.policy, frozenset(migration.done))
             if following is None:
                 return _done(migration)
             if stood == (following.name, tracked):
@@ -100,7 +100,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             step, stood = following.name, (following.name, tracked)
             migration.on_step(step)
             result = following.run(migration)
-            if following.once_a_run:
+            if following.once_a_run and result is None:
                 migration.done.add(step)
         return result
     except Interrupted:
@@ -148,6 +148,7 @@ def _plan(migration: Migration) -> Plan:
         migration.policy,
         started=start is not None and runs.has_started(migration.source_id, start),
         restarted=migration.was_restarted,
+        due=tracked is not None and due(tracked, migration.policy) is not None,
     )
 
 
@@ -158,8 +159,8 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
         return None
     decided = _plan(migration)
     over = tracked.position in (Position.CONNECTED, Position.FINISHED)
-    open_moves = any(intent.open for intent in tracked.intents)
-    if decided.action == Action.LEAVE and over and not open_moves:
+    unsettled = any(intent.open for intent in tracked.intents) or not _agrees(tracked)
+    if decided.action == Action.LEAVE and over and not unsettled:
         return _left(migration, decided)
     return None
 
@@ -167,7 +168,7 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
 def _begin_or_leave(migration: Migration) -> Optional[Result]:
     """Decide, once per turn, whether to begin afresh, to continue, or to leave it."""
     if migration.reload() is not None:
-        _adopt_legacy(migration)
+        _agree(migration)
         moves.settle_open(migration)
     decided = _plan(migration)
     if decided.action == Action.LEAVE:
@@ -183,12 +184,24 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
     return None
 
 
-def _adopt_legacy(migration: Migration) -> None:
-    tracked = migration.record
-    if tracked.attempt is None and tracked.record.target_id is not None:
-        store = migration.tracking.store
-        store.adopt_legacy(migration.lease, migration.policy.import_options)
-        migration.reload()
+def _agree(migration: Migration) -> None:
+    """Row and live attempt must speak of the same target; else what is true is taken up."""
+    if _agrees(migration.record):
+        return
+    store = migration.tracking.store
+    words = store.agree(migration.lease, migration.policy.import_options)
+    if words:
+        log.warning("record and attempt differed: %s", words)
+        migration.notes.append(f"changed from outside: {words}")
+    migration.forget_what_was_seen()
+    migration.reload()
+
+
+def _agrees(tracked: Tracked) -> bool:
+    live = tracked.attempt
+    if live is None and tracked.position == Position.FAILED:
+        return tracked.known_target
+    return (live.target_id if live else None) == tracked.record.target_id
 
 
 def _left(migration: Migration, decided: Plan) -> Result:

@@ -23,6 +23,7 @@ class Policy:
     """What a run was asked for, as far as one collection is concerned.
 
     ``verify`` runs begin and submit nothing, but what they had to restart themselves.
+    ``look_again`` asks of finished ones whether their targets still exist.
     """
 
     import_options: ImportOptions
@@ -32,6 +33,7 @@ class Policy:
     retry_failed: bool = False
     force: bool = False
     ignore_validation: bool = False
+    look_again: bool = False
     verify_query: Optional[str] = None
     query_timeout_s: float = 60.0
 
@@ -55,12 +57,15 @@ class Plan:
 _CONTINUE = Plan(Action.CONTINUE)
 
 
-def plan(position: Position, policy: Policy, *, started: bool, restarted: bool) -> Plan:
+def plan(
+    position: Position, policy: Policy, *, started: bool, restarted: bool, due: bool = True
+) -> Plan:
     """What to do with a collection at ``position``.
 
     Args:
         started: this forced or retried work was begun already, by a run that did not end.
         restarted: the live attempt was begun by the tool itself, in place of an abandoned one.
+        due: there is a step to do, of those that were asked for.
     """
     if position == Position.INCONSISTENT and not (policy.force and not policy.verify):
         return Plan(
@@ -75,17 +80,15 @@ def plan(position: Position, policy: Policy, *, started: bool, restarted: bool) 
         return Plan(Action.BEGIN, "forced")
     if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
         return Plan(Action.BEGIN, "retried")
-    return _plan_migrate(position, policy)
+    return _plan_migrate(position, policy, due)
 
 
-def _plan_migrate(position: Position, policy: Policy) -> Plan:
+def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:
     if position == Position.NEW:
         return Plan(Action.BEGIN)
     if position == Position.FAILED:
         return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
-    if position == Position.FINISHED or (
-        position == Position.CONNECTED and not policy.migrate_chats and not policy.verify_query
-    ):
+    if position in (Position.CONNECTED, Position.FINISHED) and not due:
         return Plan(Action.LEAVE, "already migrated")
     if position == Position.IMPORTING and not policy.wait:
         return Plan(Action.LEAVE, "its import is running; --verify looks after it")

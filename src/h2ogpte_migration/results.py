@@ -63,6 +63,7 @@ class Result:
         needs_attention: whether people have to look at it.
         earlier: whether it was done before this run.
         notes: remarks that are not kept.
+        left_behind: what former targets still hold, each with the command that brings it over.
         warnings: what could not be carried over, as kept.
         documents: how many the target holds, where that was counted in this run.
         moved: connectors and chats that were moved, by step name.
@@ -87,6 +88,7 @@ class Result:
     findings: Tuple[Finding, ...] = ()
     warnings: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()
+    left_behind: Tuple[str, ...] = ()
     documents: Optional[int] = None
     moved: Tuple[Tuple[str, int], ...] = ()
     plan: Optional[Plan] = None

@@ -265,6 +265,13 @@ def test_ids_in_capitals_may_be_found(world, ask, home):
     assert ask("GET", f"/collections/{home.id.upper()}").body["id"] == home.id
 
 
+@pytest.mark.parametrize(("form", "end"), [("Z", "Z"), ("offset", "+02:00"), ("naive", ":40")])
+def test_times_have_any_form(world, ask, home, form, end):
+    world.habits.timestamps = form
+    home.updated_at = 1.6e9  # 12:26:40
+    assert ask("GET", f"/collections/{home.id}").body["updated_at"].endswith(end)
+
+
 # -- late visibility
 
 

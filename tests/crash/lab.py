@@ -6,11 +6,9 @@ the address are the same each time; and one folder per experiment with its own d
 
 from __future__ import annotations
 
-import atexit
 import copy
 import itertools
 import json
-import os
 import shutil
 import sqlite3
 import threading
@@ -20,14 +18,13 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
-from unittest import mock
 
 from h2ogpte_migration.sandbox.model import JsonObject
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
-from tests.crash.launcher import PLAN
 from tests.support import command
 from tests.support.command import Result, Running
+from tests.support.launcher import PLAN
 
 MODEL = "mixedbread-ai/mxbai-embed-large-v1"
 BRIEF_LOOKS_S = (0.05, 0.1)
@@ -46,32 +43,15 @@ class Plan:
     die_after_commit: int = 0
     count_into: Optional[str] = None
     record_into: Optional[str] = None
+    stop_patience_s: Optional[float] = None
 
 
 HURRIED = Plan()
 
-_launchers: List[command._Launcher] = []
-_numbers = itertools.count(1)
-
-
-def _launcher() -> command._Launcher:
-    if not _launchers:
-        script = Path(__file__).with_name("launcher.py")
-        with mock.patch.object(command, "LAUNCHER", script):
-            _launchers.append(command._Launcher())
-        atexit.register(_launchers[0].stop)
-    return _launchers[0]
-
 
 def start(args: Sequence[str], folder: Path, plan: Plan = HURRIED) -> Running:
     """Start the command in ``folder``, as a process that can be killed."""
-    number = next(_numbers)
-    files = {name: folder / f"{number}.{name}" for name in ("in", "out", "err")}
-    for path in files.values():
-        path.write_bytes(b"")
-    env = {**os.environ, PLAN: json.dumps(asdict(plan))}
-    process = _launcher().start(list(args), str(folder), env, files)
-    return Running(process, files["out"], files["err"])
+    return command.start_command(args, cwd=folder, env={PLAN: json.dumps(asdict(plan))})
 
 
 # -- worlds ------------------------------------------------------------------------------

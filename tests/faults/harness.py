@@ -22,13 +22,14 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import pytest
 
-from h2ogpte_migration import patience, redact
+from h2ogpte_migration import redact
 from h2ogpte_migration.app import main
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
+from tests.support import waits
 
 M3 = "BAAI/bge-m3"
 LARGE = "BAAI/bge-large-en-v1.5"
@@ -73,10 +74,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     monkeypatch.setattr(Clock, "pause", lambda self, seconds: jumping.pause(seconds, self.stop))
     monkeypatch.setattr(Clock, "chance", lambda _: 1.0)
     monkeypatch.setattr(Clock, "sleep", _quick_sleep)
-    monkeypatch.setattr(patience, "SECOND_LOOK_S", SECOND_LOOK_S)
-    monkeypatch.setattr(patience, "SECOND_LOOK_AFTER_TIMEOUT_S", SECOND_LOOK_AFTER_TIMEOUT_S)
-    monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", SECOND_LOOK_AFTER_TIMEOUT_S)
-    monkeypatch.setattr(patience, "poll_delay", lambda _: 0.01)
+    waits.second_looks((SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S), monkeypatch.setattr)
+    waits.polls(0.01, monkeypatch.setattr)
     return jumping
 
 

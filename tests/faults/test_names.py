@@ -164,7 +164,7 @@ def test_hostile_names_migrate_like_any_others(clock: Any, tmp_path: Path) -> No
     _all_is_well(result)
     for name in HOSTILE.values():
         assert result.log.count(f" [{safe(name)}] ") > 10, safe(name)
-    database = Database(tmp_path / "run" / "migration_tracking.db", read_only=True)
+    database = Database.to_read(tmp_path / "run" / "migration_tracking.db")
     rows = database.rows("SELECT old_collection_name AS name FROM collection_migrations")
     database.close()
     assert {row["name"] for row in rows} == set(HOSTILE.values())

@@ -240,7 +240,11 @@ def _launcher() -> _Launcher:
 
 def _scratch() -> Path:
     if "scratch" not in _folders:
-        _folders["scratch"] = Path(tempfile.mkdtemp(prefix="h2ogpte-migrate-tests-"))
+        _folders["scratch"] = Path(
+            tempfile.mkdtemp(
+                prefix="h2ogpte-migrate-tests-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")
+            )
+        )
     return _folders["scratch"]
 
 

@@ -6,33 +6,58 @@ that it started, when the other side goes away.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
 import os
-import pkgutil
 import random
 import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Dict, NoReturn, Optional
+
+PLAN = "H2OGPTE_TESTS_PLAN"
+"""What a run does differently from a user's, in its environment: see ``become_ready``."""
 
 
 def preload() -> None:
-    """Import the tool, and what it imports when a run begins or a question is asked."""
-    sys.path[0:1] = []  # this folder, which a run of the command would not have either
-    import h2ogpte_migration
+    """Import the tool, and the client that it imports for a question."""
+    # In place of this folder, which a run of the command would not have either.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from tests.crash import arming  # noqa: F401
+    from tests.support import waits
 
-    # A module that can't be imported is a matter for the runs that need it.
-    for found in pkgutil.walk_packages(h2ogpte_migration.__path__, "h2ogpte_migration."):
-        if not found.name.endswith("__main__"):
-            with suppress(ImportError, SyntaxError):
-                importlib.import_module(found.name)
+    sys.path[0:1] = []
+    waits.load_everything()
     for name in ("urllib3", "h2ogpte.session", "rich.progress", "rich.live"):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def become_ready() -> None:
+    """Change the fork as its plan says; without one, it looks after jobs at shorter intervals."""
+    plan = os.environ.pop(PLAN, "")
+    if plan:
+        from tests.crash import arming
+
+        arming.arm(json.loads(plan))
+    else:
+        from tests.support import waits
+
+        waits.polls(0.02)
+
+
+def end(code: object) -> NoReturn:
+    """End as an interpreter does, but for taking all modules apart, which takes its time."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 class _Child(Exception):
@@ -109,10 +134,18 @@ def main() -> NoReturn:
         Server(channel).serve()
     except _Child:
         channel.close()
-        from h2ogpte_migration import app
-
-        app.run()
+        become_ready()
+        _run()
     sys.exit(0)
+
+
+def _run() -> None:
+    from h2ogpte_migration import app
+
+    try:
+        app.run()
+    except SystemExit as ending:
+        end(ending.code)
 
 
 if __name__ == "__main__":

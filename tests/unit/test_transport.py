@@ -1112,6 +1112,19 @@ def test_certifi_helps_where_the_system_has_no_store(
     assert transport.verify == tls.authority
 
 
+def test_certifi_does_not_take_the_place_of_a_folder_of_the_system(
+    make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, empty_store: None
+):
+    monkeypatch.setattr(sys.modules["certifi"], "where", lambda: Tls(tmp_path).authority)
+    folder = tmp_path / "certs"
+    paths = ssl.get_default_verify_paths()._replace(capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    assert make("https://127.0.0.1").verify is not True
+    folder.mkdir()
+    (folder / "authority.pem").touch()
+    assert make("https://127.0.0.1").verify is True
+
+
 def test_certifi_does_not_add_to_what_the_environment_names(
     server: Scripted,
     make: Any,

@@ -15,7 +15,7 @@ from h2ogpte_migration.run.discovery import discover
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, import_options, target_models_exist
 from h2ogpte_migration.states import Position
-from h2ogpte_migration.steps import permissions
+from h2ogpte_migration.steps import due, permissions
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.validation import LIFECYCLE_FIELDS
 
@@ -107,6 +107,7 @@ def _planned(session: Session, item: Selected, seen: Plan) -> Result:
         policy,
         started=bool(start and runs.has_started(SourceId(source.id), start)),
         restarted=bool(tracked and tracked.attempt and tracked.attempt.origin == Attempt.RESTART),
+        due=tracked is not None and due(tracked, policy) is not None,
     )
     action = {Action.LEAVE: "leave", Action.BEGIN: "create", Action.CONTINUE: "resume"}
     reason = where.value if decided.action == Action.CONTINUE else decided.reason

@@ -8,7 +8,7 @@ from typing import List, Set, Tuple
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.run import closing, former
-from h2ogpte_migration.run.discovery import Discovered, discover
+from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, target_models_exist
 from h2ogpte_migration.run.sweep import sweep_leftovers
@@ -27,7 +27,8 @@ def run(session: Session) -> int:
     result = session.carry_out(
         migrations,
         importing,
-        lambda migration, outcome: former.notes_for(session, migration, outcome),
+        lambda migration, outcome: former.remarks(session, migration, outcome),
+        lambda ended: unknown_targets(session, ended),
     )
     if not session.clock.stop.is_set() and not result.breaker:
         session.tracking.runs.end_starts([migration.source.id for migration in migrations])

@@ -6,7 +6,7 @@ from typing import List, Optional, Set, Tuple
 
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import Result, not_available
-from h2ogpte_migration.run import closing
+from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
@@ -34,7 +34,11 @@ def run(session: Session) -> int:
         for record in records
         if record.import_submitted and not record.import_completed
     }
-    result = session.carry_out(migrations, importing)
+    result = session.carry_out(
+        migrations,
+        importing,
+        lambda migration, outcome: former.remarks(session, migration, outcome),
+    )
     result.results += missing
     return closing.tell(session, result)
 

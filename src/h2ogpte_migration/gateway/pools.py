@@ -90,7 +90,9 @@ def _knows_authorities(context: ssl.SSLContext) -> bool:
         return True
     if context.cert_store_stats()["x509"]:
         return True
-    return bool(paths.capath) and any(os.scandir(paths.capath))
+    with suppress(OSError):
+        return bool(paths.capath and list(Path(paths.capath).iterdir()))
+    return False
 
 
 def _context(**where: str) -> ssl.SSLContext:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
+from h2ogpte_migration import naming
 from h2ogpte_migration.errors import Rejected, Unauthorized
+from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import Result, not_available, skipped
 from h2ogpte_migration.run.preflight import no_admin
@@ -135,3 +137,33 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
         if attempt.fate == TargetFate.LIVE and attempt.target_id is None:
             return None
     return attempts[0] if attempts else None
+
+
+def unknown_targets(session: Session, migrations: Sequence[Migration]) -> List[str]:
+    """Targets of sources that were begun just now, and that this database knows nothing of.
+
+    Two databases may have been used at the same moment; before the run, neither saw the other's.
+
+    Args:
+        migrations: all of one owner, worked on in this run.
+    """
+    begun = {
+        (naming.undecorate(item.source.name), item.model): item
+        for item in migrations
+        if item.created is not None
+    }
+    if not begun:
+        return []
+    known = session.tracking.store.past_targets()
+    lines = []
+    for collection in next(iter(begun.values())).gateway.own_collections():
+        item = begun.get((naming.undecorate(collection.name), collection.model))
+        if item is None or collection.id in known or collection.id == item.source.id:
+            continue
+        if naming.matches_migrated_name(collection.name):
+            lines.append(
+                f"{item.source.name} ({item.source.id}) was migrated twice: {collection.name} "
+                f"({collection.id}) is not of this database. Was another one used at the same "
+                "time? Delete the target that is not wanted."
+            )
+    return lines

@@ -1,37 +1,57 @@
-"""The commands that bring connectors and chats back from a former target, ready to paste."""
+"""What former targets still hold, and the commands that bring it over, ready to paste."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import List, Optional
 
-from h2ogpte_migration.errors import ServerError
-from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.states import StepName, TargetFate
-from h2ogpte_migration.steps.moves import MOVES
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps.former import holdings
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.text import shell
 
+log = logging.getLogger(__name__)
+
 _FLAGS = {StepName.CONNECTORS: "--move-connectors", StepName.CHATS: "--move-chats"}
 
 
-def notes_for(session: Session, migration: Migration, outcome: Result) -> List[str]:
-    """What to tell about connectors and chats that an earlier migration moved.
+def remarks(session: Session, migration: Migration, outcome: Result) -> Result:
+    """The result with what former targets still hold, while the owner's key is still there.
 
-    Runs while the owner's key is still there. What a former target holds now is counted
-    first: where nothing is left to bring back, nothing is said.
+    Asked of collections that this run worked on and that have a former target: no others cost a
+    request. For one that was left as finished the command that brings back what it moved is
+    only noted in the log.
     """
-    store = session.tracking.store
-    if migration.policy.force:
-        return _after_force(session, store, migration, outcome)
-    if outcome.kind == OutcomeKind.DONE and outcome.reason and _moved_something(store, outcome):
-        command = _command(session, migration.gateway, outcome.target_id, outcome.source_id)
-        return [f"to bring back what was moved to the target: {command}"] if command else []
-    return []
+    if outcome.earlier:
+        if outcome.kind == OutcomeKind.DONE and _moved_something(session.tracking.store, outcome):
+            command = _words(session, list(_FLAGS.values()), outcome.target_id, outcome.source_id)
+            log.info("to bring back what was moved to the target: %s", command)
+        return outcome
+    return replace(outcome, left_behind=tuple(_left_behind(session, migration, outcome)))
+
+
+def _left_behind(session: Session, migration: Migration, outcome: Result) -> List[str]:
+    ready = outcome.kind == OutcomeKind.DONE
+    destination = outcome.target_id if ready else outcome.source_id
+    lines = []
+    for holding in holdings(migration):
+        flags = [
+            flag
+            for flag, count in (
+                (_FLAGS[StepName.CONNECTORS], holding.connectors),
+                (_FLAGS[StepName.CHATS], holding.chats),
+            )
+            if count
+        ]
+        command = _words(session, flags, holding.target_id, destination) if flags else ""
+        lines.append(f"{holding}; to bring it over: {command}" if command else str(holding))
+    return lines
 
 
 def _moved_something(store: Store, outcome: Result) -> bool:
@@ -44,51 +64,20 @@ def _moved_something(store: Store, outcome: Result) -> bool:
     return any(store.moved_counts(tracked.attempt, step) for step in _FLAGS)
 
 
-def _after_force(
-    session: Session, store: Store, migration: Migration, outcome: Result
-) -> List[str]:
-    if outcome.kind not in (OutcomeKind.DONE, OutcomeKind.RUNNING, OutcomeKind.DOCUMENTS_PENDING):
-        return []  # first things first: the migration itself needs attention
-    former = [
-        attempt.target_id
-        for attempt in store.history(SourceId(outcome.source_id))
-        if attempt.fate == TargetFate.SUPERSEDED and attempt.target_id
-    ]
-    # A finished migration looks at its source no more; one that is still under way moves
-    # what it finds there, after validation.
-    finished = outcome.kind == OutcomeKind.DONE and outcome.target_id is not None
-    destination = outcome.target_id if finished else outcome.source_id
-    commands = [_command(session, migration.gateway, target, destination) for target in former]
-    return [
-        f"to bring over what a former target still holds: {command}"
-        for command in commands
-        if command
-    ]
-
-
-def _command(
-    session: Session, gateway: Gateway, source: Optional[str], target: Optional[str]
-) -> str:
-    """The command that moves what ``source`` holds now; empty where that is nothing."""
-    if not source or not target:
-        return ""
-    flags = [flag for step, flag in _FLAGS.items() if _holds(gateway, step, source)]
-    return _words(session, flags, source, target) if flags else ""
-
-
-def _holds(gateway: Gateway, step: str, collection_id: str) -> bool:
-    try:
-        return MOVES[step].count(gateway, collection_id) > 0
-    except ServerError:
-        return False  # it is gone, or not readable: there is nothing to promise
-
-
-def _words(session: Session, flags: List[str], source: str, target: str) -> str:
+def _words(session: Session, flags: List[str], source: Optional[str], target: Optional[str]) -> str:
     """The command with this run's server and database, and the key left out."""
     options = session.options
     words = ["h2ogpte-migrate", "--url", options.url]
     words.append("--admin-key" if session.admin else "--user-key")
-    words += [*flags, "--from", source, "--to", target, "--db-path", str(options.db_path)]
+    words += [
+        *flags,
+        "--from",
+        source or "",
+        "--to",
+        target or "",
+        "--db-path",
+        str(options.db_path),
+    ]
     if options.cert is not None:
         words += ["--cert", str(options.cert)]
     if options.insecure:

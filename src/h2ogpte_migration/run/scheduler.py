@@ -76,8 +76,8 @@ class Scheduler:
     Args:
         owner_done: called once per owner, when the last of their collections has ended.
         stop: set when the user asks to stop.
-        remarks: what else to tell of a collection that has ended; asked while its owner's
-            key is still there.
+        remarks: adds what else there is to tell of a collection that has ended; asked while
+            its owner's key is still there.
         advance, release: the pipeline's; tests bring their own.
     """
 
@@ -87,7 +87,7 @@ class Scheduler:
         progress: Progress,
         owner_done: Callable[[str], None],
         stop: threading.Event,
-        remarks: Callable[[Migration, Result], List[str]] = lambda _migration, _result: [],
+        remarks: Callable[[Migration, Result], Result] = lambda _, result: result,
         advance: Callable[[Migration], Result] = pipeline.advance,
         release: Callable[[Migration], None] = pipeline.release,
     ) -> None:
@@ -232,12 +232,11 @@ class Scheduler:
         if self._halted():
             return result
         try:
-            remarks = self._remarks(migration, result)
+            return self._remarks(migration, result)
         except (ServerError, Interrupted) as error:
             # What came of the collection stays what it is.
             log.warning("no remarks: %s", error)
             return result
-        return replace(result, notes=(*result.notes, *remarks))
 
     def _guarded(self, work: Callable[[], Result], migration: Migration) -> Result:
         try:

@@ -255,7 +255,11 @@ def _conflict(
     record = known.records.get(collection.id)
     if wanted.force:
         return None
-    if record is None or (not record.target_id and not record.collection_created):
+    if (
+        record is None
+        or record.job_status == JobStatus.FAILED
+        or (not record.target_id and not record.collection_created)
+    ):
         others = [
             other
             for other in foreign.get((collection.owner, naming.undecorate(collection.name)), [])
@@ -267,6 +271,7 @@ def _conflict(
                 f"({others[0].id}) has the wanted model; nothing was started. Use the database "
                 "of that migration (--db-path), or --force-remigrate to migrate it again"
             )
+    if record is None:
         return None
     if record.target_model != model and record.job_status != JobStatus.FAILED:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Callable, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import ServerError, ToolError
+from h2ogpte_migration.errors import Interrupted, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
@@ -27,6 +28,8 @@ from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import Progress
 
 MOST_THREADS = 32
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -87,6 +90,7 @@ class Session:
             retry_failed=options.retry_failed,
             force=options.force_remigrate,
             ignore_validation=options.ignore_validation,
+            look_again=verify and bool(options.collections),
             verify_query=options.verify_query,
             query_timeout_s=options.timeout,
         )
@@ -95,21 +99,35 @@ class Session:
         self,
         migrations: List[Migration],
         importing: Set[str],
-        remarks: Callable[[Migration, Result], List[str]] = lambda _migration, _result: [],
+        remarks: Callable[[Migration, Result], Result] = lambda _, result: result,
+        owner_ended: Callable[[List[Migration]], List[str]] = lambda _: [],
     ) -> RunResult:
         """Bring collections forward within the limits of the command line.
 
         Args:
             importing: ids of sources whose import jobs run already.
+            remarks: adds to each result what else there is to tell.
+            owner_ended: what there is to tell when all of an owner's collections have ended;
+                asked while their key is still there.
         """
+        said: List[str] = []
+
+        def owner_done(owner: str) -> None:
+            try:
+                said.extend(owner_ended([m for m in migrations if m.source.owner == owner]))
+            except (ServerError, Interrupted) as error:
+                log.warning("no last look at %s: %s", owner, error)
+            self.credentials.release(owner)
+
         scheduler = Scheduler(
             _limits(self.options),
             self.progress,
-            self.credentials.release,
+            owner_done,
             self.clock.stop,
             remarks,
         )
         result = scheduler.run(migrations, importing)
+        result.remarks += said
         result.requests = self.transport.requests_sent
         result.peak_requests = self.transport.peak_in_flight
         return result

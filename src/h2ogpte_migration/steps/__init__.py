@@ -15,14 +15,17 @@ from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import (
     create,
+    former,
     importing,
     job,
     moves,
     permissions,
+    presence,
     ragcheck,
     settings,
     validate,
 )
+from h2ogpte_migration.tracking.records import Tracked
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Step:
         run: does it. A result ends the collection's turn; None goes on from what is on record.
         at: the positions at which it is due.
         verb: what people read while it is done.
-        wanted: whether it was asked for.
+        wanted: whether it was asked for, and there is anything for it to do.
         once_a_run: it is done again in each run, and leaves no checkpoint.
         of_the_target: whether a failure of it speaks of the server, so that the same one at many
             collections stops the run: steps up to the end of the import.
@@ -44,17 +47,25 @@ class Step:
     run: Callable[[Migration], Optional[Result]]
     at: Tuple[Position, ...]
     verb: str
-    wanted: Callable[[Policy], bool] = lambda _: True
+    wanted: Callable[[Policy, Tracked], bool] = lambda _policy, _tracked: True
     once_a_run: bool = False
     of_the_target: bool = False
 
 
-def _asks_a_question(policy: Policy) -> bool:
+def _asks_a_question(policy: Policy, _: Tracked) -> bool:
     return policy.verify_query is not None
 
 
-def _wants_chats(policy: Policy) -> bool:
+def _looks_again(policy: Policy, _: Tracked) -> bool:
+    return policy.look_again
+
+
+def _wants_chats(policy: Policy, _: Tracked) -> bool:
     return policy.migrate_chats
+
+
+def _has_former_targets(_: Policy, tracked: Tracked) -> bool:
+    return tracked.former_targets
 
 
 STEPS: Tuple[Step, ...] = (
@@ -82,25 +93,44 @@ STEPS: Tuple[Step, ...] = (
     ),
     Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
     Step(StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats),
+    Step(
+        former.FORMER_CONNECTORS,
+        former.connectors,
+        (Position.CONNECTED, Position.FINISHED),
+        "bringing over connectors",
+        wanted=_has_former_targets,
+    ),
+    Step(
+        former.FORMER_CHATS,
+        former.chats,
+        (Position.FINISHED,),
+        "bringing over chats",
+        wanted=_has_former_targets,
+    ),
+    Step(
+        "look",
+        presence.run,
+        (Position.CONNECTED, Position.FINISHED),
+        "looking",
+        wanted=_looks_again,
+        once_a_run=True,
+    ),
 )
 
 BY_NAME = {step.name: step for step in STEPS}
 
 
-def due(
-    position: Position, policy: Policy, checkpoints: FrozenSet[str], done: FrozenSet[str]
-) -> Optional[Step]:
+def due(tracked: Tracked, policy: Policy, done: FrozenSet[str] = frozenset()) -> Optional[Step]:
     """The step that comes next; None where all that was asked for is done.
 
     Args:
-        checkpoints: steps without a column that are done for the live attempt.
         done: steps that are done once a run, and were in this one.
     """
     for step in STEPS:
         if (
-            position in step.at
-            and step.wanted(policy)
-            and step.name not in checkpoints
+            tracked.position in step.at
+            and step.wanted(policy, tracked)
+            and step.name not in tracked.checkpoints
             and step.name not in done
         ):
             return step

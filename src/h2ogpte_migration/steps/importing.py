@@ -246,11 +246,17 @@ def _claim_and_settle(migration: Migration, intent: Intent) -> None:
     other.lease_held = claimed
     try:
         if other.reload() is None or other.record.attempt is None:
+            other.tracking.store.void_doubt(intent.source_id)
             return
-        try:
-            _settle(other, timed_out=intent.timed_out)
-        except NotFound as error:
-            restart_if_gone(other, error)
+        # By the jobs alone: that collection's own trouble must not stop this one. Whether its
+        # target holds documents is looked at before anything is imported into it.
+        settle_doubt(
+            other,
+            StepName.IMPORT,
+            lambda: _by_jobs(other) or Absent(),
+            lambda found: _book(other, found),
+            timed_out=intent.timed_out,
+        )
     finally:
         leases.release(claimed)
 
@@ -262,12 +268,16 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Import]:
     Only jobs that the server made after the target count, by the server's own times.
     Raises ``NotFound`` where the target may be gone.
     """
+    return _by_jobs(migration) or _by_documents(migration)
+
+
+def _by_jobs(migration: Migration) -> Union[Ambiguous, Import, None]:
     jobs = _unclaimed_jobs(migration)
     if len(jobs) == 1:
         return Import(jobs[0].id, adopted=True)
     if jobs:
         return Ambiguous(f"{len(jobs)} import jobs of this owner are nobody's")
-    return _by_documents(migration)
+    return None
 
 
 def _unclaimed_jobs(migration: Migration) -> List[Job]:

@@ -159,7 +159,7 @@ def await_unanswered(way: Way, kind: MoveKind, jobs: JobLog, *, timed_out: bool)
 
 
 # -- the steps ---------------------------------------------------------------------------
-class _StepJobs:
+class StepJobs:
     """The jobs of a move that is a step of a migration."""
 
     def __init__(self, migration: Migration, step: str) -> None:
@@ -201,7 +201,7 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
         if left:
             counts: Json = {"source": left, "target": kind.count(way.gateway, way.destination)}
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
-            move_all(way, kind, _StepJobs(migration, step))
+            move_all(way, kind, StepJobs(migration, step))
         _finish(migration, way, step)
     except NotFound as error:
         return failed_if_gone(migration, error)
@@ -245,7 +245,7 @@ def settle_open(migration: Migration) -> None:
         intent = migration.record.intent(step) if migration.record.attempt else None
         if intent is None:
             continue
-        way, jobs = _way(migration), _StepJobs(migration, step)
+        way, jobs = _way(migration), StepJobs(migration, step)
         if intent.job_id is None:
             await_unanswered(way, kind, jobs, timed_out=False)
             continue

@@ -17,6 +17,7 @@ from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Document
+from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import TargetFate
 
 T = TypeVar("T")
@@ -69,6 +70,14 @@ def _answers(gateway: Gateway, collection_id: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def run(migration: Migration) -> Optional[Result]:
+    """Whether the target of a finished migration still exists; a deleted one has failed."""
+    gateway, target_id = migration.gateway, migration.target_id
+    if _answers(gateway, target_id) or not is_gone(gateway, migration.clock, target_id):
+        return None
+    return migration.import_failed("the target was deleted after the end", "target deleted")
 
 
 def restart_if_gone(migration: Migration, error: NotFound) -> None:

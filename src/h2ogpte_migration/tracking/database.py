@@ -52,6 +52,7 @@ class Database:
         self._connection.row_factory = sqlite3.Row
         self._lock = threading.RLock()
         self._group: Optional[_Group] = None
+        self._identity: Optional[Tuple[int, int]] = None
         self._arriving = 0
         self._counting = threading.Lock()
 
@@ -151,12 +152,25 @@ class Database:
         if self._group is not None and durable and not self._group.durable:
             self._commit(self._group)  # how safe a commit is has to be said before it begins
         if self._group is None:
+            self._must_be_in_place()
             with _translated(self.path):
                 self._connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durable]}")
                 self._connection.execute("BEGIN IMMEDIATE")
             self._group = _Group(durable)
         self._group.parts += 1
         return self._group
+
+    def _must_be_in_place(self) -> None:
+        """What is written into a file that was deleted or replaced meanwhile is written for nobody.
+
+        Raises:
+            TrackingError: another file, or none, is where this one was opened.
+        """
+        if self._identity is not None and self._identity != _identity_of(self.path):
+            raise TrackingError(
+                f"The tracking database {self.path} was deleted or replaced during this run.",
+                "Nothing more was started. Bring the file back and run the same command again.",
+            )
 
     @contextmanager
     def _part(self, group: _Group) -> Iterator[None]:
@@ -238,6 +252,7 @@ class Database:
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
         if self._version() < schema.VERSION:
             self._upgrade()
+        self._identity = _identity_of(self.path)
 
     def _check_it_is_ours(self) -> None:
         version = self._version()
@@ -288,6 +303,15 @@ def _open(path: Path) -> sqlite3.Connection:
     elif not _writable(path):
         raise PermissionError(13, "no permission to write", str(path))
     return _connect(f"{path.resolve().as_uri()}?mode=rw")
+
+
+def _identity_of(path: Path) -> Optional[Tuple[int, int]]:
+    """What tells a file from another one at the same place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _writable(path: Path) -> bool:

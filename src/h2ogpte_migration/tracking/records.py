@@ -183,13 +183,20 @@ class Record:
 
 @dataclass(frozen=True)
 class Tracked:
-    """All that is on record about one source: its row, its live attempt, open intents."""
+    """All that is on record about one source: its row, its live attempt, open intents.
+
+    Args:
+        former_targets: whether there are targets that were superseded, failed or given up.
+        known_target: whether the row's target is that of an attempt.
+    """
 
     record: Record
     attempt: Optional[Attempt]
     intents: Tuple[Intent, ...]
     validation: Optional[Validation] = None
     checkpoints: FrozenSet[str] = frozenset()
+    former_targets: bool = False
+    known_target: bool = False
 
     def intent(self, step: str) -> Optional[Intent]:
         """The open intent of a step, if there is one."""

@@ -232,6 +232,10 @@ _VERSION_2: Tuple[str, ...] = (
         PRIMARY KEY (attempt_id, step)
     )
     """,
+    # The history of a source is read whenever its record is.
+    "CREATE INDEX attempts_source ON attempts (source_id)",
+    # All names given out to an owner are read when another one is chosen.
+    "CREATE INDEX attempts_owner ON attempts (owner, target_name)",
 )
 
 UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)

@@ -45,6 +45,15 @@ _OVER = (
 )
 """The condition for the positions connected and finished."""
 
+_BRINGING_OVER = (
+    "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
+    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
+    "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
+    "AND former.target_id != live.target_id AND NOT EXISTS (SELECT 1 FROM checkpoints "
+    "WHERE attempt_id = live.id AND step = 'former connectors'))"
+)
+"""The condition that what former targets hold was not brought over yet."""
+
 
 @dataclass(frozen=True)
 class NewAttempt:
@@ -72,26 +81,26 @@ class Store:
         return None if row is None else self._tracked(Record.from_row(row))
 
     def _tracked(self, record: Record) -> Tracked:
-        attempt = self._live_attempt(record.source_id)
-        return Tracked(record, None, ()) if attempt is None else self._with(record, attempt)
-
-    def _with(self, record: Record, attempt: Attempt) -> Tracked:
-        values = {"attempt": attempt.id}
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id", {"id": record.source_id}
+        )
+        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        known = any(row["target_id"] == record.target_id for row in rows)
+        if live is None:
+            return Tracked(record, None, (), known_target=known)
+        values = {"attempt": live["id"]}
         intents = self._db.rows("SELECT * FROM intents WHERE attempt_id = :attempt", values)
-        row = self._db.row("SELECT * FROM validations WHERE attempt_id = :attempt", values)
+        validation = self._db.row("SELECT * FROM validations WHERE attempt_id = :attempt", values)
+        done = self._db.rows("SELECT step FROM checkpoints WHERE attempt_id = :attempt", values)
         return Tracked(
             record,
-            attempt,
+            Attempt.from_row(live),
             tuple(Intent.from_row(intent) for intent in intents),
-            Validation.from_row(row) if row else None,
-            frozenset(self._checkpoints(attempt)),
+            Validation.from_row(validation) if validation else None,
+            frozenset(row["step"] for row in done),
+            former_targets=any(_is_former(row, live) for row in rows),
+            known_target=known,
         )
-
-    def _checkpoints(self, attempt: Attempt) -> List[str]:
-        rows = self._db.rows(
-            "SELECT step FROM checkpoints WHERE attempt_id = :attempt", {"attempt": attempt.id}
-        )
-        return [row["step"] for row in rows]
 
     def _live_attempt(self, source_id: SourceId) -> Optional[Attempt]:
         row = self._db.row(
@@ -131,7 +140,9 @@ class Store:
         """
         over = "import_completed AND connectors_migrated"
         over += " AND chats_migrated" if with_chats else ""
-        return self.records(f"coalesce(job_status, '') != 'failed' AND NOT ({over})")
+        return self.records(
+            f"coalesce(job_status, '') != 'failed' AND (NOT ({over}) OR {_BRINGING_OVER})"
+        )
 
     def over(self) -> Dict[Position, int]:
         """How many collections are done with, counted by SQLite: they may be very many."""
@@ -238,39 +249,30 @@ class Store:
         return [KeptWarning(row["source_id"], row["step"], row["text"]) for row in rows]
 
     # -- facts: an attempt's life ------------------------------------------------------
-    def adopt_legacy(self, lease: Lease, import_options: ImportOptions) -> None:
-        """Give a row of version 1.2.0 the attempt that its target stands for. Idempotent."""
+    def agree(self, lease: Lease, import_options: ImportOptions) -> str:
+        """Make row and live attempt speak of the same target; returns what was taken up, in words.
+
+        The row is what version 1.2.0 and people with ``sqlite3`` write, so it wins: the attempt
+        that its target stands for becomes the live one, made where this tool has not seen it. A
+        row without a target gets back that of its attempt. Idempotent.
+        """
         with self._held(lease) as db:
             row = db.execute(
-                "SELECT * FROM collection_migrations WHERE old_collection_id = :id "
-                "AND coalesce(new_collection_id, '') != '' AND NOT EXISTS "
-                "(SELECT 1 FROM attempts WHERE source_id = :id AND origin != 'twin')",
+                "SELECT * FROM collection_migrations WHERE old_collection_id = :id",
                 {"id": lease.source_id},
             ).fetchone()
             if row is None:
-                return
+                return ""
             record = Record.from_row(row)
-            failed = record.job_status == JobStatus.FAILED
-            values = {
-                "source_id": record.source_id,
-                "source_name": record.source_name,
-                "owner": record.owner,
-                "target_name": record.target_name,
-                "target_id": record.target_id,
-                "model": record.target_model,
-                "import_options": json.dumps(import_options.to_json()),
-                "origin": Attempt.LEGACY,
-                "fate": (TargetFate.FAILED if failed else TargetFate.LIVE).value,
-                "reason": record.error if failed else None,
-                "run_id": lease.run_id,
-                "created_at": row["created_at"] or utc_now(),
-            }
-            attempt_id = _insert(db, "attempts", values)
-            if record.job_id:
-                _claim_job(db, record.job_id, "", attempt_id)
-            if record.import_completed and record.connectors_migrated:
-                # Its moves are over: there is nothing left that a validation could hold back.
-                _write_validation(db, attempt_id, Verdict.CLEAN, (), 0, ignored=False)
+            live = db.execute(
+                "SELECT * FROM attempts WHERE source_id = :id AND fate = 'live'",
+                {"id": lease.source_id},
+            ).fetchone()
+            if record.target_id is None:
+                return _give_back_target(db, live)
+            if live is not None and live["target_id"] == record.target_id:
+                return ""
+            return _take_up(db, lease, row, import_options)
 
     def begin_attempt(
         self,
@@ -528,6 +530,22 @@ class Store:
                 {"timed_out": int(timed_out), "attempt": attempt.id, "step": step},
             )
 
+    def void_doubt(self, source_id: str) -> None:
+        """Nothing is in doubt any more about a source whose row is gone."""
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE intents SET state = 'void' WHERE source_id = :id AND state = 'open'",
+                {"id": source_id},
+            )
+
+    def former_targets(self, source_id: SourceId) -> List[Attempt]:
+        """Attempts of a source whose targets may still hold something, oldest first."""
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id ORDER BY id", {"id": source_id}
+        )
+        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        return [Attempt.from_row(row) for row in rows if _is_former(row, live)]
+
     def sends(self, attempt: Attempt, step: str) -> int:
         """How often a request of a step may have reached the server, all intents together."""
         row = self._db.row(
@@ -702,6 +720,75 @@ class Store:
             yield db
 
 
+_KEPT = (TargetFate.SUPERSEDED.value, TargetFate.FAILED.value, TargetFate.ABANDONED.value)
+
+
+def _is_former(row: sqlite3.Row, live: Optional[sqlite3.Row]) -> bool:
+    """Whether an attempt's target is there still, as far as is known, and another one is in use."""
+    in_use = live["target_id"] if live is not None else None
+    return row["fate"] in _KEPT and row["target_id"] not in (None, in_use)
+
+
+def _give_back_target(db: sqlite3.Connection, live: Optional[sqlite3.Row]) -> str:
+    if live is None or live["target_id"] is None:
+        return ""
+    _set(db, live["source_id"], {"new_collection_id": live["target_id"]})
+    return f"the row named no target; it is {live['target_id']} again"
+
+
+def _take_up(
+    db: sqlite3.Connection, lease: Lease, row: sqlite3.Row, import_options: ImportOptions
+) -> str:
+    """Make the attempt live that the row's target stands for."""
+    record = Record.from_row(row)
+    failed = record.job_status == JobStatus.FAILED
+    fate = TargetFate.FAILED if failed else TargetFate.LIVE
+    _end_live_attempt(db, record.source_id, TargetFate.SUPERSEDED, "the row names another target")
+    known = db.execute(
+        "SELECT * FROM attempts WHERE target_id = :target", {"target": record.target_id}
+    ).fetchone()
+    if known is not None and known["source_id"] != record.source_id:
+        return ""  # the target of another source: nothing that could be taken up
+    if known is not None and known["fate"] == fate.value:
+        return ""
+    if known is not None:
+        attempt_id = int(known["id"])
+        db.execute(
+            "UPDATE attempts SET fate = :fate, ended_at = NULL, origin = CASE origin "
+            "WHEN 'twin' THEN 'legacy' ELSE origin END WHERE id = :id",
+            {"fate": fate.value, "id": attempt_id},
+        )
+    else:
+        attempt_id = _insert(db, "attempts", _legacy_attempt(lease, row, fate, import_options))
+    if record.job_id:
+        _claim_job(db, record.job_id, "", attempt_id)
+    if record.import_completed and record.connectors_migrated:
+        # Its moves are over: there is nothing left that a validation could hold back.
+        _write_validation(db, attempt_id, Verdict.CLEAN, (), 0, ignored=False)
+    return f"the row names the target {record.target_id}, which is taken up"
+
+
+def _legacy_attempt(
+    lease: Lease, row: sqlite3.Row, fate: TargetFate, import_options: ImportOptions
+) -> Dict[str, Any]:
+    """The attempt that a row stands for which this tool did not write."""
+    record = Record.from_row(row)
+    return {
+        "source_id": record.source_id,
+        "source_name": record.source_name,
+        "owner": record.owner,
+        "target_name": record.target_name,
+        "target_id": record.target_id,
+        "model": record.target_model,
+        "import_options": json.dumps(import_options.to_json()),
+        "origin": Attempt.LEGACY,
+        "fate": fate.value,
+        "reason": record.error if fate == TargetFate.FAILED else None,
+        "run_id": lease.run_id,
+        "created_at": row["created_at"] or utc_now(),
+    }
+
+
 def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
     columns = ", ".join(values)
     places = ", ".join(f":{column}" for column in values)
@@ -777,16 +864,24 @@ def _close_intent(
 
 
 def _claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -> None:
-    """Make a job ours; the primary key keeps two collections from claiming one job."""
+    """Make a job ours; the primary key keeps two collections from claiming one job.
+
+    A server may give an id out again, once its job is over: only a claim that is still
+    being worked on stands against ours.
+    """
     claimed = db.execute(
         "INSERT INTO jobs (job_id, kind, attempt_id) VALUES (:job, :kind, :attempt) "
-        "ON CONFLICT (job_id) DO UPDATE SET kind = excluded.kind "
-        "WHERE attempt_id = excluded.attempt_id",
+        "ON CONFLICT (job_id) DO UPDATE SET kind = excluded.kind, attempt_id = excluded.attempt_id "
+        "WHERE attempt_id = excluded.attempt_id OR NOT EXISTS ("
+        "SELECT 1 FROM attempts a JOIN collection_migrations m "
+        "ON m.old_collection_id = a.source_id WHERE a.id = jobs.attempt_id AND a.fate = 'live' "
+        "AND m.job_id = jobs.job_id AND NOT coalesce(m.import_completed, 0) "
+        "AND a.source_id != (SELECT source_id FROM attempts WHERE id = excluded.attempt_id))",
         {"job": job_id, "kind": kind, "attempt": attempt_id},
     )
     if claimed.rowcount != 1:
         raise LeaseLost(
-            f"Job {job_id} belongs to another collection by now.",
+            f"The job {job_id} is on record as the import of another collection.",
             "Run the same command again; it looks afresh.",
         )
 

@@ -64,6 +64,8 @@ def _tell_attention(console: Console, result: RunResult, rows: Sequence[Result])
     for row in rows:
         for text in row.warnings:
             console.attention(f"Warning: {_named(row)}: {text}")
+        for text in row.left_behind:
+            console.attention(f"Left behind: {_named(row)}: {text}")
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
         console.attention(f"Not available: {safe(row.source_id)}: {row.reason}")
     for row in rows:
@@ -71,6 +73,8 @@ def _tell_attention(console: Console, result: RunResult, rows: Sequence[Result])
             hint = f" {row.hint}" if row.hint else ""
             word = _WORDS.get(row.kind, "Failed")
             console.attention(f"{word}: {_named(row)}: {row.reason.rstrip('.')}.{hint}")
+    for text in result.remarks:
+        console.attention(f"Attention: {text}")
     if result.breaker:
         console.attention(f"Stopped early: {result.breaker}")
     not_started = result.of(OutcomeKind.NOT_STARTED)

@@ -1,22 +1,19 @@
-"""A launcher as in ``tests.support``, whose forks can be told to die at a commit.
+"""A fork of the launcher that is to die at a commit, or to tell what it commits.
 
-What a fork is to do differently stands in its environment, as JSON: see ``Plan`` in ``lab``.
-Nothing in the product knows of this.
+What it is to do differently is a ``Plan`` of ``lab``, as JSON. Nothing in the product knows of this.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, NoReturn
+from typing import Any, Dict, Iterator
 
-PLAN = "CRASH_PLAN"
+from tests.crash.recorder import Recorder, Tables, tables
+from tests.support import waits
 
 
 def arm(plan: Dict[str, Any]) -> None:
@@ -24,7 +21,6 @@ def arm(plan: Dict[str, Any]) -> None:
     _hurry(plan)
     commits = Commits(plan)
     from h2ogpte_migration.tracking.database import Database
-    from tests.crash.recorder import Recorder, Tables, tables
 
     real = Database.transaction
 
@@ -55,12 +51,12 @@ def _hurry(plan: Dict[str, Any]) -> None:
     """
     if not plan.get("hurry"):
         return
-    from h2ogpte_migration import patience
+    waits.second_looks(plan["looks_s"])
+    waits.polls(0.01)
+    if plan["stop_patience_s"] is not None:
+        waits.stop_patience(plan["stop_patience_s"])
     from h2ogpte_migration.tracking import database
 
-    patience.SECOND_LOOK_S, patience.SECOND_LOOK_AFTER_TIMEOUT_S = plan["looks_s"]
-    patience.VISIBLE_WITHIN_S = plan["looks_s"][1]
-    patience.FIRST_POLL_S = patience.BUSY_WAIT_S = patience.EMPTY_LOOK_S = 0.01
     database.SYNCHRONOUS = {True: "OFF", False: "OFF"}
 
 
@@ -91,25 +87,3 @@ class Commits:
         if number == chosen:
             os.kill(os.getpid(), signal.SIGKILL)
             signal.pause()
-
-
-def main() -> NoReturn:
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    channel.set_inheritable(False)
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
-    from tests.support import launcher as plain
-
-    plain.preload()  # takes the folder out of the path again
-    try:
-        plain.Server(channel).serve()
-    except plain._Child:
-        channel.close()
-        arm(json.loads(os.environ.pop(PLAN, "{}")))
-        from h2ogpte_migration import app
-
-        app.run()
-    sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

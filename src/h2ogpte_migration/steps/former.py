@@ -1,0 +1,123 @@
+"""What former targets of a source still hold: nothing of theirs is forgotten.
+
+A forced or retried migration makes a new target; connectors and chats that an earlier one moved
+are in a former target then. Once the new one is ready they are brought there, with those of
+the source; what stays behind is named.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import List, Optional
+
+from h2ogpte_migration.errors import NotFound, ServerError
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import Json
+from h2ogpte_migration.results import Result
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, move_all
+from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.tracking.records import Attempt
+from h2ogpte_migration.ui.text import plural
+
+FORMER_CONNECTORS = "former connectors"
+FORMER_CHATS = "former chats"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a former target holds that is nowhere else: counts."""
+
+    target_id: str
+    connectors: int
+    chats: int
+    documents: int = 0
+
+    def __str__(self) -> str:
+        parts = [
+            plural(count, noun)
+            for count, noun in (
+                (self.connectors, "connector"),
+                (self.chats, "chat"),
+                (self.documents, "document"),
+            )
+            if count
+        ]
+        return f"the former target {self.target_id} still holds {', '.join(parts)}"
+
+
+def connectors(migration: Migration) -> Optional[Result]:
+    """Bring over the connectors that former targets hold."""
+    _bring_all_over(migration, FORMER_CONNECTORS, StepName.CONNECTORS)
+    return None
+
+
+def chats(migration: Migration) -> Optional[Result]:
+    """Bring over the chat sessions that former targets hold."""
+    _bring_all_over(migration, FORMER_CHATS, StepName.CHATS)
+    return None
+
+
+def _bring_all_over(migration: Migration, name: str, step: str) -> None:
+    store = migration.tracking.store
+    for former in store.former_targets(migration.source_id):
+        # One that is gone holds nothing any more.
+        with suppress(NotFound):
+            _bring_over(migration, former, step)
+    store.finish_step(migration.lease, migration.attempt, name)
+
+
+def _bring_over(migration: Migration, former: Attempt, step: str) -> None:
+    kind, store, origin = MOVES[step], migration.tracking.store, str(former.target_id)
+    held = kind.count(migration.gateway, origin)
+    if not held:
+        return
+    there = kind.count(migration.gateway, migration.target_id)
+    counts: Json = {"source": held, "target": there}
+    way = Way(migration.gateway, migration.clock, origin, migration.target_id)
+    log.info("bringing over %s %s from the former target %s", held, kind.noun, origin)
+    store.record_move_counts(migration.lease, migration.attempt, step, counts)
+    move_all(way, kind, StepJobs(migration, step))
+    counts["target_after"] = kind.count(migration.gateway, migration.target_id)
+    store.finish_move(migration.lease, migration.attempt, step, counts)
+    migration.moved[step] = migration.moved.get(step, 0) + held
+
+
+def holdings(migration: Migration) -> List[Holding]:
+    """What former targets hold now, as far as the server tells; empty ones are left out."""
+    found = []
+    for former in migration.tracking.store.former_targets(migration.source_id):
+        with suppress(ServerError):
+            holding = _holding(migration, str(former.target_id))
+            if holding.connectors or holding.chats or holding.documents:
+                found.append(holding)
+    return found
+
+
+def _holding(migration: Migration, target_id: str) -> Holding:
+    connectors, chats = (
+        MOVES[step].count(migration.gateway, target_id)
+        for step in (StepName.CONNECTORS, StepName.CHATS)
+    )
+    return Holding(target_id, connectors, chats, _documents_of_people(migration, target_id))
+
+
+def _documents_of_people(migration: Migration, target_id: str) -> int:
+    """How many documents it holds that neither the source nor the new target has.
+
+    By name: copies of one document have ids of their own.
+    """
+    gateway, tracked = migration.gateway, migration.tracked
+    with closing(DocumentComparison(by_name=True)) as comparison:
+        if not listed(gateway, target_id, lambda rows: comparison.fill(SOURCE, rows)):
+            return 0
+        listed(gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
+        new = tracked.attempt.target_id if tracked and tracked.attempt else None
+        if new is not None:
+            listed(gateway, new, lambda rows: comparison.fill(TARGET, rows))
+        return comparison.late()[0]
