@@ -50,6 +50,7 @@ def run(migration: Migration) -> Optional[Result]:
         if migration.record.position == Position.SUBMITTING:
             return _resolve(migration)
         if not migration.may_submit():
+            permissions.outdate(migration)
             return migration.result(OutcomeKind.WAITING_FOR_SLOT, step=StepName.IMPORT)
         return _submit(migration)
     except NotFound as error:

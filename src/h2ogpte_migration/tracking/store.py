@@ -453,6 +453,17 @@ class Store:
             )
             _keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
 
+    def record_rights(
+        self, lease: Lease, attempt: Attempt, permissions: Permissions, warnings: Sequence[str] = ()
+    ) -> None:
+        """What the target may have been given: before it is given, and once some was taken."""
+        with self._held(lease) as db:
+            db.execute(
+                "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
+                {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
+            )
+            _keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+
     def finish_step(
         self,
         lease: Lease,
