@@ -221,14 +221,19 @@ CASES: Tuple[Case, ...] = (
         {"collection_create_request": model("CollectionCreateRequest", **CREATE)},
         {"id": "c"},
     ),
-    Case(
-        "set_rag_type",
-        lambda g: g.set_rag_type(TARGET, "rag"),
-        "update_collection",
-        {
-            **of(TARGET),
-            "collection_update_request": model("CollectionUpdateRequest", rag_type="rag"),
-        },
+    *(
+        Case(
+            "describe",
+            lambda g, more=more: g.describe(TARGET, name=ODD, description=ODD, **more),
+            "update_collection",
+            {
+                **of(TARGET),
+                "collection_update_request": model(
+                    "CollectionUpdateRequest", name=ODD, description=ODD, **more
+                ),
+            },
+        )
+        for more in ({}, {"rag_type": "rag"})
     ),
     with_settings(
         "set_settings",
