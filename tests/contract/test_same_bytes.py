@@ -309,6 +309,29 @@ CASES: Tuple[Case, ...] = (
         )
     ),
     Case(
+        "make_private",
+        lambda g: g.make_private(TARGET),
+        "update_collection_privacy",
+        {
+            **of(TARGET),
+            "update_collection_privacy_request": model(
+                "UpdateCollectionPrivacyRequest", is_public=False
+            ),
+        },
+    ),
+    Case(
+        "unshare_user",
+        lambda g: g.unshare_user(TARGET, ODD),
+        "unshare_collection",
+        {**of(TARGET), "username": ODD},
+    ),
+    Case(
+        "unshare_group",
+        lambda g: g.unshare_group(TARGET, ODD),
+        "unshare_collection_from_group",
+        {**of(TARGET), "group_id": ODD},
+    ),
+    Case(
         "submit_import",
         lambda g: g.submit_import(source=SOURCE, target=TARGET, how=HOW),
         IMPORT,

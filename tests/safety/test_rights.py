@@ -116,7 +116,8 @@ def test_shares_withdrawn_between_an_interrupted_run_and_the_next(
         server.faults.add(reply(500), route=route)
         assert migrate(server, tmp_path, "--retries", "0", "--max-failures", "0").code == 1
         (target,) = targets(world, source)
-        assert "bertil" in target.shares and target.is_public
+        assert "bertil" in target.shares
+        assert target.is_public
         # What somebody else did to the target meanwhile is theirs.
         target.shares["dora"] = ["read"]
         withdraw(source)
@@ -157,7 +158,7 @@ def test_a_narrower_list_of_rights_counts_as_well(
             server.faults.add(reply(400), route=IMPORT)
         migrate(server, tmp_path)
         source.shares.update(bertil=["read"], dora=["read"], carla=["read", "chat"])
-        source.group_shares = dict.fromkeys(source.group_shares, ["chat"])
+        source.group_shares = {key: ["chat"] for key in source.group_shares}
         source.public_permissions = ["read"]
         result = migrate(server, tmp_path) if when == "before the import" else None
         result = verify(server, tmp_path)
@@ -258,9 +259,7 @@ def test_a_broken_listing_of_public_rights_never_grants_all(world: World, tmp_pa
         result = migrate(server, tmp_path, "--wait-for-completion", "--retries", "1")
     assert result.code == 0, result.text
     (target,) = targets(world, source)
-    assert target.public_permissions in (None, []) and (
-        not target.is_public or target.public_permissions == []
-    )
+    assert not target.is_public or target.public_permissions == []
 
 
 def test_a_server_that_is_down_is_no_broken_listing(world: World, tmp_path: Path) -> None:

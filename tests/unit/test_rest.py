@@ -405,7 +405,7 @@ WRITES: Dict[str, Write] = {
     "rag_type": (
         lambda g: g.describe(TARGET, name="n", description="", rag_type="rag+"),
         "PATCH /collections/target-1",
-        {"rag_type": "rag+"},
+        {"name": "n", "description": "", "rag_type": "rag+"},
     ),
     "settings": (
         lambda g: g.set_settings(TARGET, {"ocr_model": "auto", "new": 1}),

@@ -100,7 +100,6 @@ class _Creation:
         self._ways = _ways(_request(migration, carried(migration)))
         self._left_out: Set[str] = set()
         self._shortened = 0
-        self._repeated = False
 
     def send(self) -> Target:
         """Ask, and again for less, until the server takes or refuses it for good."""
@@ -145,12 +144,11 @@ class _Creation:
         return self._leave_out(error) or self._next_way()
 
     def _after_an_error(self, error: ServerError) -> None:
-        """An internal error may pass; the second one is taken for a refusal of some setting."""
+        """An internal error may be about some setting: the next step brings those one by one."""
         if self._leave_out(error):
             return
-        if self._repeated:
-            del self._ways[:-1]
-        self._repeated = True
+        bare = [way for way in self._ways if not any(name in way for name in _SETTINGS)]
+        self._ways = bare if len(bare) < len(self._ways) else self._ways[-1:]
 
     def _leave_out(self, error: ServerError) -> bool:
         request = self._reduced(self._ways[0])
