@@ -25,7 +25,7 @@ SETTINGS = {
     "llm_args": {"temperature": 0},
 }
 
-MAPPED = "h2oai/embeddinggemma-300m-qat-q8_0-unquantized"
+MAPPED = "mixedbread-ai/mxbai-embed-large-v1"
 
 pytestmark = pytest.mark.usefixtures("clock")
 

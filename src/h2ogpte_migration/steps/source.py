@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from typing import Callable, List, Optional
+from typing import Callable, List
 
-from h2ogpte_migration.errors import BadReply, NotFound, Rejected, Unavailable
+from h2ogpte_migration.errors import BadReply, NotFound, Rejected, StepFailed, Unavailable
 from h2ogpte_migration.migration import Carried, Migration
 from h2ogpte_migration.model import Collection, Json, parse_time
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 
 SETTINGS, CHAT_SETTINGS, METADATA = "collection settings", "chat settings", "collection metadata"
 """What may be unreadable by itself."""
-_OUT_OF_USE = frozenset({"archived", "archiving", "deleted", "deleting"})
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +36,12 @@ def _read(migration: Migration) -> Carried:
         if is_gone(gateway, migration.clock, source_id):
             raise SourceGone from error
         collection = gateway.collection(source_id)
+    if collection.out_of_use:
+        raise StepFailed(
+            f"the source is {collection.out_of_use}",
+            "Take it out of the archive first, or leave it there.",
+            "Source out of use",
+        )
     unread: List[str] = []
 
     def told(what: str, read: Callable[[str], Json]) -> Json:
@@ -61,12 +66,6 @@ def _read(migration: Migration) -> Carried:
         metadata=metadata,
         unread=tuple(unread),
     )
-
-
-def why_not(status: str) -> Optional[str]:
-    """Why a collection in this state is not migrated; None where it may be."""
-    word = status.strip().lower()
-    return f"it is {word}" if word in _OUT_OF_USE else None
 
 
 def lifecycle_warnings(collection: Collection, now: datetime) -> List[str]:
