@@ -21,6 +21,7 @@ from typing import (
     List,
     Optional,
     Set,
+    Tuple,
     TypeVar,
     Union,
 )
@@ -79,12 +80,13 @@ class Shared:
 
 @dataclass(frozen=True)
 class Carried:
-    """What the source carries, as read from the server."""
+    """What the source carries, as read from the server; ``unread`` names what it did not give."""
 
     collection: Collection
     settings: Json
     chat_settings: Json
     metadata: Json
+    unread: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Migration:
         self.created: Optional[Collection] = None
         self.created_at = 0.0
         self.rights_copied_at: Optional[float] = None
+        self.refused_settings: Set[str] = set()
+        self.settings_compared = False
         self.job: Optional[Job] = None
         self.job_looked_at = False
         self.done: Set[str] = set()

@@ -20,6 +20,16 @@ Json = Dict[str, Any]
 GUEST_PREFIX = "Guest_"
 """How the server names guest accounts (contract: observed names of guests)."""
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def id_forms(text: str) -> Tuple[str, ...]:
+    """The forms in which a server may spell an id that people typed: case is no part of a UUID."""
+    if not _UUID.fullmatch(text):
+        return (text,)
+    return tuple(dict.fromkeys((text, text.lower(), text.upper())))
+
+
 GOOD_STATUSES = frozenset({"completed", "agent_only"})
 """Document states that need no attention."""
 
@@ -74,6 +84,7 @@ class Collection:
     document_count: Optional[int] = None
     created_at: Optional[datetime] = None
     is_public: bool = False
+    status: str = ""
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False)
 
     @classmethod
@@ -87,12 +98,19 @@ class Collection:
             document_count=_number(raw.get("document_count")),
             created_at=parse_time(raw.get("created_at")),
             is_public=raw.get("is_public") is True,
+            status=_text(raw.get("status")),
             raw=dict(raw) if keep_raw else None,
         )
 
     def get(self, key: str) -> Any:
         """A field of the server's JSON that this class gives no name to."""
         return None if self.raw is None else self.raw.get(key)
+
+    @property
+    def out_of_use(self) -> str:
+        """Archived or deleted, in the server's word; empty for a collection that is in use."""
+        word = self.status.strip().lower()
+        return word if word.startswith(("archiv", "delet")) else ""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,17 @@ unique among its owner's collections; and a second migration must not decorate i
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime, timedelta
-from typing import Container
+from typing import Container, Optional
 
+_TIME = "%Y%m%d_%H%M%S"
+_SUFFIX = re.compile(r" - ([0-9]{8}_[0-9]{6})$")
+_PREFIX = "(Migrated) "
+_LENGTHS = (255, 200, 128, 100, 64, 50, 40, 32)
+"""Longest names that servers are known to take; tried where a refusal does not say."""
+SHORTEST = 30
+"""The fewest characters that hold decoration, time and something of the name."""
 _DECORATED = re.compile(r"\(Migrated\) (?P<name>.*) - [0-9]{8}_[0-9]{6}", re.DOTALL)
 
 
@@ -49,3 +57,47 @@ def is_target_name_of(candidate: str, source_name: str) -> bool:
     A source that is itself a target answers to its own name: tell the two apart by their ids.
     """
     return matches_migrated_name(candidate) and undecorate(candidate) == undecorate(source_name)
+
+
+# -- names as servers keep them ----------------------------------------------------------
+def normalise(name: str) -> str:
+    """A name as servers may store it: blanks and forms of the same letters do not count."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def is_cut(candidate: str, name: str) -> bool:
+    """Whether a server may have stored ``name`` as ``candidate``, its end cut off.
+
+    What ends where the decorated name does may be somebody else's own choice of a name.
+    """
+    stored, wanted = normalise(candidate), normalise(name)
+    own = normalise(_SUFFIX.sub("", name))
+    return len(_PREFIX) < len(stored) < len(wanted) and wanted.startswith(stored) and stored != own
+
+
+def shortened(name: str, limit: int, taken: Container[str]) -> Optional[str]:
+    """A target's name in at most ``limit`` characters, its time kept whole; None: too few.
+
+    Args:
+        taken: names that are in use; the seconds are advanced until the name is free.
+    """
+    found = _SUFFIX.search(name)
+    if found is None:
+        return None
+    when = datetime.strptime(found.group(1), _TIME)
+    start = name[: found.start()]
+    if limit < SHORTEST:
+        start = start[len(_PREFIX) :] if start.startswith(_PREFIX) else start
+    start = start[: max(0, limit - len(found.group(0)))].rstrip()
+    if not start:
+        return None
+    while True:
+        short = f"{start} - {when:{_TIME}}"
+        if short not in taken:
+            return short
+        when += timedelta(seconds=1)
+
+
+def next_shorter(length: int) -> Optional[int]:
+    """The next length to try where a name of this one was refused."""
+    return next((known for known in _LENGTHS if known < length), None)

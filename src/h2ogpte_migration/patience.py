@@ -24,6 +24,10 @@ MOST_SENDS = 12
 """The same over all runs: then the attempt has failed."""
 MOST_TARGETS = 3
 """How many targets of one source may be given up, over all runs, before people have to look."""
+MOST_SHORTENINGS = 8
+"""How often a target's name is shortened where the server refuses its length."""
+MOST_REFUSALS = 16
+"""How many refusals it may take to find the settings that a server does not take."""
 MOVE_PATIENCE_S = 900.0
 """How long a move job is waited for before its collection is left for a later run."""
 SETTLE_PATIENCE_S = 900.0

@@ -113,6 +113,37 @@ def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
+# -- settings ----------------------------------------------------------------------------
+def differing(wanted: Mapping[str, Any], have: Mapping[str, Any]) -> List[str]:
+    """Names of the settings that differ. What is null, or off without being asked for, does not."""
+    names = [name for name, value in wanted.items() if not _same(value, have.get(name))]
+    names += [name for name, value in have.items() if name not in wanted and value]
+    return names
+
+
+def _same(want: Any, have: Any) -> bool:
+    if isinstance(want, Mapping) and isinstance(have, Mapping):
+        return not differing(want, have)
+    return want == have or (want is None and not have)
+
+
+def settings_words(what: str, names: Sequence[str]) -> str:
+    """The warning of settings that are not the source's."""
+    return f"{what} differ from the source's: {', '.join(names)}"
+
+
+def settings_findings(what: str, wanted: Optional[Json], have: Optional[Json]) -> List[Finding]:
+    """Warnings: settings of the target that are not what was asked for.
+
+    Either is None where it was not recorded, or could not be read.
+    """
+    if wanted is None or have is None:
+        return []
+    names = differing(wanted, have)
+    code = what.replace(" ", "_")
+    return [Finding(code, settings_words(what, names))] if names else []
+
+
 def permission_findings(
     wanted: Optional[Permissions], have: Optional[Permissions]
 ) -> List[Finding]:

@@ -221,14 +221,19 @@ CASES: Tuple[Case, ...] = (
         {"collection_create_request": model("CollectionCreateRequest", **CREATE)},
         {"id": "c"},
     ),
-    Case(
-        "set_rag_type",
-        lambda g: g.set_rag_type(TARGET, "rag"),
-        "update_collection",
-        {
-            **of(TARGET),
-            "collection_update_request": model("CollectionUpdateRequest", rag_type="rag"),
-        },
+    *(
+        Case(
+            "describe",
+            lambda g, more=more: g.describe(TARGET, name=ODD, description=ODD, **more),
+            "update_collection",
+            {
+                **of(TARGET),
+                "collection_update_request": model(
+                    "CollectionUpdateRequest", name=ODD, description=ODD, **more
+                ),
+            },
+        )
+        for more in ({}, {"rag_type": "rag"})
     ),
     with_settings(
         "set_settings",
@@ -302,6 +307,29 @@ CASES: Tuple[Case, ...] = (
             ("share_with_user", "share_collection", "username"),
             ("share_with_group", "share_collection_with_group", "group_id"),
         )
+    ),
+    Case(
+        "make_private",
+        lambda g: g.make_private(TARGET),
+        "update_collection_privacy",
+        {
+            **of(TARGET),
+            "update_collection_privacy_request": model(
+                "UpdateCollectionPrivacyRequest", is_public=False
+            ),
+        },
+    ),
+    Case(
+        "unshare_user",
+        lambda g: g.unshare_user(TARGET, ODD),
+        "unshare_collection",
+        {**of(TARGET), "username": ODD},
+    ),
+    Case(
+        "unshare_group",
+        lambda g: g.unshare_group(TARGET, ODD),
+        "unshare_collection_from_group",
+        {**of(TARGET), "group_id": ODD},
     ),
     Case(
         "submit_import",

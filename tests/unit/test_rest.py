@@ -403,9 +403,9 @@ def test_create_collection(wire: Wire, gateway: Gateway):
 Write = Tuple[Callable[[Gateway], Any], str, Any]
 WRITES: Dict[str, Write] = {
     "rag_type": (
-        lambda g: g.set_rag_type(TARGET, "rag+"),
+        lambda g: g.describe(TARGET, name="n", description="", rag_type="rag+"),
         "PATCH /collections/target-1",
-        {"rag_type": "rag+"},
+        {"name": "n", "description": "", "rag_type": "rag+"},
     ),
     "settings": (
         lambda g: g.set_settings(TARGET, {"ocr_model": "auto", "new": 1}),

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import List, Set, Tuple
 
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.model import SourceId, id_forms
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
 from h2ogpte_migration.run.scope import Selected
@@ -87,7 +87,7 @@ def _sources_gone(session: Session, found: Discovered) -> List[Migration]:
     migrations = []
     for record in session.tracking.store.unsubmitted():
         in_scope = (
-            record.source_id in options.collections
+            any(record.source_id in id_forms(one) for one in options.collections)
             if options.collections
             else options.all_users
             or record.owner in options.users

@@ -279,9 +279,17 @@ class Gateway:
         row = self._create("/collections", body=dict(request))
         return Collection.from_json(row, keep_raw=True)
 
-    def set_rag_type(self, target: TargetId, rag_type: str) -> None:
-        """Repeatable. Wire: update_collection (``rag_type`` alone is sent)."""
-        self._change("PATCH", COLLECTION, {"rag_type": rag_type}, collection_id=target)
+    def describe(
+        self, target: TargetId, *, name: str, description: str, rag_type: Optional[str] = None
+    ) -> None:
+        """Set name, description and perhaps ``rag_type``. Repeatable. Wire: update_collection.
+
+        All are sent along: a server may blank what is not named.
+        """
+        body = {"name": name, "description": description}
+        if rag_type is not None:
+            body["rag_type"] = rag_type
+        self._change("PATCH", COLLECTION, body, collection_id=target)
 
     def set_settings(self, target: TargetId, settings: Mapping[str, Any]) -> None:
         """Replace the collection settings. Repeatable. Wire: update_collection_settings."""

@@ -177,9 +177,7 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
     return attempts[0] if attempts else None
 
 
-def unknown_targets(
-    session: Session, migrations: Sequence[Migration], seen: Set[str]
-) -> List[str]:
+def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set[str]) -> List[str]:
     """Targets of sources that were begun just now, and that this database knows nothing of.
 
     Two databases may have been used at the same moment; before the run, neither saw the other's.

@@ -453,9 +453,13 @@ _WENT_WELL = (
 )
 
 
+_MATTERS_OF_ONE = ("CannotImpersonate", "Quota", "Source", "rights not taken back")
+"""How causes begin that say nothing about other collections, or other owners'."""
+
+
 def _is_servers_fault(result: Result) -> bool:
-    """Whether others would fail alike. An owner that no key can be made for is no sick server."""
+    """Whether others would fail alike. What concerns one owner or source is no sick server."""
     cause = result.cause
-    if not cause or cause.startswith("CannotImpersonate"):
+    if not cause or cause.startswith(_MATTERS_OF_ONE):
         return False
     return not result.step or BY_NAME[result.step].of_the_target

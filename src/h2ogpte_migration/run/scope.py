@@ -23,7 +23,7 @@ from typing import (
 
 from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
-from h2ogpte_migration.model import GUEST_PREFIX, Collection
+from h2ogpte_migration.model import GUEST_PREFIX, Collection, id_forms
 from h2ogpte_migration.results import OWN_TARGET
 from h2ogpte_migration.states import JobStatus
 from h2ogpte_migration.tracking.records import Record
@@ -143,13 +143,27 @@ def _by_id(gateway: Lister, ids: Sequence[str]) -> Scope:
     if len(wanted) > SINGLE_LOOKUPS:
         listed = tuple(gateway.all_collections())
     else:
-        listed = tuple(item for one in wanted for item in _matching(gateway, one) if item.id == one)
+        listed = tuple(item for one in wanted for item in _with_id(gateway, one))
     by_id = {item.id: item for item in listed}
-    missing = tuple(Missing(one, "no such collection") for one in wanted if one not in by_id)
-    chosen = tuple(by_id[one] for one in wanted if one in by_id)
+    found = {one: _pick(by_id, one) for one in wanted}
+    missing = tuple(Missing(one, "no such collection") for one in wanted if found[one] is None)
+    chosen = tuple(dict.fromkeys(item for item in found.values() if item is not None))
     if len(wanted) <= SINGLE_LOOKUPS:
         listed += _others_of(gateway, {item.owner for item in chosen})
     return Scope(chosen, missing, listed)
+
+
+def _with_id(gateway: Lister, one: str) -> List[Collection]:
+    """The collection of that id; a filter may mind the case in which it was typed."""
+    for form in id_forms(one):
+        found = [item for item in _matching(gateway, form) if item.id in id_forms(one)]
+        if found:
+            return found
+    return []
+
+
+def _pick(by_id: Mapping[str, Collection], one: str) -> Optional[Collection]:
+    return next((by_id[form] for form in id_forms(one) if form in by_id), None)
 
 
 def _others_of(gateway: Lister, owners: Iterable[str]) -> Tuple[Collection, ...]:
@@ -175,11 +189,12 @@ def find_own(gateway: Lister, username: str, wanted: Wanted) -> Scope:
     by_id = {item.id: item for item in listed}
     chosen, missing = [], []
     for one in dict.fromkeys(wanted.collections):
-        if one in by_id:
-            chosen.append(by_id[one])
+        item = _pick(by_id, one)
+        if item is not None:
+            chosen.append(item)
         else:
             missing.append(Missing(one, _why_not_own(gateway, one)))
-    return Scope(tuple(chosen), tuple(missing), listed)
+    return Scope(tuple(dict.fromkeys(chosen)), tuple(missing), listed)
 
 
 def _why_not_own(gateway: Lister, collection_id: str) -> str:
@@ -257,6 +272,9 @@ def _why_skip(
     collection: Collection, wanted: Wanted, known: Known, model: Optional[str]
 ) -> Optional[Tuple[str, str]]:
     """Why a filter leaves it out, and the sort of that reason; None where it does not."""
+    record = known.records.get(collection.id)
+    if collection.out_of_use and not (record and record.import_submitted):
+        return f"it is {collection.out_of_use}", "they are out of use"
     if wanted.source_model and collection.model != wanted.source_model:
         return (
             f"its model is {collection.model}, not {wanted.source_model}",
@@ -284,7 +302,8 @@ def _bears_a_reserved_name(collection: Collection, known: Known) -> bool:
 
 
 def _asked_for_by_name(collection: Collection, wanted: Wanted) -> bool:
-    return collection.id in wanted.collections or wanted.source_model == collection.model
+    by_id = any(collection.id in id_forms(one) for one in wanted.collections)
+    return by_id or wanted.source_model == collection.model
 
 
 def _conflict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, List, Optional, Set, Tuple
 
-from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.model import SourceId, id_forms
 from h2ogpte_migration.results import Result, not_available
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.records import Record
@@ -52,8 +52,12 @@ def _by_id(session: Session) -> Tuple[List[Record], List[Result]]:
 
 def _tracked(store: Store, collection_id: str) -> Optional[Record]:
     """The record of a source; a target's id stands for its source."""
-    tracked = store.load(SourceId(collection_id))
-    return tracked.record if tracked else store.record_of_target(collection_id)
+    for form in id_forms(collection_id):
+        tracked = store.load(SourceId(form))
+        record = tracked.record if tracked else store.record_of_target(form)
+        if record is not None:
+            return record
+    return None
 
 
 def _untracked_users(session: Session) -> List[Result]:

@@ -264,10 +264,8 @@ class SandboxServer:
         if not answer.has_body:
             return web.Response(status=answer.status)
         is_json = answer.content_type == "application/json"
-        text = json.dumps(answer.body, ensure_ascii=False) if is_json else str(answer.body)
-        return web.Response(
-            status=answer.status, body=text.encode(), content_type=answer.content_type
-        )
+        data = _json(answer.body) if is_json else str(answer.body).encode()
+        return web.Response(status=answer.status, body=data, content_type=answer.content_type)
 
     # -- chat
 
@@ -293,6 +291,14 @@ class SandboxServer:
             await converse(self.world, user, http.query.get("currentSessionID", ""), channel)
         record.ended = time.monotonic()
         return channel
+
+
+def _json(value: Json) -> bytes:
+    """Return JSON in UTF-8; what has no form in it, such as half a surrogate pair, is escaped."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()
 
 
 def _secret(http: web.Request) -> Optional[str]:

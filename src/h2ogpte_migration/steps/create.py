@@ -1,7 +1,7 @@
 """Create the target collection, exactly once.
 
 An unanswered creation is looked for by the target's unique name among the owner's collections.
-What the server refuses to take over (a workspace) becomes a kept warning.
+What the server refuses to take over (a workspace, a setting) becomes a kept warning.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, List, Mapping, Optional, Tuple, Union
+from typing import List, Optional, Set, Tuple, Union
 
-from h2ogpte_migration.errors import NotFound, Rejected
+from h2ogpte_migration import naming, patience
+from h2ogpte_migration.errors import NotFound, OutcomeUnknown, Rejected, ServerError
 from h2ogpte_migration.migration import (
     Absent,
     Ambiguous,
@@ -21,11 +22,14 @@ from h2ogpte_migration.migration import (
     send_once,
     settle_doubt,
 )
-from h2ogpte_migration.model import Collection, Json
+from h2ogpte_migration.model import Collection, Json, SourceId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps.source import carried, facts
+from h2ogpte_migration.steps import refusals
+from h2ogpte_migration.steps.source import SETTINGS, carried, facts
 
+_SETTINGS = ("collection_settings", "chat_settings")
+_SERVER_ERROR = 500
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 log = logging.getLogger(__name__)
@@ -54,14 +58,24 @@ def run(migration: Migration) -> Optional[Result]:
         migration, StepName.CREATE, find, book, timed_out=timed_out
     ):
         return None
-    send_once(migration, StepName.CREATE, lambda: _send(migration), find, book)
+    creation: List[_Creation] = []
+
+    def send() -> Target:
+        # Made when first needed, and kept: what was refused once need not be asked again.
+        if not creation:
+            creation.append(_Creation(migration))
+        return creation[0].send()
+
+    send_once(migration, StepName.CREATE, send, find, book)
     return None
 
 
 def _book(migration: Migration, target: Target) -> None:
     """The target exists and this is its id."""
     store, attempt, created = migration.tracking.store, migration.attempt, target.collection
-    store.record_target(migration.lease, attempt, created, facts(carried(migration)))
+    source = carried(migration)
+    asked = {**facts(source), "settings": _wanted_settings(migration, source)}
+    store.record_target(migration.lease, attempt, created, asked)
     migration.created_at = migration.clock.now()
     if not target.adopted:
         migration.created = created
@@ -73,45 +87,115 @@ def _book(migration: Migration, target: Target) -> None:
 
 
 # -- the request -------------------------------------------------------------------------
-def _send(migration: Migration) -> Target:
-    *preferred, last = _requests(_request(migration, carried(migration)))
-    for request, given_up in preferred:
-        try:
-            return _post(migration, request, given_up)
-        except NotFound:
-            continue  # only the workspace is something that may not be found
-        except Rejected as error:
-            if error.status not in (400, 403, 422):
-                raise
-    return _post(migration, *last)
+class _Creation:
+    """The request, with what the server refused left out.
 
-
-def _post(migration: Migration, request: Json, given_up: str) -> Target:
-    migration.before_write()
-    target = migration.gateway.create_collection(request)
-    if given_up:
-        migration.warn(given_up)
-    return Target(target)
-
-
-def _requests(full: Json) -> List[Tuple[Json, str]]:
-    """The request, then what to ask for where the server refuses it.
-
-    A refusal did nothing, so asking again is safe: without the workspace (which may be
-    another one's), and without nulls (which a strict server may not take). Encryption is
-    never given up.
+    A refusal did nothing, so asking again is safe: without what it names, without the workspace
+    (which may be another one's), without nulls (which a strict server may not take), and without
+    any settings, which the next step brings. Encryption is never given up.
     """
-    workspace = full.get("workspace")
-    without = workspace_warning(workspace)
-    requests: List[Tuple[Json, str]] = []
-    for request in (full, _without_nulls(full)):
-        if (request, "") in requests:
-            continue
-        requests.append((request, ""))
-        if workspace:
-            rest = {key: value for key, value in request.items() if key != "workspace"}
-            requests.append((rest, without))
-    return requests
+
+    def __init__(self, migration: Migration) -> None:
+        self._migration = migration
+        self._ways = _ways(_request(migration, carried(migration)))
+        self._left_out: Set[str] = set()
+        self._shortened = 0
+
+    def send(self) -> Target:
+        """Ask, and again for less, until the server takes or refuses it for good."""
+        while True:
+            request = self._reduced(self._ways[0])
+            try:
+                self._migration.before_write()
+                target = Target(self._migration.gateway.create_collection(request))
+            except (Rejected, NotFound) as error:
+                if not self._ask_for_less(error):
+                    raise
+            except OutcomeUnknown as error:
+                # Whether nothing was done is yet to be found out; if so, this comes next.
+                if error.status == _SERVER_ERROR:
+                    self._after_an_error(error)
+                raise
+            else:
+                self._tell(request)
+                return target
+
+    def _tell(self, request: Json) -> None:
+        self._migration.refused_settings |= self._left_out
+        wanted = carried(self._migration).collection.get("workspace")
+        if wanted and "workspace" not in request:
+            self._migration.warn(workspace_warning(wanted))
+
+    def _reduced(self, request: Json) -> Json:
+        """The request with the present name, and without what was refused by name."""
+        reduced = {key: value for key, value in request.items() if key not in self._left_out}
+        for key in _SETTINGS:
+            if key in reduced:
+                values = reduced[key].items()
+                reduced[key] = {name: v for name, v in values if name not in self._left_out}
+        return {**reduced, "name": self._migration.attempt.target_name}
+
+    def _ask_for_less(self, error: ServerError) -> bool:
+        refusals.raise_if_quota(error, self._migration.owner)
+        if refusals.is_about_the_length_of_the_name(error):
+            return self._shorten(error)
+        if not refusals.may_be_about_a_part(error):
+            return False
+        return self._leave_out(error) or self._next_way()
+
+    def _after_an_error(self, error: ServerError) -> None:
+        """An internal error may be about some setting: the next step brings those one by one."""
+        if self._leave_out(error):
+            return
+        bare = [way for way in self._ways if not any(name in way for name in _SETTINGS)]
+        self._ways = bare if len(bare) < len(self._ways) else self._ways[-1:]
+
+    def _leave_out(self, error: ServerError) -> bool:
+        request = self._reduced(self._ways[0])
+        keys = [key for name in _SETTINGS for key in request.get(name) or {}]
+        named = refusals.named(error, [*keys, *(["workspace"] if "workspace" in request else [])])
+        self._left_out.update(named)
+        return bool(named)
+
+    def _next_way(self) -> bool:
+        if len(self._ways) < 2:
+            return False
+        del self._ways[0]
+        return True
+
+    def _shorten(self, error: ServerError) -> bool:
+        """A shorter name, on record before it is sent: it is what the target is found by."""
+        migration, name = self._migration, self._migration.attempt.target_name
+        limit = refusals.longest_allowed(error, len(name)) or naming.next_shorter(len(name))
+        self._shortened += 1
+        if limit is None or self._shortened > patience.MOST_SHORTENINGS:
+            return False
+        return rename(migration, limit)
+
+
+def rename(migration: Migration, limit: int) -> bool:
+    """Reserve a name of at most ``limit`` characters in place of the attempt's; False: too few."""
+    if naming.shortened(migration.attempt.target_name, limit, ()) is None:
+        return False
+    wanted = migration.attempt.target_name
+    migration.tracking.store.rename_target(
+        migration.lease,
+        migration.attempt,
+        lambda taken: naming.shortened(wanted, limit, taken) or wanted,
+    )
+    migration.reload()
+    log.info("the target is to be named %s", migration.attempt.target_name)
+    return True
+
+
+def _ways(full: Json) -> List[Json]:
+    """The request, then what to ask for where the server refuses it without saying why."""
+    bare = {key: value for key, value in full.items() if key not in _SETTINGS}
+    ways: List[Json] = []
+    for request in (full, refusals.without_nulls(full), bare):
+        rest = {key: value for key, value in request.items() if key != "workspace"}
+        ways += [way for way in (request, rest) if way not in ways]
+    return ways
 
 
 def workspace_warning(workspace: object) -> str:
@@ -123,10 +207,12 @@ def _request(migration: Migration, source: Carried) -> Json:
     collection = source.collection
     request: Json = {
         "name": migration.attempt.target_name,
-        "description": collection.get("description") or "",
+        "description": description(source),
         "embedding_model": migration.attempt.model,
-        "collection_settings": target_settings(migration, source),
     }
+    settings = _wanted_settings(migration, source)
+    if settings is not None:
+        request["collection_settings"] = settings
     if source.chat_settings:
         request["chat_settings"] = source.chat_settings
     for key in ("workspace", "vex_encryption"):
@@ -135,10 +221,14 @@ def _request(migration: Migration, source: Carried) -> Json:
     return request
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return value
+def _wanted_settings(migration: Migration, source: Carried) -> Optional[Json]:
+    """The settings to ask for; None where the source's can't be read."""
+    return None if SETTINGS in source.unread else target_settings(migration, source)
+
+
+def description(source: Carried) -> str:
+    """The target's description: that of its source."""
+    return str(source.collection.get("description") or "")
 
 
 def target_settings(migration: Migration, source: Carried) -> Json:
@@ -158,10 +248,11 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     All of them are listed: a filter might not match a strange name, and "absent" has to be
     certain.
     """
-    attempt, there = migration.attempt, named(migration)
-    usable = [item for item in there if item.model == attempt.model and _is_empty(migration, item)]
+    attempt, listed = migration.attempt, _listed(migration)
+    there = named(migration, listed)
     if not there:
-        return Absent()
+        return _find_cut(migration, listed)
+    usable = [item for item in there if item.model == attempt.model and _is_empty(migration, item)]
     if not usable:
         return Ambiguous("a collection of the target's name exists, but is not the one begun here")
     usable.sort(key=lambda item: (item.created_at or _LONG_AGO, item.id))
@@ -169,20 +260,45 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     return Target(usable[0], adopted=True, duplicates=duplicates)
 
 
-def named(migration: Migration) -> List[Collection]:
-    """The owner's collections that bear the target's name."""
-    wanted = normalise(migration.attempt.target_name)
-    return [
-        collection
-        for collection in migration.gateway.own_collections()
-        if normalise(collection.name) == wanted
-        and collection.owner in ("", migration.owner, migration.attempt.owner)
+def _find_cut(migration: Migration, listed: List[Collection]) -> Union[Absent, Ambiguous, Target]:
+    """The target under a name that the server cut off, and with it what makes it unique.
+
+    It counts only where nothing else can be meant: one empty collection that nobody knows, and no
+    other target of that beginning under way.
+    """
+    store, attempt = migration.tracking.store, migration.attempt
+    known = store.past_targets()
+    there = [
+        item
+        for item in listed
+        if naming.is_cut(item.name, attempt.target_name)
+        and item.model == attempt.model
+        and item.id not in known
+        and store.load(SourceId(item.id)) is None
+        and _is_empty(migration, item)
     ]
+    if not there:
+        return Absent()
+    rivals = [
+        name
+        for name in store.names_in_doubt(attempt)
+        if any(naming.is_cut(item.name, name) for item in there)
+    ]
+    if len(there) > 1 or rivals:
+        return Ambiguous(f"it can't be told whether {there[0].name} ({there[0].id}) is the target")
+    return Target(there[0], adopted=True)
 
 
-def normalise(name: str) -> str:
-    """A name as servers may store it: outer blanks and runs of blanks do not count."""
-    return " ".join(name.split())
+def _listed(migration: Migration) -> List[Collection]:
+    owners = ("", migration.owner, migration.attempt.owner)
+    return [item for item in migration.gateway.own_collections() if item.owner in owners]
+
+
+def named(migration: Migration, listed: Optional[List[Collection]] = None) -> List[Collection]:
+    """The owner's collections that bear the target's name, as servers may write it."""
+    wanted = naming.normalise(migration.attempt.target_name)
+    rows = _listed(migration) if listed is None else listed
+    return [item for item in rows if naming.normalise(item.name) == wanted]
 
 
 def _is_empty(migration: Migration, collection: Collection) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import List, Optional, Union
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.errors import NotFound, StepFailed
+from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
 from h2ogpte_migration.migration import (
     Absent,
     Ambiguous,
@@ -27,7 +27,7 @@ from h2ogpte_migration.migration import (
 from h2ogpte_migration.model import Collection, Job, JobId, JobKind
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import Position, StepName
-from h2ogpte_migration.steps import permissions
+from h2ogpte_migration.steps import permissions, refusals
 from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
@@ -50,6 +50,7 @@ def run(migration: Migration) -> Optional[Result]:
         if migration.record.position == Position.SUBMITTING:
             return _resolve(migration)
         if not migration.may_submit():
+            permissions.outdate(migration)
             return migration.result(OutcomeKind.WAITING_FOR_SLOT, step=StepName.IMPORT)
         return _submit(migration)
     except NotFound as error:
@@ -138,11 +139,14 @@ def _announce(migration: Migration, scratch: DocumentComparison) -> None:
 
 def _send(migration: Migration) -> Import:
     migration.before_write()
-    return Import(
-        migration.gateway.submit_import(
+    try:
+        job_id = migration.gateway.submit_import(
             source=migration.source_id, target=migration.target_id, how=migration.how
         )
-    )
+    except Rejected as error:
+        refusals.raise_if_quota(error, migration.owner)
+        raise
+    return Import(job_id)
 
 
 def _book(migration: Migration, found: Import) -> None:

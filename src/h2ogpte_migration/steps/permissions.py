@@ -1,18 +1,32 @@
-"""Share the target as its source is shared, and never more widely. May be repeated at will."""
+"""Share the target as its source is shared, and never more widely. May be repeated at will.
+
+What is about to be given is on record before it is given: what the source does not grant any more
+is taken back by that record. Shares that others added to the target are theirs, and stay.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.errors import Conflict, NotFound, Rejected, ServerError
+from h2ogpte_migration.errors import (
+    BadReply,
+    Conflict,
+    NotFound,
+    Rejected,
+    ServerError,
+    StepFailed,
+    Unavailable,
+)
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Permissions, Share
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.steps.presence import is_gone, restart_if_gone
 from h2ogpte_migration.steps.source import carried
+from h2ogpte_migration.tracking.records import Attempt
 
 T = TypeVar("T")
 
@@ -23,11 +37,12 @@ def read(
     owner: str,
     *,
     is_public: bool,
-    refused: Optional[Callable[[str], None]] = None,
+    refused: Optional[Callable[[str, str], None]] = None,
 ) -> Permissions:
     """Who may see a collection, its owner left out.
 
-    ``refused`` is told of a list that the server does not give; without it, that is raised.
+    ``refused`` is told of a list that the server does not give, and why; without it, that is
+    raised.
     """
 
     def shares(what: str, listing: Callable[[str], List[Share]]) -> List[Share]:
@@ -47,7 +62,7 @@ def read(
 
 
 def _public(
-    gateway: Gateway, collection_id: str, refused: Optional[Callable[[str], None]]
+    gateway: Gateway, collection_id: str, refused: Optional[Callable[[str, str], None]]
 ) -> Optional[Tuple[str, ...]]:
     told: List[Optional[Tuple[str, ...]]] = []
 
@@ -65,16 +80,16 @@ def _listed(
     collection_id: str,
     what: str,
     listing: Callable[[str], T],
-    refused: Optional[Callable[[str], None]],
+    refused: Optional[Callable[[str, str], None]],
 ) -> Optional[T]:
-    """What a listing says; None where the server refuses it and somebody is to be told."""
+    """What a listing says; None where the server does not give it and somebody is to be told."""
     try:
         return listing(collection_id)
-    except (Rejected, NotFound) as error:
+    except (Rejected, NotFound, Unavailable, BadReply) as error:
         if refused is None:
             raise
-        gateway.collection(collection_id)  # gone, and not just this list of it: raises that
-        refused(f"the {what} could not be read, and so not copied: {error.message}")
+        gateway.collection(collection_id)  # gone or down, and not just this list of it: raises that
+        refused(what, error.message)
         return None
 
 
@@ -99,88 +114,213 @@ def refresh(migration: Migration) -> None:
         migration.reload()
 
 
+def outdate(migration: Migration) -> None:
+    """The collection has to wait: people may withdraw rights meanwhile."""
+    if migration.rights_copied_at is not None:
+        migration.rights_copied_at = float("-inf")
+
+
+def shrink(migration: Migration) -> None:
+    """After the import: take from the target what we gave and the source does not grant any more.
+
+    Nothing is added, as by now the target may be somebody's own; nothing is asked where nothing
+    was given.
+    """
+    given = migration.attempt.permissions
+    if given is None or given.empty:
+        return
+    unread: List[str] = []
+    try:
+        allowed = _read_source(migration, lambda what, _: unread.append(what), anew=True)
+    except NotFound:
+        return  # whoever compares the documents finds out whether the source is gone
+    if unread:
+        migration.warn(f"whether the {', '.join(unread)} are still the source's can't be told")
+        left = given
+    else:
+        left = narrowed(given, allowed)
+    if left != given:
+        try:
+            withdraw(migration, given, left)
+            _give(migration, left, given)
+        except StillShared as error:
+            migration.warn(error.message)
+            left = given  # the next validation tries again
+    store, attempt = migration.tracking.store, migration.attempt
+    store.record_rights(migration.lease, attempt, left, migration.take_warnings())
+    migration.reload()
+
+
+def narrowed(given: Permissions, allowed: Permissions) -> Permissions:
+    """What remains of the rights that were given, as far as the source still grants them."""
+    is_public = given.is_public and allowed.is_public
+    return Permissions(
+        is_public=is_public,
+        public=_both(given.public, allowed.public) if is_public else None,
+        users=_both_shares(given.users, allowed.users),
+        groups=_both_shares(given.groups, allowed.groups),
+    )
+
+
+def _both_shares(given: Sequence[Share], allowed: Sequence[Share]) -> Tuple[Share, ...]:
+    still = {share.grantee: share.permissions for share in allowed}
+    return tuple(
+        replace(share, permissions=_both(share.permissions, still[share.grantee]))
+        for share in given
+        if share.grantee in still
+    )
+
+
+def _both(
+    given: Optional[Tuple[str, ...]], allowed: Optional[Tuple[str, ...]]
+) -> Optional[Tuple[str, ...]]:
+    """The rights in both lists; no list at all stands for all of them."""
+    if given is None or allowed is None:
+        return allowed if given is None else given
+    return tuple(right for right in given if right in allowed)
+
+
 def _copy(migration: Migration) -> Permissions:
     """Copy public, user and group rights; returns what the source has.
 
     A refused share is a warning. Raises ``NotFound`` where source or target may be gone.
     """
-    rights = _read_source(migration)
-    if migration.created is None or migration.attempt.permissions is not None:
-        withdraw(migration, _on_target(migration), rights)
-    gateway, target_id = migration.gateway, migration.target_id
-    if rights.is_public:
-        _publish(migration, rights.public)
-    for share in rights.users:
-        _share(
-            migration,
-            f"user {share.grantee}",
-            share,
-            partial(gateway.share_with_user, target_id, share),
-            partial(gateway.user_shares, target_id),
-        )
-    for share in rights.groups:
-        _share(
-            migration,
-            f"group {share.grantee}",
-            share,
-            partial(gateway.share_with_group, target_id, share),
-            partial(gateway.group_shares, target_id),
-        )
+    rights = _read_source(migration, partial(_warn_of_unread, migration))
+    given = _given(migration)
+    if not given.empty:
+        withdraw(migration, given, rights)
+    if not rights.empty:
+        store, attempt = migration.tracking.store, migration.attempt
+        store.record_rights(migration.lease, attempt, _together(given, rights))
+        migration.reload()
+    _give(migration, rights)
     return rights
 
 
-def _read_source(migration: Migration) -> Permissions:
-    collection = carried(migration).collection
-    if migration.rights_copied_at is not None or migration.created is None:
+def _warn_of_unread(migration: Migration, what: str, why: str) -> None:
+    migration.warn(f"the {what} could not be read, and so not copied: {why}")
+
+
+def _given(migration: Migration) -> Permissions:
+    """What the target may have been given already.
+
+    Version 1.2.0 kept no record of that: of its targets, what they have counts as given.
+    """
+    if migration.attempt.permissions is not None:
+        return migration.attempt.permissions
+    if migration.attempt.origin == Attempt.LEGACY:
+        return _on_target(migration)
+    return Permissions(is_public=False)
+
+
+def _together(given: Permissions, rights: Permissions) -> Permissions:
+    """All that the target may have from us, once ``rights`` are given; the newer list counts."""
+
+    def merged(old: Sequence[Share], new: Sequence[Share]) -> Tuple[Share, ...]:
+        shares: Dict[str, Share] = {share.grantee: share for share in (*old, *new)}
+        return tuple(shares.values())
+
+    return Permissions(
+        is_public=given.is_public or rights.is_public,
+        public=rights.public if rights.is_public else given.public,
+        users=merged(given.users, rights.users),
+        groups=merged(given.groups, rights.groups),
+    )
+
+
+def _give(migration: Migration, rights: Permissions, given: Optional[Permissions] = None) -> None:
+    """Grant rights on the target, but for those that were given in the same form."""
+    unless = given or Permissions(is_public=False)
+    gateway, target_id = migration.gateway, migration.target_id
+    if rights.is_public and not (unless.is_public and unless.public == rights.public):
+        _publish(migration, rights.public)
+    for share in rights.users:
+        if share not in unless.users:
+            _share(
+                migration,
+                f"user {share.grantee}",
+                share,
+                partial(gateway.share_with_user, target_id, share),
+                partial(gateway.unshare_user, target_id, share.grantee),
+                partial(gateway.user_shares, target_id),
+            )
+    for share in rights.groups:
+        if share not in unless.groups:
+            _share(
+                migration,
+                f"group {share.grantee}",
+                share,
+                partial(gateway.share_with_group, target_id, share),
+                partial(gateway.unshare_group, target_id, share.grantee),
+                partial(gateway.group_shares, target_id),
+            )
+
+
+def _read_source(
+    migration: Migration, refused: Callable[[str, str], None], *, anew: bool = False
+) -> Permissions:
+    collection = carried(migration).collection if not anew else None
+    if collection is None or migration.rights_copied_at is not None or migration.created is None:
         collection = migration.gateway.collection(migration.source_id)
     return read(
         migration.gateway,
         migration.source_id,
         migration.owner,
         is_public=collection.is_public,
-        refused=migration.warn,
+        refused=refused,
     )
 
 
 def _on_target(migration: Migration) -> Permissions:
     gateway, target_id = migration.gateway, migration.target_id
     is_public = gateway.collection(target_id).is_public
-    return read(gateway, target_id, migration.owner, is_public=is_public, refused=migration.warn)
+    refused = partial(_warn_of_unread, migration)
+    return read(gateway, target_id, migration.owner, is_public=is_public, refused=refused)
 
 
-def withdraw(migration: Migration, have: Permissions, allowed: Permissions) -> None:
-    """Take from the target what the source does not grant (any more).
+class StillShared(StepFailed):
+    """The server does not take back what the source does not grant any more."""
 
-    Args:
-        have: the rights to judge: those on the target, or those that were given to it.
-        allowed: the source's rights as they are now.
+
+def withdraw(migration: Migration, given: Permissions, allowed: Permissions) -> None:
+    """Take from the target what was given to it and the source does not grant (any more).
+
+    Raises:
+        StillShared: some of it could not be taken; the rest was.
     """
     gateway, target_id = migration.gateway, migration.target_id
-    if have.is_public and not allowed.is_public:
-        _take(migration, "the public", partial(gateway.make_private, target_id))
-    users = {share.grantee for share in allowed.users}
-    for share in have.users:
-        if share.grantee not in users:
-            take = partial(gateway.unshare_user, target_id, share.grantee)
-            _take(migration, f"user {share.grantee}", take)
-    groups = {share.grantee for share in allowed.groups}
-    for share in have.groups:
-        if share.grantee not in groups:
-            take = partial(gateway.unshare_group, target_id, share.grantee)
-            _take(migration, f"group {share.grantee}", take)
+    takes: List[Tuple[str, Callable[[], None]]] = []
+    if given.is_public and not allowed.is_public:
+        takes.append(("the public", partial(gateway.make_private, target_id)))
+    for who, unshare, had, have in (
+        ("user", gateway.unshare_user, given.users, allowed.users),
+        ("group", gateway.unshare_group, given.groups, allowed.groups),
+    ):
+        still = {share.grantee for share in have}
+        takes += [
+            (f"{who} {share.grantee}", partial(unshare, target_id, share.grantee))
+            for share in had
+            if share.grantee not in still
+        ]
+    refusals = [words for whom, take in takes for words in [_take(migration, whom, take)] if words]
+    if refusals:
+        raise StillShared(
+            f"the target is shared more widely than its source: {'; '.join(refusals)}",
+            "Take it back in h2oGPTe, then run the same command again.",
+            "rights not taken back",
+        )
 
 
-def _take(migration: Migration, whom: str, take: Callable[[], None]) -> None:
+def _take(migration: Migration, whom: str, take: Callable[[], None]) -> str:
+    """Take a right back; what the server said where it refused."""
     migration.before_write()
     try:
         take()
-    except NotFound:
-        return  # it has no such share
+    except (NotFound, Conflict):
+        return ""  # it has no such share
     except Rejected as error:
-        migration.warn(
-            f"the source is not shared with {whom} any more, and the target still is: "
-            f"{error.message}"
-        )
+        return f"with {whom} ({error.message})"
+    return ""
 
 
 def _publish(migration: Migration, rights: Optional[Tuple[str, ...]]) -> None:
@@ -198,14 +338,19 @@ def _share(
     who: str,
     share: Share,
     send: Callable[[], None],
+    take: Callable[[], None],
     listed: Callable[[], Sequence[Share]],
 ) -> None:
     migration.before_write()
     try:
-        send()
-    except Conflict as error:
-        if not _as_wanted(share, listed()):
-            migration.warn(f"the share with {who} was refused: {error.message}")
+        try:
+            send()
+        except Conflict:
+            # Shared already, and the server does not change a share: perhaps another list of rights.
+            if _as_wanted(share, listed()):
+                return
+            _take(migration, who, take)
+            send()
     except (Rejected, NotFound) as error:
         _raise_if_gone(migration, error)
         migration.warn(f"the share with {who} was refused: {error.message}")

@@ -51,6 +51,7 @@ def run(migration: Migration) -> Optional[Result]:
     """Validate afresh; blocking findings hold connectors and chats back."""
     ragcheck.sweep(migration.gateway, migration.tracking.leftovers, migration.source_id)
     try:
+        permissions.shrink(migration)
         found = compare_all(migration)
     except NotFound as error:
         return failed_if_gone(migration, error)

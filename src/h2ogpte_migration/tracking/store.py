@@ -245,6 +245,15 @@ class Store:
         )
         return [Attempt.from_row(row) for row in rows]
 
+    def names_in_doubt(self, attempt: Attempt) -> List[str]:
+        """Names of the same owner's other targets that may exist by now, without a known id."""
+        rows = self._db.rows(
+            "SELECT target_name FROM attempts WHERE owner = :owner AND id != :id "
+            "AND fate = 'live' AND target_id IS NULL",
+            {"owner": attempt.owner, "id": attempt.id},
+        )
+        return [row["target_name"] for row in rows]
+
     def job_is_claimed(self, job_id: JobId) -> bool:
         """Whether a job is on record as ours, for whatever collection."""
         claimed = self._db.row(
@@ -426,6 +435,24 @@ class Store:
             )
             _close_intent(db, attempt.id, StepName.CREATE, None)
 
+    def rename_target(
+        self, lease: Lease, attempt: Attempt, choose_name: Callable[[Set[str]], str]
+    ) -> None:
+        """The target gets another name than was begun with: the server takes a shorter one only.
+
+        ``choose_name`` gets the names in use and returns an unused one.
+        """
+        with self._held(lease) as db:
+            rows = db.execute(
+                "SELECT target_name FROM attempts WHERE owner = :owner", {"owner": attempt.owner}
+            )
+            name = choose_name({row["target_name"] for row in rows})
+            db.execute(
+                "UPDATE attempts SET target_name = :name WHERE id = :attempt",
+                {"name": name, "attempt": attempt.id},
+            )
+            _set(db, lease.source_id, {"new_collection_name": name})
+
     def record_target_time(self, lease: Lease, attempt: Attempt, created_at: datetime) -> None:
         """When the server made a target that was tracked without its time."""
         with self._held(lease) as db:
@@ -472,6 +499,17 @@ class Store:
         """Checkpoint: the target is shared as the source is."""
         with self._held(lease) as db:
             _set(db, lease.source_id, {"permissions_copied": 1, "error": None})
+            db.execute(
+                "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
+                {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
+            )
+            _keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+
+    def record_rights(
+        self, lease: Lease, attempt: Attempt, permissions: Permissions, warnings: Sequence[str] = ()
+    ) -> None:
+        """What the target may have been given: before it is given, and once some was taken."""
+        with self._held(lease) as db:
             db.execute(
                 "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
                 {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},

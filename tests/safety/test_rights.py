@@ -1,0 +1,275 @@
+"""Rights only shrink in doubt: the target is never shared more widely than its source is now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from h2ogpte_migration.sandbox.faults import call, close, reply
+from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+
+from ..faults.harness import LARGE, Result, run, serving
+
+C = "/collections/{collection_id}"
+IMPORT = f"POST {C}/import_collection_job"
+SHARE = f"PUT {C}/permissions/{{username}}"
+SHARE_GROUP = f"PUT {C}/group_permissions/{{group_id}}"
+UNSHARE = f"DELETE {C}/permissions/{{username}}"
+DOCUMENTS = f"GET {C}/documents"
+USERS = f"GET {C}/permissions"
+GROUPS = f"GET {C}/group_permissions"
+
+pytestmark = pytest.mark.usefixtures("clock")
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.times.import_s = world.times.move_s = 0.02
+    world.add_user("admin", admin=True)
+    for name in ("anna", "bertil", "carla", "dora"):
+        world.add_user(name)
+    return world
+
+
+def shared(world: World, name: str = "Papers", **more: Any) -> Collection:
+    """A collection that two users and a group may see."""
+    shares = {"bertil": ["read", "chat"], "carla": ["read"]}
+    values = {"shares": shares, "group_shares": {"research": ["read", "chat"]}, **more}
+    return world.add_collection("anna", name, LARGE, **values)
+
+
+def targets(world: World, source: Collection) -> List[Collection]:
+    """What was made of a source."""
+    return [c for c in world.collections.values() if f"(Migrated) {source.name} - " in c.name]
+
+
+def migrate(server: SandboxServer, folder: Path, *more: str) -> Result:
+    words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users"]
+    return run(folder, *words, "--use-model-mappings", *more)
+
+
+def verify(server: SandboxServer, folder: Path, *more: str) -> Result:
+    server.world.wait_until_idle()
+    words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--verify"]
+    return run(folder, *words, *more)
+
+
+def withdraw(source: Collection) -> None:
+    """Bertil, the group and the public may not see it any more; Carla may."""
+    source.shares.pop("bertil", None)
+    source.group_shares.clear()
+    source.is_public, source.public_permissions = False, None
+
+
+def watch(server: SandboxServer) -> Dict[str, Any]:
+    """The rights on each target at the moment of its import."""
+    seen: Dict[str, Any] = {}
+
+    def look() -> None:
+        for request in server.requests:
+            if request.route == IMPORT:
+                target = server.world.collections[request.path.split("/")[-2]]
+                rights = (dict(target.shares), dict(target.group_shares), target.is_public)
+                seen.setdefault(target.id, rights)
+
+    server.faults.add(call(look), route=IMPORT, times=None)
+    return seen
+
+
+ONLY_CARLA = ({"carla": ["read"]}, {}, False)
+
+
+def test_shares_withdrawn_while_a_collection_waits_for_its_slot(
+    world: World, tmp_path: Path
+) -> None:
+    world.times.import_s = 0.6
+    sources = [shared(world, name, public=True) for name in ("A", "B", "C")]
+
+    def revoke() -> None:
+        for source in sources:
+            withdraw(source)
+
+    with serving(world) as server:
+        seen = watch(server)
+        server.faults.add(call(revoke, after=True), route=SHARE_GROUP, skip=2)
+        words = ["--wait-for-completion", "--max-concurrent-jobs", "2"]
+        result = migrate(server, tmp_path, *words)
+    assert result.code == 0, result.text
+    assert list(seen.values())[-1] == ONLY_CARLA
+    for source in sources:
+        (target,) = targets(world, source)
+        assert (target.shares, target.group_shares, target.is_public) == ONLY_CARLA
+
+
+@pytest.mark.parametrize("when", ["before the import", "in the middle of sharing"])
+def test_shares_withdrawn_between_an_interrupted_run_and_the_next(
+    world: World, tmp_path: Path, when: str
+) -> None:
+    source = shared(world, public=True)
+    route = DOCUMENTS if when == "before the import" else SHARE_GROUP
+    with serving(world) as server:
+        server.faults.add(reply(500), route=route)
+        assert migrate(server, tmp_path, "--retries", "0", "--max-failures", "0").code == 1
+        (target,) = targets(world, source)
+        assert "bertil" in target.shares
+        assert target.is_public
+        # What somebody else did to the target meanwhile is theirs.
+        target.shares["dora"] = ["read"]
+        withdraw(source)
+        seen = watch(server)
+        result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert list(seen.values()) == [({"carla": ["read"], "dora": ["read"]}, {}, False)]
+
+
+def test_shares_withdrawn_after_the_import_are_taken_back_at_validation(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world, public=["read", "chat"])
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        target.shares["dora"] = ["read"]
+        withdraw(source)
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert (target.shares, target.group_shares, target.is_public) == (
+        {"carla": ["read"], "dora": ["read"]},
+        {},
+        False,
+    )
+
+
+@pytest.mark.parametrize("conflicts", [False, True])
+@pytest.mark.parametrize("when", ["before the import", "before validation"])
+def test_a_narrower_list_of_rights_counts_as_well(
+    world: World, tmp_path: Path, when: str, conflicts: bool
+) -> None:
+    source = shared(world, public=["read", "chat"])
+    source.shares["dora"] = None  # all rights
+    world.habits.repeated_share_conflicts = conflicts
+    with serving(world) as server:
+        if when == "before the import":
+            server.faults.add(reply(400), route=IMPORT)
+        migrate(server, tmp_path)
+        source.shares.update(bertil=["read"], dora=["read"], carla=["read", "chat"])
+        source.group_shares = {key: ["chat"] for key in source.group_shares}
+        source.public_permissions = ["read"]
+        result = migrate(server, tmp_path) if when == "before the import" else None
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    # Before the import all is copied anew; later on rights only shrink.
+    carla = ["read", "chat"] if when == "before the import" else ["read"]
+    assert target.shares == {"bertil": ["read"], "dora": ["read"], "carla": carla}
+    assert list(target.group_shares.values()) == [["chat"]]
+    assert target.public_permissions == ["read"]
+
+
+def test_rights_that_the_owner_gave_on_the_target_are_not_touched(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        target.shares["carla"] = ["read", "chat"]
+        target.is_public = True
+        server.forget_requests()
+        result = verify(server, tmp_path)
+        assert not [r for r in server.requests if r.route in (SHARE, UNSHARE)]
+    assert result.code == 0, result.text
+    assert target.shares["carla"] == ["read", "chat"]
+    assert target.is_public
+
+
+def test_a_share_that_cannot_be_taken_back_stops_the_import(world: World, tmp_path: Path) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        server.faults.add(reply(400), route=IMPORT)
+        migrate(server, tmp_path)
+        withdraw(source)
+        server.faults.add(reply(403), route=UNSHARE)
+        result = migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        assert result.code == 1
+        assert "shared more widely" in result.text
+        assert not target.imported
+        assert migrate(server, tmp_path).code == 0
+        server.world.wait_until_idle()
+    assert target.imported
+    assert target.shares == {"carla": ["read"]}
+
+
+def test_a_share_that_cannot_be_taken_back_at_validation_is_a_kept_warning(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        withdraw(source)
+        server.faults.add(reply(403), route=UNSHARE)
+        result = verify(server, tmp_path)
+    assert "shared more widely" in result.text
+
+
+def test_withdrawn_shares_survive_a_lost_reply_of_the_import(world: World, tmp_path: Path) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        server.faults.add(close(after=True), route=IMPORT)
+        server.faults.add(reply(502), route="GET /jobs", times=None)
+        migrate(server, tmp_path, "--retries", "0")
+        server.faults.clear()
+        withdraw(source)
+        server.world.wait_until_idle()
+        result = migrate(server, tmp_path, "--wait-for-completion")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert (target.shares, target.group_shares) == ({"carla": ["read"]}, {})
+
+
+@pytest.mark.parametrize("broken", [USERS, GROUPS])
+def test_a_permission_listing_that_is_broken_for_good_is_a_kept_warning(
+    world: World, tmp_path: Path, broken: str
+) -> None:
+    source = shared(world)
+    name = "get_collection_permissions" if broken == USERS else "get_collection_group_permissions"
+    world.habits.broken_operations = name
+    with serving(world) as server:
+        result = migrate(server, tmp_path, "--wait-for-completion", "--retries", "1")
+        status = run(tmp_path, "--status")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert target.imported
+    assert (target.shares == {}) == (broken == USERS)
+    assert (target.group_shares == {}) == (broken == GROUPS)
+    what = "user shares" if broken == USERS else "group shares"
+    assert f"the {what} could not be read, and so not copied" in " ".join(status.text.split())
+
+
+def test_a_broken_listing_of_public_rights_never_grants_all(world: World, tmp_path: Path) -> None:
+    source = shared(world, public=["read"])
+    world.habits.broken_operations = "list_collection_public_permissions"
+    with serving(world) as server:
+        result = migrate(server, tmp_path, "--wait-for-completion", "--retries", "1")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert not target.is_public or target.public_permissions == []
+
+
+def test_a_server_that_is_down_is_no_broken_listing(world: World, tmp_path: Path) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        server.faults.add(reply(503), route=USERS, times=None)
+        server.faults.add(reply(503), route=f"GET {C}", skip=1, times=None)
+        result = migrate(server, tmp_path, "--retries", "1")
+        assert result.code == 1
+        server.faults.clear()
+        assert migrate(server, tmp_path).code == 0
+    (target,) = targets(world, source)
+    assert set(target.shares) == {"bertil", "carla"}
