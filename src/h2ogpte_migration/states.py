@@ -21,6 +21,7 @@ class StepName:
     IMPORT = "import"
     JOB = "job"
     VALIDATE = "validate"
+    LATECOMERS = "late documents"
     CONNECTORS = "connectors"
     CHATS = "chats"
 

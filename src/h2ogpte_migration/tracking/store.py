@@ -24,6 +24,7 @@ from h2ogpte_migration.model import (
     Json,
     Permissions,
     SourceId,
+    parse_time,
 )
 from h2ogpte_migration.states import JobStatus, Position, StepName, TargetFate, Verdict
 from h2ogpte_migration.tracking.database import Database
@@ -35,6 +36,7 @@ from h2ogpte_migration.tracking.records import (
     Record,
     Tracked,
     Validation,
+    Watched,
     utc_now,
 )
 
@@ -44,6 +46,9 @@ _OVER = (
     "AND coalesce(new_collection_id, '') != ''"
 )
 """The condition for the positions connected and finished."""
+
+_JOB_SEEN = "job seen"
+"""The checkpoint that says how the import job stood when it was seen to change last."""
 
 
 @dataclass(frozen=True)
@@ -565,10 +570,31 @@ class Store:
             _set(db, lease.source_id, {"import_submitted": 1, "error": None})
             _complete_import(db, lease.source_id)
 
-    def record_job_running(self, lease: Lease) -> None:
-        """The job was seen in progress."""
+    def record_job_running(self, lease: Lease, attempt: Attempt, watched: Watched) -> None:
+        """The job was seen in progress, and stood like this."""
         with self._held(lease) as db:
             _set(db, lease.source_id, {"job_status": JobStatus.RUNNING})
+            db.execute(
+                "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+                "VALUES (:attempt, :step, :since, :standing)",
+                {
+                    "attempt": attempt.id,
+                    "step": _JOB_SEEN,
+                    "since": watched.since.isoformat(),
+                    "standing": json.dumps(watched.standing),
+                },
+            )
+
+    def job_watched(self, attempt: Attempt) -> Optional[Watched]:
+        """How the job stood when it was seen to change last, by whatever run."""
+        row = self._db.row(
+            "SELECT * FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": _JOB_SEEN},
+        )
+        since = parse_time(row["done_at"]) if row else None
+        if row is None or since is None:
+            return None
+        return Watched(json.loads(row["detail"]), since)
 
     def finish_import(self, lease: Lease, attempt: Attempt, warnings: Sequence[str] = ()) -> None:
         """Checkpoint: the import job ended well."""
@@ -668,13 +694,19 @@ class Store:
             )
 
     def finish_move(
-        self, lease: Lease, attempt: Attempt, step: str, counts: Optional[Json]
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        step: str,
+        counts: Optional[Json],
+        warnings: Sequence[str] = (),
     ) -> None:
-        """Checkpoint: the source holds none of these any more."""
+        """Checkpoint: the source holds none of these any more, or only what does not move."""
         column = "connectors_migrated" if step == StepName.CONNECTORS else "chats_migrated"
         with self._held(lease) as db:
             _close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
             _set(db, lease.source_id, {column: 1, "error": None})
+            _keep_warnings(db, attempt, step, warnings)
 
     def moved_counts(self, attempt: Attempt, step: str) -> Optional[Json]:
         """The counts of a finished or open move of an attempt, if anything was moved."""
