@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 COLLECTION = "/collections/{collection_id}"
 POLL = {"X-H2OGPTE-Internal-Poll": "true"}
 """Marks a request that does not count as a use of the key, as the client does when it polls."""
-UNKNOWN_JOB = (400, 401, 403, 404, 500)
+UNKNOWN_JOB = (400, 401, 404, 500)
 """With what servers may answer for a job that they keep no record of."""
 BY_NAME = {"sort_column": "name", "ascending": True}
 """Not the default order: that one follows the last update, and shifts while people work."""

@@ -28,7 +28,7 @@ from h2ogpte_migration.model import Collection, Job, JobId, JobKind
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import permissions
-from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone
+from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone, when_visible
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Holder, Intent
@@ -144,9 +144,11 @@ def _announce(migration: Migration, scratch: DocumentComparison) -> None:
 
 def _send(migration: Migration) -> Import:
     migration.before_write()
+    gateway, source_id, target_id = migration.gateway, migration.source_id, migration.target_id
     return Import(
-        migration.gateway.submit_import(
-            source=migration.source_id, target=migration.target_id, how=migration.how
+        when_visible(
+            migration,
+            lambda: gateway.submit_import(source=source_id, target=target_id, how=migration.how),
         )
     )
 
