@@ -24,6 +24,7 @@ from typing import (
     Tuple,
     TypeVar,
     Union,
+    cast,
 )
 
 from h2ogpte_migration import naming, patience
@@ -37,13 +38,21 @@ from h2ogpte_migration.errors import (
     Unavailable,
 )
 from h2ogpte_migration.gateway.rest import Gateway
-from h2ogpte_migration.model import Collection, ImportOptions, Job, Json, SourceId, TargetId
+from h2ogpte_migration.model import (
+    Collection,
+    ImportOptions,
+    Job,
+    Json,
+    SourceId,
+    TargetId,
+    parse_time,
+)
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import StepName, TargetFate
 from h2ogpte_migration.tracking import Tracking
 from h2ogpte_migration.tracking.leases import Lease
-from h2ogpte_migration.tracking.records import Attempt, Tracked
+from h2ogpte_migration.tracking.records import Attempt, Tracked, Watched
 from h2ogpte_migration.tracking.store import NewAttempt
 
 T = TypeVar("T")
@@ -96,9 +105,14 @@ class Absent:
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """Looked, and can't tell: the target has to be given up for a fresh one."""
+    """Looked, and can't tell: the target has to be given up for a fresh one.
+
+    Args:
+        rather: looks for what to book instead of giving up what somebody works in already.
+    """
 
     reason: str
+    rather: Callable[[], object] = lambda: None
 
 
 class Migration:
@@ -144,6 +158,8 @@ class Migration:
         self.settings_compared = False
         self.job: Optional[Job] = None
         self.job_looked_at = False
+        self.watched: Optional[Watched] = None
+        self.job_recorded: Optional[Watched] = None
         self.done: Set[str] = set()
         self.notes: List[str] = []
         self.warnings: List[str] = []
@@ -283,6 +299,7 @@ class Migration:
         """Another target is the live one now: what this run saw of the last one does not count."""
         self.created = self.job = None
         self.job_looked_at = False
+        self.watched = self.job_recorded = None
         self.seen_at = self.rights_copied_at = None
         self.done.clear()
         self.announced = ""
@@ -431,8 +448,12 @@ def settle_doubt(
     timed_out: bool,
 ) -> bool:
     """Find out what an unanswered request did, and book it. False: surely nothing."""
-    found = look_twice(migration, find, timed_out=timed_out)
+    found = look_until_sure(migration, step, find, timed_out=timed_out)
     if isinstance(found, Ambiguous):
+        instead = found.rather()
+        if instead is not None:
+            book(cast(T, instead))
+            return True
         migration.restart(TargetFate.ABANDONED, found.reason)
         return True
     if isinstance(found, Absent):
@@ -442,13 +463,35 @@ def settle_doubt(
     return True
 
 
-def look_twice(migration: Migration, look: Callable[[], T], *, timed_out: bool) -> T:
-    """Look, and where nothing is there, once more later: it may still be on its way."""
+def look_until_sure(
+    migration: Migration, step: str, look: Callable[[], T], *, timed_out: bool
+) -> T:
+    """Look, and where nothing certain is there, again later: it may still be on its way.
+
+    What was sent a moment ago may take a while to show in any listing, so the looks go on,
+    further and further apart, until it is as old as that; there are two at least.
+    """
     found = look()
-    if isinstance(found, Absent):
-        migration.clock.sleep(patience.second_look(timed_out))
+    pause_s = patience.second_look(timed_out)
+    waited_s = seconds_since(migration, step)
+    while isinstance(found, (Absent, Ambiguous)):
+        migration.clock.sleep(pause_s)
         found = look()
+        waited_s += pause_s
+        if waited_s >= patience.VISIBLE_WITHIN_S:
+            break
+        pause_s = min(2 * pause_s, patience.VISIBLE_WITHIN_S - waited_s)
     return found
+
+
+def seconds_since(migration: Migration, step: str) -> float:
+    """About how long ago a request was sent last; the future counts as just now."""
+    tracked = migration.reload()
+    sent = [intent for intent in tracked.intents if intent.step == step] if tracked else []
+    sent_at = parse_time(sent[-1].opened_at) if sent else None
+    if sent_at is None:
+        return 0.0
+    return max(0.0, (migration.clock.utc() - sent_at).total_seconds())
 
 
 def in_doubt(migration: Migration, step: str) -> Optional[bool]:

@@ -255,6 +255,16 @@ class Job:
     def ended(self) -> bool:
         return self.state != Job.RUNNING
 
+    @property
+    def standing(self) -> str:
+        """Its state and progress in one text: as long as that stays, it stands still."""
+        return f"{self.raw_state} {self.progress}".strip()
+
+    @property
+    def known_to_run(self) -> bool:
+        """Whether its state is a word for work that goes on; any other one may be its end."""
+        return self.state == Job.RUNNING and self.raw_state in RUNNING_WORDS
+
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Job:
         """Read a ``JobDetails``; a state that the contract does not name counts as running.
@@ -300,6 +310,12 @@ def _fraction_of_text(text: str) -> Optional[float]:
         of = 100.0 if percent else float(whole)
         return number / of if of and number <= of else None
     return fraction(number)
+
+
+RUNNING_WORDS = frozenset(
+    {"in progress", "in_progress", "running", "queued", "scheduled", "pending", "processing"}
+)
+"""Words of servers for jobs that have not ended."""
 
 
 def _job_state(word: str) -> str:

@@ -30,6 +30,10 @@ MOST_REFUSALS = 16
 """How many refusals it may take to find the settings that a server does not take."""
 MOVE_PATIENCE_S = 900.0
 """How long a move job is waited for before its collection is left for a later run."""
+MOVE_SETTLED_S = 60.0
+"""How long a move job may stand still before what its origin lists decides."""
+STALE_JOB_S = 900.0
+"""How long an import job may stand still before the target's documents decide; kept over runs."""
 SETTLE_PATIENCE_S = 900.0
 """How long documents or jobs that do not change any more are waited for."""
 STOP_PATIENCE_S = 10.0

@@ -26,6 +26,7 @@ class StepName:
     CHATS_BACK = "chats back"
     ROLLED_BACK = "rolled back"
     TARGET_DELETED = "target deleted"
+    LATECOMERS = "late documents"
     CONNECTORS = "connectors"
     CHATS = "chats"
 

@@ -17,6 +17,7 @@ MISSING = "missing"
 DUPLICATED = "duplicated"
 NEWLY_BAD = "newly_bad"
 WRONG_MODEL = "wrong_model"
+LATE = "late"
 
 LIFECYCLE_FIELDS = ("expiry_date", "inactivity_interval", "size_limit")
 
@@ -41,7 +42,7 @@ def document_findings(tallies: DocumentTallies) -> List[Finding]:
         (NEWLY_BAD, tallies.newly_bad, "{n} not usable in the target", True),
         ("bad_before", tallies.bad_before, "{n} not usable in the source to begin with", False),
         (
-            "late",
+            LATE,
             tallies.late,
             "{n} added to the source after the import began, left behind",
             False,

@@ -215,6 +215,14 @@ CASES: Tuple[Case, ...] = (
     reading("group_shares", "get_collection_group_permissions", []),
     Case("job", lambda g: g.job(JobId(ODD)), "get_job", {"job_id": ODD}, {}, POLL),
     Case(
+        "may_read_job",
+        lambda g: g.may_read_job(JobId(ODD)),
+        "get_job",
+        {"job_id": ODD},
+        {},
+        POLL,
+    ),
+    Case(
         "create_collection",
         lambda g: g.create_collection(CREATE),
         "create_collection",
@@ -363,6 +371,17 @@ CASES: Tuple[Case, ...] = (
             ),
         },
         {"id": "j"},
+    ),
+    Case(
+        "insert_document",
+        lambda g: g.insert_document(TARGET, ODD),
+        "insert_document_into_collection",
+        {
+            **of(TARGET),
+            "document_id": ODD,
+            "copy_document": False,
+            "preserve_metadata": True,
+        },
     ),
     Case(
         "move_chats",

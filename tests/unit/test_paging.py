@@ -178,7 +178,7 @@ def test_page_sizes_are_kept_by_route():
     sizes = PageSizes()
     sizes.saw("a", 500)
     sizes.saw("a", 20)
-    sizes.refuse("b")
+    sizes.refuse("b", SAFE_PAGE)
     assert (sizes.honoured("a"), sizes.honoured("b")) == (500, 0)
     assert (sizes.limit("a", 500), sizes.limit("b", 500), sizes.limit("b", 50)) == (500, 100, 50)
 

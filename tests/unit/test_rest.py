@@ -359,7 +359,7 @@ def test_jobs_are_polled_without_counting_as_a_use_of_the_key(wire: Wire, gatewa
     assert {asked.headers["X-H2OGPTE-Internal-Poll"] for asked in wire.asked} == {"true"}
 
 
-@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
 def test_a_refused_job_is_looked_for_among_all(wire: Wire, gateway: Gateway, status: int):
     wire.on("GET /jobs/j1", {"code": 5, "message": "unknown job"}, status)
     wire.on("GET /jobs", [JOB])
@@ -376,8 +376,9 @@ def test_a_refused_job_is_looked_for_among_all(wire: Wire, gateway: Gateway, sta
 def test_a_job_that_cannot_be_read_is_not_gone(
     wire: Wire, gateway: Gateway, status: int, family: type
 ):
+    """What is wrong with key or server shows in the listing as well."""
     wire.on("GET /jobs/j1", {"message": "no"}, status)
-    wire.on("GET /jobs", [])
+    wire.on("GET /jobs", {"message": "no"}, status)
     with pytest.raises(family):
         gateway.job(JobId("j1"))
 

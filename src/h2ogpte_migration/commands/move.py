@@ -130,13 +130,21 @@ class _ByHand:
 
 def _move(session: Session, way: Way, step: str, leases: List[Lease]) -> None:
     kind = MOVES[step]
+    left = moves.left_in(way, kind)
+    if not left.listed:
+        session.console.info(f"There were no {kind.noun} to move.")
+        _say_what_stays(session, left.words(kind.noun))
+        return
     before = kind.count(way.gateway, way.origin)
     there = kind.count(way.gateway, way.destination)
-    if not before:
-        session.console.info(f"There were no {kind.noun} to move.")
-        return
-    moves.move_all(way, kind, _ByHand(session, leases))
+    left = moves.move_all(way, kind, _ByHand(session, leases))
+    _say_what_stays(session, left.words(kind.noun))
     session.console.info(
         f"Moved {before} {kind.noun}: the target had {there} and has "
         f"{kind.count(way.gateway, way.destination)} now."
     )
+
+
+def _say_what_stays(session: Session, words: str) -> None:
+    if words:
+        session.console.attention(words)

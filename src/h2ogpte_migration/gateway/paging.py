@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Dict, Generic, Iterator, List, Optional, Set, Tuple, TypeVar
 
-from h2ogpte_migration.errors import Rejected, ServerError
+from h2ogpte_migration.errors import BadReply, Rejected, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ OVERLAP = 10
 MAX_PASSES = 5
 MAX_STEPS_BACK = 100
 LIMIT_REFUSED = (400, 422)
+SMALLER_PAGES = (SAFE_PAGE, 50, 20, 10)
+"""What is asked for, one after the other, where the server refuses longer pages."""
 
 
 class ListingShifted(ServerError):
@@ -38,12 +40,12 @@ class PageSizes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._honoured: Dict[str, int] = {}
-        self._refused: Set[str] = set()
+        self._most: Dict[str, int] = {}
 
     def limit(self, route: str, wanted: int) -> int:
         """The page size to ask for."""
         with self._lock:
-            return min(wanted, SAFE_PAGE) if route in self._refused else wanted
+            return min(wanted, self._most.get(route, wanted))
 
     def honoured(self, route: str) -> int:
         """The longest page that ever came; 0 before the first one."""
@@ -54,10 +56,10 @@ class PageSizes:
         with self._lock:
             self._honoured[route] = max(rows, self._honoured.get(route, 0))
 
-    def refuse(self, route: str) -> None:
-        """Remember that long pages are refused on this route."""
+    def refuse(self, route: str, accepted: int) -> None:
+        """Remember that longer pages than the accepted one are refused on this route."""
         with self._lock:
-            self._refused.add(route)
+            self._most[route] = min(accepted, self._most.get(route, accepted))
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ class Listing(Generic[Row]):
     overlap: int = OVERLAP
     expected: Optional[int] = None
 
+    def first(self) -> List[Row]:
+        """The first page, of at most ``limit`` rows."""
+        return self._fetch(0)[0]
+
     def by_position(self) -> Iterator[Tuple[int, Row]]:
         """Every row once, with its absolute position; the same id may stand at several.
 
@@ -111,8 +117,12 @@ class Listing(Generic[Row]):
         """
         start = 0
         tail: List[str] = []
+        first: List[str] = []
         while True:
             page = self._page(start)
+            if self._ends_unmoved(page, first):
+                return
+            first = first or page.ids
             if page.ids[: len(tail)] != tail:
                 raise ListingShifted(
                     "The listing changed while it was read.",
@@ -145,6 +155,25 @@ class Listing(Generic[Row]):
                 return
         log.warning("%s kept changing while it was read", self.route)
 
+    def _ends_unmoved(self, page: _Page[Row], first: List[str]) -> bool:
+        """Whether a later page is the first one again: the server ignores the offset.
+
+        No listing holds a page of its rows a second time. The first page is all that can be
+        had then, and all there is where it is shorter than any server caps its pages.
+
+        Raises:
+            BadReply: there may be more than the first page.
+        """
+        if not page.start or not first or page.ids != first:
+            return False
+        if len(first) < SAFE_PAGE and len(first) < self.sizes.limit(self.route, self.limit):
+            return True
+        raise BadReply(
+            f"{self.route}: the server sends the same page again, whatever the offset; "
+            f"more than its first {len(first)} rows can't be read.",
+            route=self.route,
+        )
+
     def _page(self, start: int) -> _Page[Row]:
         honoured = self.sizes.honoured(self.route)
         rows, limit = self._fetch(start)
@@ -161,14 +190,18 @@ class Listing(Generic[Row]):
     def _fetch(self, start: int) -> Tuple[List[Row], int]:
         """A page's rows and the limit that was asked for, which the server may find too big."""
         limit = self.sizes.limit(self.route, self.limit)
-        try:
-            return self.fetch(start, limit), limit
-        except Rejected as error:
-            if error.status not in LIMIT_REFUSED or limit <= SAFE_PAGE:
-                raise
-        rows = self.fetch(start, SAFE_PAGE)
-        self.sizes.refuse(self.route)
-        return rows, SAFE_PAGE
+        smaller = [size for size in SMALLER_PAGES if size < limit]
+        while True:
+            try:
+                rows = self.fetch(start, limit)
+            except Rejected as error:
+                if error.status not in LIMIT_REFUSED or not smaller:
+                    raise
+                limit = smaller.pop(0)
+                continue
+            if limit < self.limit:
+                self.sizes.refuse(self.route, limit)
+            return rows, limit
 
 
 class _Pass(Generic[Row]):
@@ -188,8 +221,12 @@ class _Pass(Generic[Row]):
         """The rows that have an id, as (id, row); repeated where pages overlap."""
         start = length = steps_back = 0
         tail: List[str] = []
+        first: List[str] = []
         while True:
             page = self._listing._page(start)
+            if self._listing._ends_unmoved(page, first):
+                return
+            first = first or page.ids
             in_order = page.ids[: len(tail)] == tail
             self.steady = self.steady and in_order
             if self._overtaken(page, in_order) and steps_back < MAX_STEPS_BACK:

@@ -18,9 +18,17 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
-from h2ogpte_migration.errors import BadReply, NotFound, OutcomeUnknown, Rejected, Unauthorized
+from h2ogpte_migration.errors import (
+    BadReply,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+)
 from h2ogpte_migration.gateway.chat import ChatServer
 from h2ogpte_migration.gateway.paging import Listing, PageSizes
 from h2ogpte_migration.gateway.transport import API, Transport
@@ -48,6 +56,8 @@ log = logging.getLogger(__name__)
 COLLECTION = "/collections/{collection_id}"
 POLL = {"X-H2OGPTE-Internal-Poll": "true"}
 """Marks a request that does not count as a use of the key, as the client does when it polls."""
+UNKNOWN_JOB = (400, 401, 404, 500)
+"""With what servers may answer for a job that they keep no record of."""
 BY_NAME = {"sort_column": "name", "ascending": True}
 """Not the default order: that one follows the last update, and shifts while people work."""
 
@@ -180,7 +190,7 @@ class Gateway:
             yield Document(
                 id=_text(row, "id"),
                 name=_text(row, "name"),
-                status=_text(row, "status"),
+                status=_text(row, "status").strip().lower(),
                 index=index,
             )
 
@@ -193,8 +203,9 @@ class Gateway:
 
         Wire: list_chat_sessions_for_collection.
         """
-        query = {"offset": 0, "limit": limit}
-        return self._rows(f"{COLLECTION}/chats", query, collection_id=collection_id)
+        path = {"collection_id": collection_id}
+        listing = replace(self._listing(f"{COLLECTION}/chats", path=path), limit=limit)
+        return _named(listing.first(), "id")
 
     def chat_count(self, collection_id: str) -> int:
         """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
@@ -257,18 +268,30 @@ class Gateway:
     def job(self, job_id: JobId) -> Optional[Job]:
         """A job of the key's user; None when the server keeps no record of it. Repeatable.
 
-        Wire: get_job; where that refuses (404, 400), list_jobs is asked before None is said.
+        Wire: get_job; servers differ in how they deny a job that they do not know (404, 400, 401,
+        500), so list_jobs is asked before None is said. What is wrong with key or server shows
+        there as well.
         """
         try:
             row = self._object("/jobs/{job_id}", headers=POLL, job_id=job_id)
-        except Rejected as error:
-            if error.status != 400:
+        except (Rejected, NotFound, Unauthorized, Unavailable) as error:
+            if error.status not in UNKNOWN_JOB:
                 raise
-        except NotFound:
-            pass
         else:
             return Job.from_json({"id": job_id, **row})
         return next((job for job in self.jobs() if job.id == job_id), None)
+
+    def may_read_job(self, job_id: JobId) -> bool:
+        """Whether the key may read a job by its id: listings may hold those of others.
+        Repeatable. Wire: get_job.
+        """
+        try:
+            self._object("/jobs/{job_id}", headers=POLL, job_id=job_id)
+        except (Rejected, NotFound, Unauthorized, Unavailable) as error:
+            if error.status not in UNKNOWN_JOB:
+                raise
+            return False
+        return True
 
     # -- one collection, writing -------------------------------------------------------
     def create_collection(self, request: Mapping[str, Any]) -> Collection:
@@ -375,6 +398,20 @@ class Gateway:
             collection_id=target,
         )
         return JobId(_text(job, "id"))
+
+    def insert_document(self, target: TargetId, document_id: str) -> None:
+        """Put a stored document into one more collection, by reference. NOT repeatable: done
+        twice, it may be listed twice.
+
+        Wire: insert_document_into_collection.
+        """
+        self._request(
+            "PUT",
+            f"{COLLECTION}/documents/{{document_id}}",
+            path={"collection_id": target, "document_id": document_id},
+            query={"copy_document": False, "preserve_metadata": True},
+            repeatable=False,
+        )
 
     def move_connectors(self, *, source: SourceId, target: TargetId) -> JobId:
         """Start the job that moves all scheduled connectors. Moving again is harmless, but

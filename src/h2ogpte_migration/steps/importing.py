@@ -28,10 +28,11 @@ from h2ogpte_migration.model import Collection, Job, JobId, JobKind
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import permissions, refusals
-from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone
+from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone, when_visible
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Holder, Intent
+from h2ogpte_migration.ui.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +113,16 @@ def _read_baseline(migration: Migration, scratch: DocumentComparison) -> None:
     expected = carried(migration).collection.document_count
     for look in (1, 2):
         count = listed(gateway, source_id, lambda rows: scratch.fill(SOURCE, rows), expected)
-        if expected is None or count >= expected:
+        if count and (expected is None or count >= expected):
             return
-        if look == 1:
+        if look == 1 and expected:
             migration.clock.sleep(patience.SECOND_LOOK_S)
             expected = gateway.collection(source_id).document_count
+        elif look == 1:
+            # No count contradicts; but "none" is never believed from one look.
+            migration.clock.sleep(patience.EMPTY_LOOK_S)
+    if count >= (expected or 0):
+        return
     if migration.policy.ignore_validation:
         migration.warn(f"the source counted {expected} documents and listed {count}")
         return
@@ -139,9 +145,11 @@ def _announce(migration: Migration, scratch: DocumentComparison) -> None:
 
 def _send(migration: Migration) -> Import:
     migration.before_write()
+    gateway, source_id, target_id = migration.gateway, migration.source_id, migration.target_id
     try:
-        job_id = migration.gateway.submit_import(
-            source=migration.source_id, target=migration.target_id, how=migration.how
+        job_id = when_visible(
+            migration,
+            lambda: gateway.submit_import(source=source_id, target=target_id, how=migration.how),
         )
     except Rejected as error:
         refusals.raise_if_quota(error, migration.owner)
@@ -292,6 +300,7 @@ def _unclaimed_jobs(migration: Migration) -> List[Job]:
         if job.kind == JobKind.IMPORT
         and _not_before(job, since)
         and not migration.tracking.store.job_is_claimed(job.id)
+        and migration.gateway.may_read_job(job.id)
     ]
 
 
@@ -303,7 +312,11 @@ def _not_before(job: Job, since: Optional[datetime]) -> bool:
 
 
 def _by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
-    """No job is left to tell: the target's own documents do."""
+    """No job is left to tell: the target's own documents do.
+
+    A target in which somebody works already is not given up: its import counts as done, and
+    what validation finds missing holds it back.
+    """
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
         arrived = listed(
             migration.gateway, migration.target_id, lambda rows: comparison.fill(TARGET, rows)
@@ -313,7 +326,34 @@ def _by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
         fill_baseline(migration, comparison)
         if comparison.same(BASELINE, TARGET):
             return Import(None, adopted=True)
-    return Ambiguous("the target holds documents of an import whose job is not known")
+        foreign = comparison.foreign()[0]
+
+    def rather() -> Optional[Import]:
+        used = foreign or people_work_there(migration)
+        return Import(None, adopted=True) if used else None
+
+    return Ambiguous("the target holds documents of an import whose job is not known", rather)
+
+
+def all_there(migration: Migration) -> bool:
+    """Whether the target lists exactly the documents that the source had at submission."""
+    return isinstance(_by_documents(migration), Import)
+
+
+def people_work_there(migration: Migration) -> str:
+    """What a target holds that no import brings: chats and connectors; empty for nothing."""
+    gateway, target_id = migration.gateway, migration.target_id
+    own = {
+        chat.session_id
+        for chat in migration.tracking.leftovers.test_chats_left(migration.source_id)
+    }
+    for _ in (1, 2):
+        chats = [row for row in gateway.chats(target_id) if row.get("id") not in own]
+        connectors = gateway.connectors(target_id)
+        if chats or connectors:
+            return f"{plural(len(chats), 'chat')} and {plural(len(connectors), 'connector')}"
+        migration.clock.sleep(patience.EMPTY_LOOK_S)
+    return ""
 
 
 def fill_baseline(migration: Migration, comparison: DocumentComparison) -> None:

@@ -5,26 +5,56 @@ from __future__ import annotations
 import logging
 from typing import Optional
 
-from h2ogpte_migration.errors import NotFound
-from h2ogpte_migration.migration import Migration
+from h2ogpte_migration import patience
+from h2ogpte_migration.errors import NotFound, StepFailed
+from h2ogpte_migration.migration import Migration, seconds_since
 from h2ogpte_migration.model import Job
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import JobStatus, TargetFate
+from h2ogpte_migration.states import JobStatus, StepName, TargetFate
 from h2ogpte_migration.steps import validate
-from h2ogpte_migration.steps.importing import running
+from h2ogpte_migration.steps.importing import all_there, running
+from h2ogpte_migration.tracking.records import Watched
+from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, MISSING
 
 log = logging.getLogger(__name__)
 
 
 def look(migration: Migration) -> bool:
-    """Ask the job, once: whether it has ended, or the server keeps no record of it any more."""
+    """Ask the job, once: whether there is more to do than to wait for it.
+
+    There is when it has ended, when the server keeps no record of it any more, and when it has
+    stood still for too long: then the target's documents decide.
+    """
     job_id = migration.record.record.job_id
-    migration.job = migration.gateway.job(job_id) if job_id else None
-    migration.job_looked_at = migration.job is None or migration.job.ended
-    if migration.job is not None:
-        migration.on_job(migration.job)
+    job = migration.job = migration.gateway.job(job_id) if job_id else None
+    if job is None:
+        migration.job_looked_at = not _may_yet_show(migration)
+    else:
+        migration.job_looked_at = job.ended or _stands_still(migration, job)
+        migration.on_job(job)
     return migration.job_looked_at
+
+
+def _may_yet_show(migration: Migration) -> bool:
+    """Whether the job was submitted a moment ago, and may only not be visible yet."""
+    record = migration.record.record
+    seen = migration.watched is not None or record.job_status == JobStatus.RUNNING
+    if seen or record.job_id is None:
+        return False
+    if seconds_since(migration, StepName.IMPORT) >= patience.VISIBLE_WITHIN_S:
+        return False
+    return not all_there(migration)
+
+
+def _stands_still(migration: Migration, job: Job) -> bool:
+    """Whether nothing about the job has changed for too long, over all runs."""
+    now = migration.clock.utc()
+    watched = migration.watched or migration.tracking.store.job_watched(migration.attempt)
+    if watched is None or watched.standing != job.standing or watched.since > now:
+        watched = Watched(job.standing, now)
+    migration.watched = watched
+    return (now - watched.since).total_seconds() >= patience.STALE_JOB_S
 
 
 def run(migration: Migration) -> Optional[Result]:
@@ -35,14 +65,21 @@ def run(migration: Migration) -> Optional[Result]:
     job, migration.job_looked_at = migration.job, False
     migration.job_ended()
     if job is None:
-        return _decide_by_documents(migration, "the server keeps no record of the job any more")
-    return _ended(migration, job)
+        what = "the server keeps no record of the job any more"
+        return _decide_by_documents(migration, what, "job did not bring all documents")
+    return _ended(migration, job) if job.ended else _decide_standing(migration, job)
 
 
 def record_running(migration: Migration) -> None:
-    """The job was seen in progress: recorded once."""
-    if migration.record.record.job_status != JobStatus.RUNNING:
-        migration.tracking.store.record_job_running(migration.lease)
+    """The job was seen in progress: recorded once, and once more where it has moved since."""
+    watched = migration.watched
+    if migration.job is None or watched is None:
+        return
+    store, attempt = migration.tracking.store, migration.attempt
+    seen = migration.record.record.job_status == JobStatus.RUNNING
+    if not seen or (migration.job_recorded is None and store.job_watched(attempt) != watched):
+        store.record_job_running(migration.lease, attempt, watched)
+    migration.job_recorded = watched
 
 
 def _ended(migration: Migration, job: Job) -> Optional[Result]:
@@ -52,17 +89,13 @@ def _ended(migration: Migration, job: Job) -> Optional[Result]:
         return None
     if job.state == Job.COMPLETED:
         what = f"the import completed with errors: {words}".rstrip(": ")
-        return _decide_by_documents(migration, what)
+        return _decide_by_documents(migration, what, "job did not bring all documents")
     ended = "was canceled" if job.state == Job.CANCELED else job.state
-    reason = f"the import job {ended}: {words}".rstrip(": ")
-    if job.state == Job.FAILED and migration.attempt.adopted:
-        # It may never have been ours: it does not bring this source's documents.
-        migration.restart(TargetFate.ABANDONED, f"adopted, but {reason}")
-        return None
-    return migration.import_failed(reason, f"job {job.state}")
+    what = f"the import job {ended}: {words}".rstrip(": ")
+    return _decide_by_documents(migration, what, f"job {job.state}")
 
 
-def _decide_by_documents(migration: Migration, what: str) -> Optional[Result]:
+def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optional[Result]:
     """The job does not tell how it went: whether all documents arrived does."""
     try:
         found = validate.compare_all(migration)
@@ -70,12 +103,53 @@ def _decide_by_documents(migration: Migration, what: str) -> Optional[Result]:
         return validate.failed_if_gone(migration, error)
     if found.pending_documents and not found.has(MISSING, DUPLICATED):
         return validate.pending(migration, found)
-    blocking = validate.blocking_words(found.findings)
-    if not blocking:
-        store, attempt = migration.tracking.store, migration.attempt
-        store.finish_import(migration.lease, attempt, [f"{what}; no document is missing"])
+    if not found.lost:
+        _finish(migration, what, found)
         return None
+    if migration.job is None and not look(migration) and migration.job is not None:
+        record_running(migration)
+        return running(migration)  # it was only out of sight
+    migration.job_looked_at = False
+    reason = f"{what}; {validate.blocking_words(found.findings)}"
     if validate.may_be_ours_twice(migration, found):
-        migration.restart(TargetFate.ABANDONED, f"{what}; {blocking}")
+        migration.restart(TargetFate.ABANDONED, reason)
         return None
-    return migration.import_failed(f"{what}; {blocking}", "job did not bring all documents")
+    return migration.import_failed(reason, cause)
+
+
+def _finish(migration: Migration, what: str, found: validate.Compared) -> None:
+    """What the source had has arrived; what blocks all the same is for validation to hold."""
+    missing = "no usable document is missing" if found.has(MISSING) else "no document is missing"
+    store, attempt = migration.tracking.store, migration.attempt
+    store.finish_import(migration.lease, attempt, [f"{what}; {missing}"])
+
+
+def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
+    """The job goes on for ever, or its state is none that we know: its documents decide.
+
+    Raises:
+        StepFailed: the job may yet be at work, and not all documents are there.
+    """
+    what = f"the import job stands still as {safe(job.raw_state) or 'unknown'}"
+    try:
+        found = validate.compare_all(migration)
+    except NotFound as error:
+        return validate.failed_if_gone(migration, error)
+    if not found.lost and not found.pending_documents:
+        _finish(migration, what, found)
+        return None
+    why = validate.blocking_words(found.findings)
+    if found.pending_documents:
+        working = f"{plural(found.pending_documents, 'document')} still being worked on"
+        why = "; ".join(filter(None, (why, working)))
+    if job.known_to_run or found.pending_documents:
+        minutes = f"{patience.STALE_JOB_S / 60:.0f} min"
+        raise StepFailed(
+            f"{what}, unchanged for more than {minutes}; {why}",
+            "Look at the job; --verify looks again, --force-remigrate makes a new target.",
+            "job stands still",
+        )
+    if validate.may_be_ours_twice(migration, found):
+        migration.restart(TargetFate.ABANDONED, f"{what}; {why}")
+        return None
+    return migration.import_failed(f"{what}; {why}", "job stands still")

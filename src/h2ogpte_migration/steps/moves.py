@@ -1,18 +1,19 @@
 """Move connectors and chat sessions: from the source to its target, by hand between any two, and back.
 
-Moving again is harmless, and done means that the origin lists none, whatever a job said. One
-flow for all of them; what differs between them are the two ends and where jobs are recorded.
+Moving again is harmless, and done means that the origin lists none, whatever a job said: looked
+at twice, and against the counts on record. One flow for all of them; what differs between them
+are the two ends and where jobs are recorded.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Protocol
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, FrozenSet, List, Optional, Protocol
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, OutcomeUnknown, StepFailed
+from h2ogpte_migration.errors import NotFound, OutcomeUnknown, Rejected, StepFailed
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
@@ -22,42 +23,64 @@ from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.validate import failed_if_gone
 
+CHATS_PAGE = 100
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MoveKind:
-    """What differs between connectors and chats."""
+    """What differs between connectors and chats.
+
+    Args:
+        rows: the listing; of chats its first page, which tells "none" from "some".
+        counted: how many the server counts, apart from the listing; None where it does not.
+        submit: starts the move job.
+        some_stay: whether there are some that a move leaves where they are (archived chats).
+    """
 
     noun: str
     job_kind: str
-    count: Callable[[Gateway, str], int]
+    rows: Callable[[Gateway, str], List[Json]]
+    counted: Callable[[Gateway, str], Optional[int]]
     submit: Callable[[Gateway, SourceId, TargetId], JobId]
+    some_stay: bool = False
+
+    def count(self, gateway: Gateway, collection_id: str) -> int:
+        """How many there are, by one look; a full page of a listing is counted by the server."""
+        page = self.rows(gateway, collection_id)
+        if len(page) < CHATS_PAGE:
+            return len(page)
+        return max(len(page), self.counted(gateway, collection_id) or 0)
 
 
-def _count_connectors(gateway: Gateway, collection_id: str) -> int:
-    return len(gateway.connectors(collection_id))
+def _uncounted(_gateway: Gateway, _collection_id: str) -> None:
+    """The server counts no connectors."""
 
 
-def _count_chats(gateway: Gateway, collection_id: str) -> int:
-    # The listing decides, as a count may leave out other users' sessions; it also answers
-    # the common case, none, with one request.
-    page = gateway.chats(collection_id, limit=100)
-    return len(page) if len(page) < 100 else max(len(page), gateway.chat_count(collection_id))
+def _counted_chats(gateway: Gateway, collection_id: str) -> Optional[int]:
+    # It may leave out other users' sessions, and count archived ones: it only raises doubts.
+    try:
+        return gateway.chat_count(collection_id)
+    except (NotFound, Rejected):
+        return None
 
 
 MOVES: Dict[str, MoveKind] = {
     StepName.CONNECTORS: MoveKind(
         "connectors",
         JobKind.CONNECTORS,
-        _count_connectors,
+        lambda gateway, collection_id: gateway.connectors(collection_id),
+        _uncounted,
         lambda gateway, source, target: gateway.move_connectors(source=source, target=target),
     ),
     StepName.CHATS: MoveKind(
         "chats",
         JobKind.CHATS,
-        _count_chats,
+        lambda gateway, collection_id: gateway.chats(collection_id, limit=CHATS_PAGE),
+        _counted_chats,
         lambda gateway, source, target: gateway.move_chats(source=source, target=target),
+        some_stay=True,
     ),
 }
 
@@ -94,30 +117,76 @@ class Way:
     destination: str
 
 
-def move_all(way: Way, kind: MoveKind, jobs: JobLog) -> None:
+@dataclass(frozen=True)
+class Left:
+    """What the origin holds: how many are listed, which of them, how many are only counted."""
+
+    listed: int = 0
+    ids: FrozenSet[str] = frozenset()
+    hidden: int = 0
+
+    def words(self, noun: str) -> str:
+        """What stays behind for good, for people; empty where nothing does."""
+        stay = self.listed + self.hidden
+        if not stay:
+            return ""
+        how = "listed" if self.listed else "counted, but not listed"
+        return (
+            f"{stay} {noun} of the source are still {how} there and did not move: "
+            "archived ones stay with the source"
+        )
+
+
+def move_all(way: Way, kind: MoveKind, jobs: JobLog) -> Left:
     """Move until the origin lists none; what a job says decides nothing.
+
+    Returns what stays there for good: moves that ended well did not touch it.
 
     Raises:
         StepFailed: some are still there, after several moves.
     """
-    words, left = "", 0
+    words, left, before = "", Left(), Left()
     for _ in range(patience.SENDS_PER_RUN):
         words = _move_once(way, kind, jobs)
-        left = left_in(way, kind)
-        if not left:
-            return
-    what = f"{left} {kind.noun} are still in {way.origin} after {patience.SENDS_PER_RUN} moves"
+        before, left = left, left_in(way, kind)
+        if not left.listed:
+            return left
+    if kind.some_stay and not words and left.ids == before.ids:
+        return left
+    what = (
+        f"{left.listed} {kind.noun} are still in {way.origin} after {patience.SENDS_PER_RUN} moves"
+    )
     raise StepFailed(f"{what}: {words}".rstrip(": "), "Run it again later; it moves the rest.")
 
 
-def left_in(way: Way, kind: MoveKind) -> int:
-    """How many the origin holds; none where it does not exist any more."""
+def left_in(way: Way, kind: MoveKind, counted: Optional[int] = None) -> Left:
+    """What the origin holds; nothing where it does not exist any more.
+
+    "None" is a claim: it is looked at twice, and later where a count says otherwise.
+
+    Args:
+        counted: how many are on record; without it the server is asked, where it counts.
+    """
     try:
-        return kind.count(way.gateway, way.origin)
+        left = _look(way, kind)
+        if left.listed:
+            return left
+        if counted is None:
+            counted = kind.counted(way.gateway, way.origin)
+        way.clock.sleep(patience.SECOND_LOOK_S if counted else patience.EMPTY_LOOK_S)
+        left = _look(way, kind)
+        if left.listed or not counted:
+            return left
+        return replace(left, hidden=kind.counted(way.gateway, way.origin) or 0)
     except NotFound:
         if not is_gone(way.gateway, way.clock, way.origin):
             raise
-        return 0
+        return Left()
+
+
+def _look(way: Way, kind: MoveKind) -> Left:
+    rows = kind.rows(way.gateway, way.origin)
+    return Left(len(rows), frozenset(str(row.get("id")) for row in rows))
 
 
 def _move_once(way: Way, kind: MoveKind, jobs: JobLog) -> str:
@@ -129,33 +198,50 @@ def _move_once(way: Way, kind: MoveKind, jobs: JobLog) -> str:
         await_unanswered(way, kind, jobs, timed_out=error.timed_out)
         return error.message
     jobs.record_job(job_id)
-    job = await_job(way, job_id, kind.noun)
+    job = await_job(way, job_id, kind)
     jobs.record_job(None)
-    if job is None or job.state == Job.COMPLETED:
+    if job is None or job.state == Job.COMPLETED or job.known_to_run:
         return ""
     words = f"the job {job.state}: {'; '.join(job.errors[:3])}".rstrip(": ")
     log.warning("moving the %s: %s", kind.noun, words)
     return words
 
 
-def await_job(way: Way, job_id: JobId, noun: str) -> Optional[Job]:
-    """Poll a move job to its end; None where the server keeps no record of it.
+def await_job(way: Way, job_id: JobId, kind: MoveKind) -> Optional[Job]:
+    """Poll a move job until it is over; None where the server keeps no record of it.
+
+    It is over when it says so, and also when it stands still with nothing left to move, or in
+    a state that nobody knows. A job that was never seen may only not show yet.
 
     Raises:
         StepFailed: it did not end in time; it goes on at the server.
     """
-    began = way.clock.now()
+    began = changed_at = way.clock.now()
+    seen: Optional[Job] = None
     while True:
         job = way.gateway.job(job_id)
-        if job is None or job.ended:
+        now = way.clock.now()
+        if job is None:
+            late = now - began >= patience.VISIBLE_WITHIN_S
+            if seen is not None or late or not _look(way, kind).listed:
+                return None
+        elif job.ended:
             return job
-        elapsed = way.clock.now() - began
-        if elapsed > patience.MOVE_PATIENCE_S:
+        else:
+            if seen is None or seen.standing != job.standing:
+                changed_at = now
+            seen = job
+            if now - changed_at > patience.MOVE_SETTLED_S and (
+                not job.known_to_run or not _look(way, kind).listed
+            ):
+                log.warning("the job %s stands still (%s); it counts as over", job_id, job.standing)
+                return job
+        if now - began > patience.MOVE_PATIENCE_S:
             raise StepFailed(
-                f"the job {job_id} that moves the {noun} is still running",
+                f"the job {job_id} that moves the {kind.noun} is still running",
                 "Run the same command later; it waits for that job first.",
             )
-        way.clock.sleep(patience.poll_delay(elapsed))
+        way.clock.sleep(patience.poll_delay(now - began))
 
 
 def await_unanswered(way: Way, kind: MoveKind, jobs: JobLog, *, timed_out: bool) -> None:
@@ -163,7 +249,7 @@ def await_unanswered(way: Way, kind: MoveKind, jobs: JobLog, *, timed_out: bool)
     way.clock.sleep(patience.second_look(timed_out))
     for job in way.gateway.jobs():
         if job.kind == kind.job_kind and not job.ended and not jobs.is_ours(job.id):
-            await_job(way, job.id, kind.noun)
+            await_job(way, job.id, kind)
 
 
 # -- the steps ---------------------------------------------------------------------------
@@ -203,17 +289,35 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
     way = _way(migration)
     try:
-        left = left_in(way, kind)
-        if left or migration.seen_at is None:
+        left = left_in(way, kind, _on_record(migration, step))
+        if left.listed or migration.seen_at is None:
             _read_target_again(migration)
-        if left:
-            counts: Json = {"source": left, "target": kind.count(way.gateway, way.destination)}
+        if left.listed:
+            counts: Json = {
+                "source": kind.count(way.gateway, way.origin)
+                if left.listed >= CHATS_PAGE
+                else left.listed,
+                "target": kind.count(way.gateway, way.destination),
+            }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
-            move_all(way, kind, StepJobs(migration, step))
+            left = move_all(way, kind, StepJobs(migration, step))
+        if left.words(kind.noun):
+            migration.warn(left.words(kind.noun))
         _finish(migration, way, step)
     except NotFound as error:
         return failed_if_gone(migration, error)
     return None
+
+
+def _on_record(migration: Migration, step: str) -> Optional[int]:
+    """How many the source held, as far as this run or an unfinished move knows."""
+    intent = migration.record.intent(step)
+    if intent is not None and intent.counts:
+        return int(intent.counts["source"])
+    if step != StepName.CHATS or migration.carried is None:
+        return None
+    counted = migration.carried.collection.get("sessions_count")
+    return counted if isinstance(counted, int) else None
 
 
 def _way(migration: Migration) -> Way:
@@ -244,7 +348,7 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
             counts["target_after"],
         )
         migration.moved[step] = counts["source"]
-    store.finish_move(migration.lease, attempt, step, counts)
+    store.finish_move(migration.lease, attempt, step, counts, migration.take_warnings())
 
 
 def settle_open(migration: Migration) -> None:
@@ -257,5 +361,5 @@ def settle_open(migration: Migration) -> None:
         if intent.job_id is None:
             await_unanswered(way, kind, jobs, timed_out=False)
             continue
-        await_job(way, intent.job_id, kind.noun)
+        await_job(way, intent.job_id, kind)
         jobs.record_job(None)

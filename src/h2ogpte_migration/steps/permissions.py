@@ -24,7 +24,7 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Permissions, Share
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.steps.presence import is_gone, restart_if_gone
+from h2ogpte_migration.steps.presence import is_gone, restart_if_gone, when_visible
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Attempt
 
@@ -327,7 +327,8 @@ def _publish(migration: Migration, rights: Optional[Tuple[str, ...]]) -> None:
     # An empty list is sent too: without a list, all rights are granted.
     migration.before_write()
     try:
-        migration.gateway.make_public(migration.target_id, rights)
+        make_public = partial(migration.gateway.make_public, migration.target_id, rights)
+        when_visible(migration, make_public)
     except (Rejected, NotFound) as error:
         _raise_if_gone(migration, error)
         migration.warn(f"the target could not be made public: {error.message}")
@@ -344,7 +345,7 @@ def _share(
     migration.before_write()
     try:
         try:
-            send()
+            when_visible(migration, send)
         except Conflict:
             # Shared already, and the server does not change a share: perhaps another list of rights.
             if _as_wanted(share, listed()):

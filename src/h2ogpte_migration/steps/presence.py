@@ -95,6 +95,26 @@ def restart_if_gone(migration: Migration, error: NotFound) -> None:
     migration.restart(TargetFate.VANISHED, f"the target {migration.target_id} was deleted")
 
 
+def when_visible(migration: Migration, send: Callable[[], T]) -> T:
+    """Send something to the target; once more where it only did not show yet.
+
+    A 404 did nothing, and right after a creation it does not mean that there is nothing.
+
+    Raises:
+        NotFound: the target is gone, or something else was not found.
+    """
+    try:
+        return send()
+    except NotFound:
+        within_s = migration.freshness()
+        if not within_s or is_gone(
+            migration.gateway, migration.clock, migration.target_id, within_s=within_s
+        ):
+            raise
+    migration.before_write()
+    return send()
+
+
 def read_when_visible(
     gateway: Gateway, clock: Clock, collection_id: str, within_s: float
 ) -> Collection:

@@ -23,7 +23,7 @@ from h2ogpte_migration.steps.create import (
     target_settings,
     workspace_warning,
 )
-from h2ogpte_migration.steps.presence import is_gone, read_when_visible
+from h2ogpte_migration.steps.presence import is_gone, read_when_visible, when_visible
 from h2ogpte_migration.steps.source import (
     CHAT_SETTINGS,
     SETTINGS,
@@ -299,7 +299,7 @@ def _carry(migration: Migration, what: str, send: Callable[[], None]) -> None:
     """Send one thing; a refusal becomes a warning, as the rest must arrive all the same."""
     migration.before_write()
     try:
-        send()
+        when_visible(migration, send)
     except Rejected as error:
         migration.warn(f"the {what} could not be carried over: {error.message}")
     except NotFound as error:

@@ -12,8 +12,8 @@ from typing import Optional
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, JobKind
+from h2ogpte_migration.naming import normalise
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps.create import normalise
 from h2ogpte_migration.steps.moves import MOVES
 from h2ogpte_migration.steps.presence import is_gone, listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison

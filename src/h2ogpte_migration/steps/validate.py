@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import AbstractSet, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience, validation
 from h2ogpte_migration.errors import NotFound, ServerError, StepFailed
@@ -16,12 +16,12 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Finding, Json
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import StepName, TargetFate, Verdict
-from h2ogpte_migration.steps import importing, permissions, ragcheck
+from h2ogpte_migration.steps import importing, latecomers, permissions, ragcheck
 from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.steps.presence import is_gone, listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
-from h2ogpte_migration.ui.text import plural
-from h2ogpte_migration.validation import DUPLICATED, MISSING
+from h2ogpte_migration.ui.text import plural, safe
+from h2ogpte_migration.validation import DUPLICATED, LATE, MISSING
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ class Compared:
     pending_documents: int
     documents: int
     documents_before: int
+    foreign_documents: int = 0
+    lost: bool = False
+    """Whether there are blocking findings beyond documents that were never usable."""
+    late_ids: Tuple[str, ...] = ()
+    """The ids of late documents, where they are referenced."""
 
     def has(self, *codes: str) -> bool:
         """Whether one of these findings was made."""
@@ -52,7 +57,8 @@ def run(migration: Migration) -> Optional[Result]:
     ragcheck.sweep(migration.gateway, migration.tracking.leftovers, migration.source_id)
     try:
         permissions.shrink(migration)
-        found = compare_all(migration)
+        latecomers.await_unanswered(migration)
+        found = _with_latecomers(migration, compare_all(migration))
     except NotFound as error:
         return failed_if_gone(migration, error)
     migration.seen_at = migration.clock.now()
@@ -76,6 +82,37 @@ def run(migration: Migration) -> Optional[Result]:
     return _held(migration, found) if held and not ignored else None
 
 
+def _with_latecomers(migration: Migration, found: Compared) -> Compared:
+    """Bring what came late, and compare again; what can't be brought holds connectors back."""
+    if not found.late_documents or found.verdict == Verdict.HELD:
+        return found
+    tried: Set[str] = set()
+    refusals: List[str] = []
+    for _ in range(patience.SENDS_PER_RUN):
+        refusals += latecomers.bring(migration, found.late_ids, tried)
+        if not tried:
+            break  # copies can't be told apart, so none is brought
+        found = compare_all(migration, awaited=tried)
+        if not set(found.late_ids) - tried:
+            break
+    if tried and not found.late_documents:
+        migration.notes.append(f"{plural(len(tried), 'late document')} brought into the target")
+        return found
+    why = refusals[0] if refusals else ""
+    return replace(
+        found,
+        verdict=Verdict.HELD,
+        findings=tuple(_blocking_if_late(finding, why) for finding in found.findings),
+    )
+
+
+def _blocking_if_late(finding: Finding, why: str) -> Finding:
+    if finding.code != LATE:
+        return finding
+    text = f"{finding.text} ({safe(why)})" if why else finding.text
+    return replace(finding, text=text, blocking=True)
+
+
 def failed_if_gone(migration: Migration, error: NotFound) -> Result:
     """A 404 after the import: failed for good if it is the target that is gone.
 
@@ -88,12 +125,21 @@ def failed_if_gone(migration: Migration, error: NotFound) -> Result:
 
 
 def may_be_ours_twice(migration: Migration, found: Compared) -> bool:
-    """Whether what is wrong may come from a submission that was never answered."""
+    """Whether what is wrong comes from a submission that was never answered, and nothing else.
+
+    An adopted job that brought nothing was another import's; one that brought a part was ours,
+    and would bring no more another time. What people work in already is not given up.
+    """
     attempt = migration.attempt
-    if attempt.adopted and found.has(MISSING, DUPLICATED):
-        return True
-    sends = migration.tracking.store.sends(attempt, StepName.IMPORT)
-    return found.has(DUPLICATED) and sends > 1
+    sent_again = migration.tracking.store.sends(attempt, StepName.IMPORT) > 1
+    another_job = attempt.adopted and found.has(MISSING) and not found.documents
+    twice = (attempt.adopted or sent_again) and found.has(DUPLICATED)
+    if not (another_job or twice) or found.foreign_documents:
+        return False
+    used = importing.people_work_there(migration)
+    if used:
+        log.warning("the target is not given up, as it holds %s", used)
+    return not used
 
 
 def pending(migration: Migration, found: Compared) -> Result:
@@ -135,21 +181,33 @@ def blocking_words(findings: Tuple[Finding, ...]) -> str:
 
 
 # -- the comparison ----------------------------------------------------------------------
-def compare_all(migration: Migration) -> Compared:
+def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -> Compared:
     """Compare everything. A blocking finding is confirmed by a second listing, after a pause.
+
+    Args:
+        awaited: documents that were put into the target just now, and may show late.
 
     Raises ``NotFound`` where the target may be gone.
     """
     target = migration.gateway.collection(migration.target_id)
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
         tallies = _compare(migration, comparison, target)
-        if any(finding.blocking for finding in validation.document_findings(tallies)):
-            migration.clock.sleep(patience.SECOND_LOOK_S)
+        pause_s, waited_s = patience.SECOND_LOOK_S, 0.0
+        while _is_doubtful(comparison, tallies) or awaited & set(comparison.late_ids()):
+            if waited_s and not _lists_too_few(comparison, target, waited_s):
+                break
+            migration.clock.sleep(pause_s)
+            waited_s, pause_s = waited_s + pause_s, 2 * pause_s
             target = migration.gateway.collection(migration.target_id)
             tallies = _compare(migration, comparison, target)
+        _check_source(migration, comparison)
         documents, before = comparison.count(TARGET), comparison.count(BASELINE)
+        foreign = comparison.foreign()[0]
+        never_usable = tallies.missing[0] and tallies.missing[0] == comparison.missing_bad()
+        late_ids = () if migration.by_name else tuple(comparison.late_ids())
     migration.documents = documents
     findings = validation.document_findings(tallies)
+    lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
     findings += validation.model_findings(target, migration.attempt.model)
     findings += _carried(migration, target)
     return Compared(
@@ -159,7 +217,43 @@ def compare_all(migration: Migration) -> Compared:
         pending_documents=tallies.pending[0],
         documents=documents,
         documents_before=before,
+        foreign_documents=foreign,
+        lost=lost,
+        late_ids=late_ids,
     )
+
+
+def _is_doubtful(comparison: DocumentComparison, tallies: validation.DocumentTallies) -> bool:
+    """Whether something blocks, or a listing shows less than was seen before."""
+    if any(finding.blocking for finding in validation.document_findings(tallies)):
+        return True
+    emptied = comparison.count(BASELINE) and not comparison.count(SOURCE)
+    return bool(emptied or comparison.deleted()[0])
+
+
+def _lists_too_few(comparison: DocumentComparison, target: Collection, waited_s: float) -> bool:
+    """Whether the target counts more documents than it lists, and may list them in a while."""
+    counted = target.document_count or 0
+    return counted > comparison.count(TARGET) and waited_s < patience.VISIBLE_WITHIN_S
+
+
+def _check_source(migration: Migration, comparison: DocumentComparison) -> None:
+    """What neither side lists was deleted, unless the source says that it lists too few.
+
+    Raises:
+        StepFailed: its count contradicts its listing.
+    """
+    if migration.source_gone or not comparison.deleted()[0]:
+        return
+    counted = migration.gateway.collection(migration.source_id).document_count or 0
+    shown = comparison.count(SOURCE)
+    if counted > shown and not migration.policy.ignore_validation:
+        raise StepFailed(
+            f"the source counts {counted} documents and lists {shown}, and documents of it are "
+            "not in the target",
+            "Run --verify later; with --ignore-validation the listing counts.",
+            "listing and count differ",
+        )
 
 
 def _verdict(findings: List[Finding], pending_documents: int) -> str:

@@ -15,6 +15,15 @@ BASELINE, SOURCE, TARGET = "baseline", "source", "target"
 
 _GOOD = ", ".join(f"'{status}'" for status in sorted(GOOD_STATUSES))
 _PENDING = ", ".join(f"'{status}'" for status in sorted(PENDING_STATUSES))
+_LATE = (
+    "SELECT DISTINCT s.id, s.name FROM documents s WHERE s.side = 'source' "
+    "AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = s.id) "
+    "AND NOT EXISTS (SELECT 1 FROM documents t WHERE t.side = 'target' AND t.id = s.id)"
+)
+_UNKNOWN = (
+    "t.side = 'target' AND NOT EXISTS (SELECT 1 FROM documents k "
+    "WHERE k.side IN ('baseline', 'source') AND k.id = t.id)"
+)
 
 
 class DocumentComparison:
@@ -95,21 +104,75 @@ class DocumentComparison:
     def duplicated(self) -> Tuple[int, List[str]]:
         """Documents that the target holds more often than the source ever did.
 
-        By name in any case: a doubled import may bring new ids. By reference also the same
-        id listed at two places.
+        Copies by name. By reference the same id listed at two places, and a whole second set
+        of the source's names under other ids: an import done twice may bring new records. A
+        single document of a known name and another id is a newer upload.
         """
-        allowed = f"max({_count('baseline')}, {_count('source')}, 1)"
-        count, names = self._sum_by_name(
-            TARGET,
-            f"CASE WHEN {_count('baseline')} + {_count('source')} > 0 "
-            f"THEN max(0, {_count('target')} - {allowed}) ELSE 0 END",
-        )
-        if count or self._key == "name":
-            return count, names
+        if self._key == "name" or self.brought_anew():
+            allowed = f"max({_count('baseline')}, {_count('source')}, 1)"
+            return self._sum_by_name(
+                TARGET,
+                f"CASE WHEN {_count('baseline')} + {_count('source')} > 0 "
+                f"THEN max(0, {_count('target')} - {allowed}) ELSE 0 END",
+            )
         return self._count_rows(
             "SELECT id, min(name) FROM documents WHERE side = 'target' "
             "GROUP BY id HAVING count(DISTINCT place) > 1"
         )
+
+    def brought_anew(self) -> bool:
+        """By reference: whether every name of the baseline is there again under an unknown id.
+
+        Of a single document that tells nothing: people upload newer versions.
+        """
+        if self.count(BASELINE) < 2:
+            return False
+        again = f"(SELECT count(*) FROM documents t WHERE t.name = n.name AND {_UNKNOWN})"
+        sql = (
+            "SELECT 1 FROM (SELECT DISTINCT name FROM documents WHERE side = 'baseline') n "
+            f"WHERE {again} < {_count('baseline')} LIMIT 1"
+        )
+        return self._db.execute(sql).fetchone() is None
+
+    def foreign(self) -> Tuple[int, List[str]]:
+        """Documents of the target that its source never held: somebody put them there."""
+        if self._key == "name":
+            known = f"{_count('baseline')} + {_count('source')}"
+            return self._sum_by_name(
+                TARGET, f"CASE WHEN {known} = 0 THEN {_count('target')} ELSE 0 END"
+            )
+        if self.brought_anew():
+            return self._count_rows(
+                f"SELECT DISTINCT t.id, t.name FROM documents t WHERE {_UNKNOWN} AND NOT EXISTS "
+                "(SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.name = t.name)"
+            )
+        return self._count_rows(f"SELECT DISTINCT t.id, t.name FROM documents t WHERE {_UNKNOWN}")
+
+    def deleted(self) -> Tuple[int, List[str]]:
+        """Documents of the baseline that neither side lists any more."""
+        if self._key == "name":
+            held = f"max({_count('source')}, {_count('target')})"
+            return self._sum_by_name(BASELINE, f"max(0, {_count('baseline')} - {held})")
+        return self._count_rows(
+            "SELECT DISTINCT b.id, b.name FROM documents b WHERE b.side = 'baseline' "
+            "AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.side IN ('source', 'target') "
+            "AND d.id = b.id)"
+        )
+
+    def missing_bad(self) -> int:
+        """How many of the missing ones, paired by id, were not usable in the source either."""
+        if self._key == "name":
+            return 0
+        return self._count_rows(
+            "SELECT DISTINCT b.id, b.name FROM documents b WHERE b.side = 'baseline' "
+            f"AND b.status NOT IN ({_GOOD}, {_PENDING}) "
+            "AND EXISTS (SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = b.id) "
+            "AND NOT EXISTS (SELECT 1 FROM documents t WHERE t.side = 'target' AND t.id = b.id)"
+        )[0]
+
+    def late_ids(self) -> List[str]:
+        """The ids of the documents that are late, by reference."""
+        return [row[0] for row in self._db.execute(_LATE)]
 
     def newly_bad(self) -> Tuple[int, List[str]]:
         """Documents that were good at submission and ended otherwise in the target."""
@@ -131,11 +194,7 @@ class DocumentComparison:
         if self._key == "name":
             expected = f"max({_count('baseline')}, {_count('target')})"
             return self._sum_by_name(SOURCE, f"max(0, {_count('source')} - {expected})")
-        return self._count_rows(
-            "SELECT DISTINCT s.id, s.name FROM documents s WHERE s.side = 'source' "
-            "AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = s.id) "
-            "AND NOT EXISTS (SELECT 1 FROM documents t WHERE t.side = 'target' AND t.id = s.id)"
-        )
+        return self._count_rows(_LATE)
 
     def same(self, left: str, right: str) -> bool:
         """Whether two sides hold exactly the same documents, each as often."""

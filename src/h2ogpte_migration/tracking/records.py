@@ -47,6 +47,7 @@ class Intent:
     timed_out: bool
     job_id: Optional[JobId]
     counts: Optional[Json]
+    opened_at: str = ""
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Intent:
@@ -61,6 +62,7 @@ class Intent:
             timed_out=bool(row["timed_out"]),
             job_id=row["job_id"],
             counts=json.loads(row["counts"]) if row["counts"] else None,
+            opened_at=row["opened_at"],
         )
 
 
@@ -134,6 +136,14 @@ class Validation:
     def settled(self) -> bool:
         """Whether moves may go ahead without another validation."""
         return self.verdict == Verdict.CLEAN or (self.verdict == Verdict.HELD and self.ignored)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How a job stood when it was seen to change last."""
+
+    standing: str
+    since: datetime
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from h2ogpte_migration.model import (
     Json,
     Permissions,
     SourceId,
+    parse_time,
 )
 from h2ogpte_migration.states import JobStatus, Position, StepName, TargetFate, Verdict
 from h2ogpte_migration.tracking.database import Database
@@ -48,6 +49,7 @@ from h2ogpte_migration.tracking.records import (
     Record,
     Tracked,
     Validation,
+    Watched,
     utc_now,
 )
 
@@ -75,6 +77,9 @@ _BRINGING_OVER = (
 
 COUNTED = "counted"
 """The checkpoint that keeps how many documents a validation counted: no step of that name."""
+
+_JOB_SEEN = "job seen"
+"""The checkpoint that says how the import job stood when it was seen to change last."""
 
 
 @dataclass(frozen=True)
@@ -681,10 +686,31 @@ class Store:
             _set(db, lease.source_id, {"import_submitted": 1, "error": None})
             _complete_import(db, lease.source_id)
 
-    def record_job_running(self, lease: Lease) -> None:
-        """The job was seen in progress."""
+    def record_job_running(self, lease: Lease, attempt: Attempt, watched: Watched) -> None:
+        """The job was seen in progress, and stood like this."""
         with self._held(lease) as db:
             _set(db, lease.source_id, {"job_status": JobStatus.RUNNING})
+            db.execute(
+                "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+                "VALUES (:attempt, :step, :since, :standing)",
+                {
+                    "attempt": attempt.id,
+                    "step": _JOB_SEEN,
+                    "since": watched.since.isoformat(),
+                    "standing": json.dumps(watched.standing),
+                },
+            )
+
+    def job_watched(self, attempt: Attempt) -> Optional[Watched]:
+        """How the job stood when it was seen to change last, by whatever run."""
+        row = self._db.row(
+            "SELECT * FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": _JOB_SEEN},
+        )
+        since = parse_time(row["done_at"]) if row else None
+        if row is None or since is None:
+            return None
+        return Watched(json.loads(row["detail"]), since)
 
     def finish_import(self, lease: Lease, attempt: Attempt, warnings: Sequence[str] = ()) -> None:
         """Checkpoint: the import job ended well."""
@@ -791,15 +817,21 @@ class Store:
             )
 
     def finish_move(
-        self, lease: Lease, attempt: Attempt, step: str, counts: Optional[Json]
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        step: str,
+        counts: Optional[Json],
+        warnings: Sequence[str] = (),
     ) -> None:
-        """Checkpoint: the origin of the move holds none of these any more."""
+        """Checkpoint: the origin of the move holds none any more, or only what does not move."""
         with self._held(lease) as db:
             _close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
             if step in _MOVED:
                 _set(db, lease.source_id, {_MOVED[step]: 1, "error": None})
             else:
                 _checkpoint(db, attempt, step, None)
+            _keep_warnings(db, attempt, step, warnings)
 
     def finish_rollback(self, lease: Lease, attempt: Attempt) -> None:
         """Checkpoint: connectors and chats are in the source again, and the row says so."""
