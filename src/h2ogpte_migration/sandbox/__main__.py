@@ -9,6 +9,7 @@ import threading
 from typing import List, Optional
 
 from . import start_sample
+from .assumptions import describe
 from .server import SandboxServer
 
 _COMMANDS = (
@@ -26,9 +27,25 @@ def main(argv: Optional[List[str]] = None) -> int:
         description="Run a small h2oGPTe stand-in with a sample organisation, on this host only.",
     )
     parser.add_argument("--port", type=int, default=8899, help="port on 127.0.0.1; 0 is any")
+    parser.add_argument(
+        "--habit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="let the server differ from what is assumed; may be repeated",
+    )
+    parser.add_argument(
+        "--habits", action="store_true", help="print what is assumed of servers, and the habits"
+    )
     arguments = parser.parse_args(argv)
+    if arguments.habits:
+        print(describe())
+        return 0
     try:
-        server = start_sample(arguments.port)
+        server = start_sample(arguments.port, arguments.habit)
+    except ValueError as error:
+        print(f"--habit: {error}", file=sys.stderr)
+        return 2
     except (OSError, OverflowError) as error:
         print(f"Port {arguments.port} cannot be used: {error}", file=sys.stderr)
         return 2

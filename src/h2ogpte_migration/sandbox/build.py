@@ -277,6 +277,23 @@ class Builders(JobWorld):
             self.assistants[item.id] = item
             return item
 
+    def entangle(self, collection_id: str) -> None:
+        """Let everything point at a collection that a migration leaves behind.
+
+        Adds a bound key, a scheduled task, an assistant, an archived chat and a knowledge graph;
+        the first document, if there is one, gets a tag.
+        """
+        with self.lock:
+            collection = self.collection(collection_id)
+            owner = collection.username
+            self.add_key(owner, name="bound to " + collection.name, collection_id=collection_id)
+            self.add_task(owner, "weekly question", collection_id)
+            self.add_assistant(owner, "librarian", collection_id)
+            self.add_chat(collection_id, owner, "archived chat").archived = True
+            collection.graph = "ready"
+            for line in collection.documents[:1]:
+                line.document.tags.append("important")
+
     def key_of(self, username: str) -> str:
         """Return a living key of the user, as a secret."""
         with self.lock:

@@ -155,10 +155,33 @@ def update_document_metadata(call: Call) -> Reply:
     return NO_CONTENT
 
 
+def _nothing(call: Call) -> Reply:
+    _document(call)
+    return Reply(200, {})
+
+
 @route("GET", "/documents/{document_id}/internal_metadata")
 def get_document_internal_metadata(call: Call) -> Reply:
-    """Return what the parser noted."""
-    return Reply(200, {"pages": _document(call).page_count})
+    """Return what the parser noted: nothing."""
+    return _nothing(call)
+
+
+@route("GET", "/documents/{document_id}/user_source_file")
+def get_document_user_source_file(call: Call) -> Reply:
+    """Return where the user's file is: nowhere."""
+    return _nothing(call)
+
+
+@route("GET", "/documents/{document_id}/page_ocr_model")
+def get_document_page_ocr_model(call: Call) -> Reply:
+    """Return which model read which page: none."""
+    return _nothing(call)
+
+
+@route("GET", "/documents/{document_id}/guardrails_settings")
+def get_document_guardrails_settings(call: Call) -> Reply:
+    """Return the guardrails of the document: none."""
+    return _nothing(call)
 
 
 # -- tags

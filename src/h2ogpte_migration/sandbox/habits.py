@@ -165,7 +165,7 @@ class Habits:
 
 
 def read_setting(text: str) -> Dict[str, Any]:
-    """Return a habit and its value from ``NAME=VALUE``; ``none`` is a value of those that may be.
+    """Return a habit with its value from ``NAME=VALUE``; some values may be ``none``.
 
     Raises:
         ValueError: for an unknown name, or a value of the wrong type.

@@ -17,7 +17,8 @@ from .model import Collection, Document
 
 Vector = Tuple[float, ...]
 
-_DIMENSIONS = (256, 320, 384)
+_LEAST_DIMENSIONS = 256
+_STEP, _SIZES = 16, 13
 _GRAMS = (3, 4)
 _WORDS_PER_CHUNK = 40
 _SENTENCES = 12
@@ -126,7 +127,7 @@ def chunks_of(collection: Collection) -> Iterator[Chunk]:
 
 def dimensions(model: str) -> int:
     """Return how many numbers a vector of this model has."""
-    return _DIMENSIONS[zlib.crc32(model.encode()) % len(_DIMENSIONS)]
+    return _LEAST_DIMENSIONS + _STEP * (zlib.crc32(model.encode()) % _SIZES)
 
 
 @lru_cache(maxsize=8192)

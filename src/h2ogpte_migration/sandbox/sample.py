@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .model import JsonObject
+from .sample_texts import TEXTS
 from .world import World
 
 ADMIN_KEY = "sk-sandbox-admin"
@@ -43,6 +44,7 @@ def sample_world(seed: int = 0) -> World:
     _bertil(world)
     _chloe(world)
     _guest(world)
+    _texts(world)
     return world
 
 
@@ -117,6 +119,12 @@ def _chloe(world: World) -> None:
         inactivity_interval=30,
     )
     world.add_collection("dmitri@corp", "Field reports", M3, documents=5, chats=1)
+
+
+def _texts(world: World) -> None:
+    for collection in world.collections.values():
+        for line in collection.documents:
+            line.document.text = TEXTS.get(line.document.name)
 
 
 def _guest(world: World) -> None:

@@ -288,8 +288,8 @@ class SandboxServer:
             return _refuse_chat(refusal.status, refusal.message)
         record.status = 101
         channel = web.WebSocketResponse()
-        await channel.prepare(http)
         with suppress(ConnectionError):
+            await channel.prepare(http)
             await converse(self.world, user, http.query.get("currentSessionID", ""), channel)
         record.ended = time.monotonic()
         return channel
@@ -321,8 +321,9 @@ async def _send_half(http: web.Request, response: web.Response) -> web.StreamRes
         return response
     headers = {"Content-Length": str(len(body)), "Content-Type": "application/json"}
     half = web.StreamResponse(status=response.status, headers=headers)
-    await half.prepare(http)
-    await half.write(body[: len(body) // 2])
+    with suppress(ConnectionError):
+        await half.prepare(http)
+        await half.write(body[: len(body) // 2])
     if http.transport is not None:
         http.transport.close()
     return half

@@ -1,0 +1,518 @@
+"""What the tool assumes of a server where the contract is silent: one table, a row for each habit.
+
+``CASES`` is the table as single changes of a sandbox, for tests that want to try every switch
+alone; ``describe`` is the table as text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Tuple
+
+from .habits import Habits
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """What is taken for granted, and the switch that makes it wrong.
+
+    Args:
+        habit: the field of ``Habits``.
+        assumed: what we assume.
+        operations: ids of the operations of the contract that it is about.
+        otherwise: what else a server may do.
+        values: values of the habit, other than its default, to try.
+        along: other habits that go with them, such as the one that this one refines.
+        tool: what the tool does then.
+        tests: where that is tested.
+    """
+
+    habit: str
+    assumed: str
+    operations: str
+    otherwise: str
+    values: Tuple[Any, ...]
+    along: Mapping[str, Any] = field(default_factory=dict)
+    tool: str = ""
+    tests: str = ""
+
+    @property
+    def default(self) -> Any:
+        """The value that is assumed."""
+        return getattr(Habits(), self.habit)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way in which a server differs from what is assumed."""
+
+    assumption: Assumption
+    settings: Settings
+
+    @property
+    def words(self) -> List[str]:
+        """The settings as the command line takes them, ``NAME=VALUE`` each."""
+        return [f"{habit}={value}" for habit, value in self.settings.items()]
+
+    @property
+    def name(self) -> str:
+        """The settings as the id of a test."""
+        return "+".join(self.words)
+
+    def apply(self, habits: Habits) -> None:
+        """Change the habits so that the server behaves like this."""
+        for habit, value in self.settings.items():
+            setattr(habits, habit, value)
+
+
+def cases_of(row: Assumption) -> List[Case]:
+    """Return the single cases of a row."""
+    return [Case(row, {row.habit: value, **row.along}) for value in row.values]
+
+
+def case(name: str) -> Case:
+    """Return the case of that name.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    return {known.name: known for known in CASES}[name]
+
+
+def describe() -> str:
+    """Return the table as text for people."""
+    lines: List[str] = []
+    for row in ASSUMPTIONS:
+        lines += [
+            f"{row.habit} = {row.default!r}",
+            f"  assumed    {row.assumed}",
+            f"  otherwise  {row.otherwise}",
+            f"  operations {row.operations}",
+        ]
+        lines += ["  to try     " + " ".join(each.words) for each in cases_of(row)]
+        lines += [f"  the tool   {row.tool}"] if row.tool else []
+        lines += [f"  tests      {row.tests}"] if row.tests else []
+        lines.append("")
+    return "\n".join(lines)
+
+
+def habit_names() -> List[str]:
+    """Return the names of all habits."""
+    return [known.name for known in dataclasses.fields(Habits)]
+
+
+def _row(
+    habit: str, assumed: str, operations: str, otherwise: str, *values: Any, **along: Any
+) -> Assumption:
+    return Assumption(habit, assumed, operations, otherwise, values, along)
+
+
+_LISTINGS = "list_collections, list_all_collections, list_documents_for_collection, and others"
+_CREATE = "create_collection"
+_IMPORT = "create_import_collection_to_collection_job"
+_MOVES = "migrate_scheduled_connectors_to_collection, create_migrate_collection_chat_sessions_job"
+_JOBS = "get_job, list_jobs, list_user_jobs"
+_KEYS = "create_api_key_for_user, list_all_api_keys"
+_CHATS = "list_chat_sessions_for_collection, create_migrate_collection_chat_sessions_job"
+_POINTERS = "list_scheduled_tasks, list_scheduled_tasks_by_admin, list_ai_assistants"
+
+_WHAT_THE_SERVER_IS = (
+    _row(
+        "server_version",
+        "the server is as old as the oldest client that knows skip_reparse, or newer",
+        "/rpc/meta",
+        "it is older and ignores what it does not know; or newer than any that was tried",
+        "1.6.40",
+        "9.0.0",
+    ),
+    _row(
+        "missing_operations",
+        "tasks, assistants, tags and graphs can be asked for",
+        _POINTERS + ", get_collection_graph_status, list_all_api_keys",
+        "404 in the server's own shape: it has no such path",
+        "list_scheduled_tasks,list_scheduled_tasks_by_admin,list_ai_assistants,call_database,"
+        "get_collection_graph_status,list_tags",
+        "encode_chunks_for_retrieval,match_collection_chunks,list_document_chunks",
+        "insert_document_into_collection,create_insert_document_to_collection_job",
+    ),
+)
+
+_PAGING = (
+    _row("page_cap", "100 rows a page are honoured", _LISTINGS, "pages are shorter", 7),
+    _row("refused_limit_above", "no limit is refused", _LISTINGS, "400 for a limit above it", 50),
+    _row("limit_ignored", "a page holds the limit at most", _LISTINGS, "it holds all", True),
+    _row("offset_ignored", "offset skips rows", _LISTINGS, "each page is the first", True),
+    _row("shuffle_ties", "rows keep their order", _LISTINGS, "equal rows change places", True),
+    _row(
+        "restless",
+        "nobody adds or deletes rows while we page",
+        _LISTINGS,
+        "a row is shown twice, or is skipped, in the first pass",
+        "repeat",
+        "skip",
+    ),
+    _row(
+        "filter_ignores_case",
+        "the admin's filter ignores case",
+        "list_all_collections",
+        "it does not",
+        False,
+    ),
+    _row(
+        "ids_ignore_case",
+        "an id in capitals is another id",
+        "get_collection",
+        "it is found",
+        True,
+    ),
+)
+
+_RECORDS = (
+    _row("users_include_caller", "the admin is listed", "list_users", "left out", False),
+    _row(
+        "listings_are_sparse",
+        "listings carry rag_type, prompt_template_id and metadata_dict",
+        "list_collections, list_all_collections",
+        "only GET of one collection does",
+        True,
+    ),
+    _row(
+        "collection_has_metadata",
+        "GET of one collection carries metadata_dict",
+        "get_collection, get_collection_metadata",
+        "only the operation for metadata does",
+        False,
+    ),
+    _row(
+        "stale_document_counts",
+        "document_count is up to date",
+        "get_collection, list_collections",
+        "it lags behind",
+        True,
+    ),
+    _row(
+        "newer_server",
+        "records have the fields and values of the contract",
+        "all",
+        "there are fields, and words in fields, that nobody knows",
+        True,
+    ),
+    _row(
+        "permissions_include_owner",
+        "the owner is among the shares",
+        "get_collection_permissions",
+        "left out",
+        False,
+    ),
+    _row(
+        "public_null_for_all_rights",
+        "all rights of everybody are a full list",
+        "list_collection_public_permissions",
+        "null",
+        True,
+    ),
+    _row("deleted_keys_listed", "deleted keys are gone", _KEYS, "listed as inactive", True),
+    _row("jobs_of_others_listed", "/jobs shows one's own", _JOBS, "everybody's", True),
+    _row(
+        "empty_listings",
+        "an empty listing means that there is nothing",
+        _LISTINGS + ", list_jobs, list_scheduled_connectors_for_collection",
+        "[] once, twice, or for good, although there is something and counts say so",
+        "list_chat_sessions_for_collection:1",
+        "list_scheduled_connectors_for_collection:1",
+        "list_documents_for_collection:1",
+        "list_jobs:1",
+        "list_collections:1",
+        "list_all_collections:1",
+        "get_collection_permissions:1,get_collection_group_permissions:1",
+        "list_documents_for_collection",
+    ),
+)
+
+_VISIBILITY = tuple(
+    _row(habit, what + " at once", operations, "some seconds later", value)
+    for habit, what, operations, value in (
+        ("collections_listed_after_s", "a new collection is listed", "list_collections", 2.0),
+        ("collections_readable_after_s", "a new collection answers", "get_collection", 1.0),
+        (
+            "documents_listed_after_s",
+            "documents are listed",
+            "list_documents_for_collection",
+            2.0,
+        ),
+        ("chats_listed_after_s", "a new chat is listed", _CHATS, 2.0),
+        ("chats_readable_after_s", "a new chat answers", "get_chat_session", 1.0),
+        ("jobs_listed_after_s", "a new job is listed", "list_jobs, list_user_jobs", 3.0),
+        ("jobs_readable_after_s", "a new job answers", "get_job", 1.0),
+        ("keys_listed_after_s", "a new key is listed", "list_all_api_keys", 3.0),
+        ("keys_valid_after_s", "a new key is accepted", "create_api_key_for_user", 1.0),
+    )
+)
+
+_FORMS = (
+    _row("timestamps", "times end with Z", "all", "an offset, or none", "offset", "naive"),
+    _row("percentages", "progress is a fraction of 1", _JOBS, "of 100", "percent"),
+    _row("clock_offset_h", "its clock is ours", "all", "ahead, behind", 5.0, -800.0),
+    _row("job_success_word", "a job that is done is completed", _JOBS, "another word", "stale"),
+    _row(
+        "job_failure_word",
+        "a job that cannot go on is failed",
+        _JOBS,
+        "a word that we do not know",
+        "timeout",
+        "stale",
+    ),
+    _row("job_running_word", "a running job is in progress", _JOBS, "another word", "queued"),
+    _row("job_words_in_capitals", "states are in small letters", _JOBS, "COMPLETED", True),
+)
+
+_REFUSALS = (
+    _row(
+        "forbidden_is_401",
+        "401 means that the key is bad, 403 that something is not allowed",
+        "all that are declared with 401 and without 403",
+        "401 for both",
+        True,
+    ),
+    _row("unknown_job_status", "an unknown job is 404", "get_job", "another error", 400, 401, 500),
+    _row(
+        "missing_key_delete_status",
+        "deleting a key that is gone is 409",
+        "delete_api_key",
+        "404, or 204",
+        404,
+        204,
+    ),
+    _row(
+        "repeated_share_conflicts",
+        "a share may be sent twice",
+        "share_collection, share_collection_with_group",
+        "409 for the second",
+        True,
+    ),
+    _row("refuse_null_settings", "settings may be null", _CREATE, "400", True),
+    _row(
+        "refuse_null_values",
+        "single settings may be null",
+        _CREATE + ", update_collection_settings, update_collection_chat_settings",
+        "422",
+        True,
+    ),
+    _row(
+        "refused_settings",
+        "an owner may set again what her collection has",
+        _CREATE + ", update_collection_settings, update_collection_chat_settings",
+        "only admins may set some",
+        "guardrails_settings",
+        "guardrails_settings,llm_args",
+    ),
+    _row(
+        "refused_settings_status",
+        "what may not be set is refused with 403",
+        _CREATE,
+        "another error",
+        400,
+        422,
+        500,
+        refused_settings="guardrails_settings",
+    ),
+    _row(
+        "refusals_name_settings",
+        "a refusal says which setting it is about",
+        _CREATE,
+        "it does not",
+        False,
+        refused_settings="guardrails_settings,ocr_model",
+        refused_settings_status=400,
+    ),
+    _row("strict_workspaces", "an unknown workspace is 400", _CREATE, "the default one", False),
+    _row("key_lifetime_cap_days", "keys live as long as asked", _KEYS, "N days", 7.0, 0.5, 0.02),
+    _row("refused_key_units", "minutes are an interval", _KEYS, "they are not", "minute"),
+    _row(
+        "key_refusal_status",
+        "a lifetime is refused with 400",
+        _KEYS,
+        "422",
+        422,
+        key_lifetime_cap_days=0.5,
+    ),
+    _row("collections_per_user", "no quota of collections", _CREATE, "there is one", 3),
+    _row("documents_per_user", "no quota of documents", _IMPORT, "there is one", 20),
+    _row(
+        "quota_status",
+        "a quota is refused with 403",
+        _CREATE + ", " + _IMPORT,
+        "another error",
+        400,
+        409,
+        422,
+        collections_per_user=3,
+    ),
+    _row("size_limit_refuses", "size limits bind uploads only", _IMPORT, "imports, too", True),
+    _row(
+        "past_expiry_refused",
+        "a date in the past may be set and copied",
+        _IMPORT + ", update_collection_expiry_date",
+        "400",
+        True,
+    ),
+    _row(
+        "archived_refuses",
+        "an archived collection cannot be imported from or changed",
+        _IMPORT + ", archive_collection",
+        "it can",
+        False,
+    ),
+    _row("errors_echo_key", "errors hold no secrets", "get_job, all", "they quote the key", True),
+)
+
+_ANSWERS = (
+    _row(
+        "broken_operations",
+        "a 500 passes",
+        "get_collection_group_permissions, and others",
+        "it does not",
+        "get_collection_group_permissions",
+        "get_collection_permissions,list_collection_public_permissions",
+        "get_collection_settings,get_collection_chat_settings",
+        "list_scheduled_tasks,list_scheduled_tasks_by_admin,list_ai_assistants,list_all_api_keys",
+    ),
+    _row(
+        "foreign_404",
+        "404 means that a thing is gone",
+        "all",
+        "something in front of the server does not know the path at this moment",
+        "get_collection:1",
+        "get_job:1",
+        "list_documents_for_collection:1",
+        "list_chat_sessions_for_collection:1,list_scheduled_connectors_for_collection:1",
+    ),
+    _row(
+        "foreign_404_shape",
+        "a gateway's 404 is JSON",
+        "all",
+        "a page",
+        "html",
+        foreign_404="get_collection:1,get_job:1",
+    ),
+    _row(
+        "error_in_body",
+        "2xx means done",
+        "all",
+        'nothing was done, and the body says {"error": ...}',
+        "create_collection:1",
+        "create_import_collection_to_collection_job:1",
+        "share_collection:1",
+        "update_collection:1",
+        "get_job:1",
+    ),
+)
+
+_COLLECTIONS = (
+    _row(
+        "server_defaults",
+        "a new collection has the settings that were sent",
+        _CREATE + ", get_collection_settings",
+        "guardrails, or PII redaction, are added; or forced upon every change",
+        "guardrails",
+        "pii",
+        "forced",
+    ),
+    _row(
+        "patch_blanks",
+        "PATCH leaves what it does not name",
+        "update_collection",
+        "name, description and rag_type are emptied",
+        True,
+    ),
+    _row("vex_encryption_ignored", "vex_encryption is honoured", _CREATE, "dropped", True),
+    _row("name_limit", "names may be long", _CREATE, "they are cut without a word", 40, 20),
+    _row("long_names", "long names are cut", _CREATE, "refused with 422", "refuse", name_limit=40),
+    _row(
+        "names_normalised",
+        "names are kept",
+        _CREATE,
+        "spaces are trimmed, or Unicode normalised",
+        "trim",
+        "nfc",
+    ),
+)
+
+_DOCUMENTS = (
+    _row("doubled_ids", "a document is its record", _IMPORT, "imports copy", "new"),
+    _row("bad_documents_arrive", "failed documents come along", _IMPORT, "they stay", False),
+    _row(
+        "failed_job_brings_rest",
+        "a failed job did not bring all",
+        _IMPORT + ", get_job",
+        "all but what cannot be parsed has arrived",
+        True,
+    ),
+    _row(
+        "zombie_jobs",
+        "a job that did its work ends",
+        _IMPORT + ", " + _MOVES,
+        "it stays in progress for ever",
+        "imports",
+        "moves",
+        "all",
+    ),
+    _row(
+        "import_flags_ignored",
+        "the server knows the flags of an import",
+        _IMPORT,
+        "an older one ignores some",
+        "preserve_metadata",
+        "preserve_document_status",
+        "copy_lifecycle_settings",
+    ),
+    _row("hide_ended_jobs_after_s", "ended jobs are listed", _JOBS, "not for long", 0.0),
+    _row("forget_ended_jobs_after_s", "ended jobs can be read", _JOBS, "not for long", 0.0, 1.0),
+    _row("admin_reads_jobs", "an admin reads only her jobs by id", "get_job", "all", True),
+    _row("job_ids_reused", "a job's id is not used again", "delete_job, get_job", "it is", True),
+    _row(
+        "broken_index",
+        "what is imported can be found",
+        "match_collection_chunks",
+        "the index is empty, or in disorder",
+        "empty",
+        "garbage",
+    ),
+    _row(
+        "expiry_archives",
+        "an expiry date in the past does nothing to a copy",
+        _IMPORT + ", update_collection_expiry_date",
+        "the collection is archived at once",
+        True,
+    ),
+)
+
+_SESSIONS = (
+    _row("archived_chats_listed", "archived chats are not listed", _CHATS, "they are", True),
+    _row("archived_chats_counted", "archived chats are counted", _CHATS, "they are not", False),
+    _row("archived_chats_move", "archived chats stay", _CHATS, "they move, too", True),
+    _row("unknown_frames", "a chat sends known frames", "the websocket", "others, too", True),
+    _row("latency_s", "answers are quick", "all", "they take their time", 0.05),
+)
+
+#: Every assumption, in the order of the habits.
+ASSUMPTIONS: Tuple[Assumption, ...] = (
+    *_WHAT_THE_SERVER_IS,
+    *_PAGING,
+    *_RECORDS,
+    *_VISIBILITY,
+    *_FORMS,
+    *_REFUSALS,
+    *_ANSWERS,
+    *_COLLECTIONS,
+    *_DOCUMENTS,
+    *_SESSIONS,
+)
+
+#: Every way in which a single habit may differ, with the habits that go along.
+CASES: Tuple[Case, ...] = tuple(each for row in ASSUMPTIONS for each in cases_of(row))
+#: The rows by habit.
+BY_HABIT: Dict[str, Assumption] = {row.habit: row for row in ASSUMPTIONS}
