@@ -59,7 +59,7 @@ def _hurry(plan: Dict[str, Any]) -> None:
     from h2ogpte_migration.tracking import database
 
     patience.SECOND_LOOK_S, patience.SECOND_LOOK_AFTER_TIMEOUT_S = plan["looks_s"]
-    patience.VISIBLE_WITHIN_S = plan["looks_s"][1]
+    patience.VISIBLE_WITHIN_S = patience.KEY_VISIBLE_WITHIN_S = plan["looks_s"][1]
     patience.FIRST_POLL_S = patience.BUSY_WAIT_S = patience.EMPTY_LOOK_S = 0.01
     database.SYNCHRONOUS = {True: "OFF", False: "OFF"}
 

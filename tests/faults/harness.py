@@ -76,6 +76,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     monkeypatch.setattr(patience, "SECOND_LOOK_S", SECOND_LOOK_S)
     monkeypatch.setattr(patience, "SECOND_LOOK_AFTER_TIMEOUT_S", SECOND_LOOK_AFTER_TIMEOUT_S)
     monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", SECOND_LOOK_AFTER_TIMEOUT_S)
+    monkeypatch.setattr(patience, "KEY_VISIBLE_WITHIN_S", SECOND_LOOK_AFTER_TIMEOUT_S)
     monkeypatch.setattr(patience, "poll_delay", lambda _: 0.01)
     return jumping
 
