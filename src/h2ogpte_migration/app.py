@@ -48,10 +48,10 @@ def main(argv: Sequence[str]) -> int:
         with ExitStack() as stack:
             return _with_server(options, command, console, stack)
     except UsageError as error:
-        console.error(error.message, "See --help." if len(error.mistakes) < 4 else "")
+        console.error(*error.mistakes, hint="See --help." if len(error.mistakes) < 4 else "")
         return error.exit_code
     except ToolError as error:
-        console.error(error.message, error.hint)
+        console.error(error.message, hint=error.hint)
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
@@ -67,7 +67,7 @@ def _bug(console: Console, error: Exception) -> int:
     log.critical("bug", exc_info=error)
     console.error(
         f"This is a bug in h2ogpte-migrate ({type(error).__name__}).",
-        "The log has the details. Running the same command again is safe: it continues.",
+        hint="The log has the details. Running the same command again is safe: it continues.",
     )
     return ExitCode.ATTENTION
 

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     OK = 0  # all that was asked for is done, or running as it should
     ATTENTION = 1  # something failed, was held back, not found or not checked
     USAGE = 2  # usage or configuration
+    HUNG_UP = 129  # SIGHUP: the terminal was closed
     INTERRUPTED = 130  # Ctrl-C
     TERMINATED = 143  # SIGTERM
 
@@ -100,6 +101,14 @@ class NotFound(ServerError):
 
 class Rejected(ServerError):
     """Any other 4xx (or a redirect): the server refused. Nothing was done."""
+
+
+class Forbidden(Rejected):
+    """401 to a key that is good: this one thing is not allowed. Nothing was done."""
+
+
+class OwnerGone(ServerError):
+    """The owner's account does not exist any more, and with it nobody who could go on."""
 
 
 class Conflict(Rejected):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import (
     Any,
@@ -32,6 +32,7 @@ from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Interrupted,
     LeaseLost,
+    NotFound,
     OutcomeUnknown,
     ServerError,
     StepFailed,
@@ -168,6 +169,7 @@ class Migration:
         self.seen_at: Optional[float] = None
         self.announced = ""
         self.source_gone = False
+        self.owner_confirmed = False
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -243,10 +245,49 @@ class Migration:
 
         Raises:
             Interrupted, LeaseLost: the call must not be made.
+            StepFailed: the collection changed hands; what is one owner's must never get into
+                the account of another.
         """
         self.clock.check()
         if not self.tracking.leases.still_holds(self.lease):
             raise LeaseLost(f"Another process took over collection {self.source_id}.")
+        if not self.owner_confirmed:
+            self._confirm_owner()
+            self.owner_confirmed = True
+
+    def _confirm_owner(self) -> None:
+        """Once a run, before the first write: key, source and target are of one account.
+
+        A collection that is on record has not been looked at yet: its owner may have changed.
+        """
+        holder = self.gateway.holder
+        if holder is None:
+            return
+        with suppress(NotFound):
+            source = (
+                self.carried.collection
+                if self.carried is not None
+                else self.gateway.collection(self.source_id)
+            )
+            if source.owner not in ("", holder.username):
+                raise self._changed_hands(source.owner, holder.username)
+        record = self.record.record
+        same = (
+            record.owner_id == holder.user_id
+            if record.owner_id and holder.user_id
+            else record.owner in ("", holder.username)
+        )
+        if not same:
+            raise self._changed_hands(holder.username, record.owner)
+
+    def _changed_hands(self, now: str, before: str) -> StepFailed:
+        return StepFailed(
+            f"inconsistent: the collection belongs to {now} now, and its migration was begun "
+            f"for {before}",
+            f"Its target so far stays {before}'s. The new owner gets one of their own with "
+            f"--force-remigrate --collections {self.source_id}.",
+            "changed hands",
+        )
 
     def freshness(self) -> float:
         """How long the target may yet take to be visible, in seconds; 0 where it is no new one."""

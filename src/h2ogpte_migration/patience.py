@@ -40,6 +40,15 @@ STOP_PATIENCE_S = 10.0
 """How long calls under way may take to end after the user asked to stop."""
 BUSY_WAIT_S = 0.1
 """Between two looks at whether another import of the same owner is settled."""
+KEY_KNOWN_GOOD_S = 5.0
+"""How long a key that the server has just taken counts as good: another 401 is a refusal."""
+KEY_VISIBLE_WITHIN_S = 10.0
+"""How long a key that was just made may take to be listed, or to be taken."""
+MOST_RENEWALS = 3
+RENEWALS_WITHIN_S = 600.0
+"""How often a key of one owner is renewed within that time; it may expire more often in all."""
+OUR_CHAT_WITHIN_S = 10.0
+"""How long after our request, by the server's clock, a test chat may have been opened."""
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
 

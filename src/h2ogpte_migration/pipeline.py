@@ -8,11 +8,12 @@ else's hands. Resuming is calling it again.
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from typing import Optional, Union
 
 from h2ogpte_migration.errors import (
     Interrupted,
     LeaseLost,
+    OwnerGone,
     ServerError,
     StepFailed,
     TrackingError,
@@ -28,6 +29,8 @@ from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Holder, Tracked
 
 log = logging.getLogger(__name__)
+
+_UNFINISHED = frozenset({*BEFORE_IMPORT, Position.IMPORTING})
 
 _LEFT_AS = {
     Position.FAILED: OutcomeKind.FAILED,
@@ -110,6 +113,8 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
         return _lost(migration, step, error)
     except SourceGone as error:
         return _source_gone(migration, step, error)
+    except OwnerGone as error:
+        return _owner_gone(migration, step, error)
     except (TrackingError, Unauthorized):
         raise
     except (ServerError, StepFailed) as error:
@@ -228,7 +233,15 @@ def _done(migration: Migration) -> Result:
     return migration.result(OutcomeKind.ROLLED_BACK if back else OutcomeKind.DONE)
 
 
-def _source_gone(migration: Migration, step: str, error: SourceGone) -> Result:
+def _owner_gone(migration: Migration, step: str, error: OwnerGone) -> Result:
+    """Nobody can go on for an account that is gone: an unfinished import has failed, for good."""
+    tracked = migration.reload()
+    if tracked is None or tracked.position not in _UNFINISHED:
+        return migration.failed(step, error)
+    return _source_gone(migration, step, error)
+
+
+def _source_gone(migration: Migration, step: str, error: Union[SourceGone, OwnerGone]) -> Result:
     """Nothing was imported and nothing can be: the attempt has failed, for good."""
     tracked = migration.reload()
     if tracked is None or tracked.attempt is None:

@@ -48,7 +48,7 @@ def test_trouble_with_the_answer_holds_nothing_back(
     source = world.add_collection("anna", "Alpha", M3, connectors=1, chats=1)
     world.add_collection("bertil", "Beta", M3)
     world.set_chat_fate(fate)
-    said = operator.admin(*SCOPE, WAIT, "--migrate-chats", *ASK, "--timeout", "1").out
+    said = operator.admin(*SCOPE, WAIT, "--migrate-chats", *ASK, "--query-timeout", "1").out
     assert "RAG check" in said
     assert "passed" not in said
     target = operator.target_of(source.id)

@@ -30,6 +30,7 @@ def second_looks(looks_s: Tuple[float, float], change: Change = setattr) -> None
     change(patience, "SECOND_LOOK_S", looks_s[0])
     change(patience, "SECOND_LOOK_AFTER_TIMEOUT_S", looks_s[1])
     change(patience, "VISIBLE_WITHIN_S", looks_s[1])
+    change(patience, "KEY_VISIBLE_WITHIN_S", looks_s[1])
     change(patience, "EMPTY_LOOK_S", min(patience.EMPTY_LOOK_S, looks_s[0]))
 
 

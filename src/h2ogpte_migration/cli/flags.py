@@ -342,6 +342,15 @@ class Options:
         metavar="TEXT",
         read=values.question,
     )
+    query_timeout: float = _flag(
+        "--query-timeout",
+        Group.CHECK,
+        _COLLECTIONS,
+        "Seconds to wait for the answer to --verify-query.",
+        300.0,
+        metavar="SECONDS",
+        read=values.seconds,
+    )
     ignore_validation: bool = _flag(
         "--ignore-validation",
         Group.CHECK,

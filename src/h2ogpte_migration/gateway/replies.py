@@ -14,6 +14,7 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional, Type, Union
@@ -27,7 +28,7 @@ from h2ogpte_migration.errors import (
     TlsRefused,
     Unauthorized,
 )
-from h2ogpte_migration.redact import scrub
+from h2ogpte_migration.redact import scrub, scrub_words
 from h2ogpte_migration.ui.text import safe
 
 LONGEST_RETRY_AFTER_S = 60.0
@@ -35,6 +36,22 @@ LONGEST_QUOTE = 200
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 SLOW_DOWN = frozenset({429, 503})
 TIME_OUTS = frozenset({408, 504})
+
+_ERROR_FIELDS = frozenset(
+    {
+        "error",
+        "errors",
+        "code",
+        "message",
+        "detail",
+        "details",
+        "status",
+        "success",
+        "ok",
+        "trace_id",
+    }
+)
+"""What an error consists of, and nothing that was asked for."""
 
 _FAMILIES: Dict[int, Type[ServerError]] = {401: Unauthorized, 404: NotFound, 409: Conflict}
 _TLS_ALERT = "\x15\x03"
@@ -119,12 +136,42 @@ def read_value(reply: Reply, expect: Optional[type], route: str) -> Any:
         return None
     try:
         value = json.loads(reply.data)
+        if _may_hold_surrogates(reply.data):
+            value = _encodable(value)
     except (ValueError, RecursionError):
         words = server_words(reply.data)
         raise _bad(reply, f"an answer that is no JSON: {words or 'empty'}") from None
+    if _is_error_within_success(value, route):
+        words = server_words(reply.data) or "no words"
+        raise _bad(reply, f"a success that speaks of an error: {words}")
     if expect is not None and not isinstance(value, expect):
         raise _bad(reply, f"JSON of another shape than documented ({type(value).__name__})")
     return value
+
+
+def _may_hold_surrogates(data: bytes) -> bool:
+    return b"\\ud" in data or b"\\uD" in data or b"\xed" in data
+
+
+def _encodable(value: Any) -> Any:
+    """The value with each half of a character, which nothing can store or send, replaced."""
+    if isinstance(value, str):
+        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return value
+
+
+def _is_error_within_success(value: Any, route: str) -> bool:
+    """Whether a 2xx says in its body that nothing, or not all, was done.
+
+    What speaks of a thing names it (``id``) or has fields of its own; metadata are people's words.
+    """
+    if not isinstance(value, dict) or not value.get("error") or route.endswith("/metadata"):
+        return False
+    return isinstance(value["error"], (str, dict)) and value.keys() <= _ERROR_FIELDS
 
 
 def _bad(reply: Reply, what: str) -> Trouble:
@@ -201,7 +248,7 @@ def server_words(data: bytes) -> str:
         said = _said(json.loads(text))
     except (ValueError, RecursionError):
         said = _plain(text)
-    return safe(scrub(" ".join(said.split())), LONGEST_QUOTE)
+    return safe(scrub_words(" ".join(said.split())), LONGEST_QUOTE)
 
 
 def _is_own_error(data: bytes) -> bool:
@@ -244,6 +291,15 @@ def retry_after_s(headers: Mapping[str, str]) -> Optional[float]:
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return min(LONGEST_RETRY_AFTER_S, max(0.0, seconds))
+
+
+def read_date(value: str) -> Optional[datetime]:
+    """A ``Date`` header; None where it is none. It has whole seconds."""
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
 def read_failure(error: BaseException, host: str) -> Union[TlsRefused, Trouble]:

@@ -17,15 +17,20 @@ All may raise ``Unauthorized``, ``NotFound``, ``Rejected`` (nothing was done) an
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.errors import (
     BadReply,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     Rejected,
+    ServerError,
     Unauthorized,
     Unavailable,
 )
@@ -49,10 +54,11 @@ from h2ogpte_migration.model import (
     User,
     permission_list,
 )
-from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.redact import Secret, scrub_words
 
 log = logging.getLogger(__name__)
 
+META = "/rpc/meta"
 COLLECTION = "/collections/{collection_id}"
 POLL = {"X-H2OGPTE-Internal-Poll": "true"}
 """Marks a request that does not count as a use of the key, as the client does when it polls."""
@@ -74,6 +80,10 @@ class KeySource(Protocol):
         A 401 did nothing, so the call is repeated with it.
         """
 
+    @property
+    def holder(self) -> Optional[Identity]:
+        """Whose key it is, as the server said; None while that is not known."""
+
 
 class Server:
     """A server that several keys are used on at once, over shared connections."""
@@ -82,14 +92,15 @@ class Server:
         self._transport = transport
         self._sizes = PageSizes()
         self._chat = ChatServer(transport.base_url, transport.verify, transport.connect_timeout_s)
+        self._good = GoodKeys(transport)
 
-    def as_key(self, key: Secret) -> Gateway:
+    def as_key(self, key: Secret, holder: Optional[Identity] = None) -> Gateway:
         """The server as the holder of ``key`` sees it. Free of cost, sends nothing."""
-        return self.as_owner(FixedKey(key))
+        return self.as_owner(FixedKey(key, holder))
 
     def as_owner(self, keys: KeySource) -> Gateway:
         """The server as somebody sees it whose key may be renewed. Sends nothing."""
-        return Gateway(self._transport, keys, self._sizes, self._chat)
+        return Gateway(self._transport, keys, self._sizes, self._chat, self._good)
 
     def close(self) -> None:
         """Drop the pooled connections."""
@@ -99,8 +110,9 @@ class Server:
 class FixedKey:
     """A key that was given: there is no other one."""
 
-    def __init__(self, key: Secret) -> None:
+    def __init__(self, key: Secret, holder: Optional[Identity] = None) -> None:
         self._key = key
+        self.holder = holder
 
     def current(self) -> Secret:
         return self._key
@@ -109,21 +121,70 @@ class FixedKey:
         return None
 
 
+class GoodKeys:
+    """Whether a key that was answered 401 is good all the same: then it was a refusal.
+
+    A good one is remembered for some seconds, so that many refusals cost one question.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._until: Dict[Secret, float] = {}
+        self._lock = threading.Lock()
+
+    def holds(self, key: Secret) -> bool:
+        """Ask the server who the key's holder is, which every good key may.
+
+        Raises:
+            Unavailable: it gave no answer to that, so nobody knows.
+        """
+        with self._lock:
+            if self._until.get(key, 0.0) > self._transport.now():
+                return True
+            try:
+                self._transport.request("GET", META, key=key, repeatable=True, prefix="")
+            except Unauthorized:
+                return False
+            except ServerError as error:
+                raise Unavailable(
+                    f"A request was refused, and whether the key is good could not be asked: "
+                    f"{error.message}",
+                    route=error.route,
+                ) from error
+            self._until[key] = self._transport.now() + patience.KEY_KNOWN_GOOD_S
+            return True
+
+
 class Gateway:
     """The server as one key sees it."""
 
     def __init__(
-        self, transport: Transport, keys: KeySource, sizes: PageSizes, chat: ChatServer
+        self,
+        transport: Transport,
+        keys: KeySource,
+        sizes: PageSizes,
+        chat: ChatServer,
+        good_keys: Optional[GoodKeys] = None,
     ) -> None:
         self._transport = transport
         self._keys = keys
         self._sizes = sizes
         self._chat = chat
+        self._good_keys = good_keys or GoodKeys(transport)
+
+    @property
+    def holder(self) -> Optional[Identity]:
+        """Whose key this is, as far as the server has said. Sends nothing."""
+        return self._keys.holder
+
+    def server_time(self) -> Optional[datetime]:
+        """The time by the server's own clock, from its last reply. Sends nothing."""
+        return self._transport.server_time()
 
     # -- who and what ------------------------------------------------------------------
     def identity(self) -> Identity:
         """Who the key belongs to. Repeatable. Wire: GET /rpc/meta."""
-        meta = self._object("/rpc/meta", prefix="")
+        meta = self._object(META, prefix="")
         if not _text(meta, "username"):
             raise BadReply("GET /rpc/meta: the server names no user.", route="GET /rpc/meta")
         return Identity(
@@ -217,7 +278,7 @@ class Gateway:
 
     def jobs(self) -> List[Job]:
         """The jobs of the key's user. Repeatable. Wire: list_jobs."""
-        return [Job.from_json(row) for row in self._rows("/jobs", headers=POLL)]
+        return [_job(row) for row in self._rows("/jobs", headers=POLL)]
 
     # -- one collection, reading -------------------------------------------------------
     def collection(self, collection_id: str) -> Collection:
@@ -278,7 +339,7 @@ class Gateway:
             if error.status not in UNKNOWN_JOB:
                 raise
         else:
-            return Job.from_json({"id": job_id, **row})
+            return _job({"id": job_id, **row})
         return next((job for job in self.jobs() if job.id == job_id), None)
 
     def may_read_job(self, job_id: JobId) -> bool:
@@ -599,20 +660,21 @@ class Gateway:
         )
 
     def _request(self, method: str, template: str, **options: Any) -> Any:
-        """Send with the key of the moment; a refused one is renewed, once, and did nothing."""
-        key = self._keys.current()
-        try:
-            return self._transport.request(method, template, key=key, **options)
-        except Unauthorized:
-            renewed = self._keys.renew(key)
-            if renewed is None:
-                raise
-        try:
-            return self._transport.request(method, template, key=renewed, **options)
-        except Unauthorized:
-            # One owner's keys are refused: their matter, unlike a refused key of ours.
-            self._keys.renew(renewed)
-            raise
+        """Send with the key of the moment; a refused one is renewed, and did nothing.
+
+        How often is for the key's source to say, which raises when it is enough.
+        """
+        while True:
+            key = self._keys.current()
+            try:
+                return self._transport.request(method, template, key=key, **options)
+            except Unauthorized as error:
+                if template == META:
+                    raise
+                if self._good_keys.holds(key):
+                    raise _forbidden(error) from error
+                if self._keys.renew(key) is None:
+                    raise
 
     def _change(
         self, method: str, template: str, body: Optional[Dict[str, Any]] = None, **path: str
@@ -660,6 +722,13 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _job(row: Mapping[str, Any]) -> Job:
+    """A job, without the keys that its errors may quote."""
+    job = Job.from_json(row)
+    errors = tuple(map(scrub_words, job.errors))
+    return replace(job, errors=errors, progress=scrub_words(job.progress))
+
+
 def _row_id(row: Json) -> str:
     return _text(row, "id")
 
@@ -670,6 +739,15 @@ def _named(rows: List[Any], key: str) -> List[Json]:
     if len(named) < len(rows):
         log.warning("rows without %s are left out: %d", key, len(rows) - len(named))
     return named
+
+
+def _forbidden(error: Unauthorized) -> Forbidden:
+    """The contract declares no other status than 401 for what is not allowed."""
+    return Forbidden(
+        f"{error.message.rstrip('.')} (the key is good: this is not allowed).",
+        status=error.status,
+        route=error.route,
+    )
 
 
 def _permissions(permissions: Optional[Sequence[str]]) -> Dict[str, Any]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http.client import HTTPException
-from typing import Any, Callable, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 from urllib.parse import quote, urlsplit
 
 from h2ogpte_migration import __version__
@@ -26,7 +27,7 @@ from h2ogpte_migration.errors import (
     Unavailable,
 )
 from h2ogpte_migration.gateway.pools import open_pools, trust_for
-from h2ogpte_migration.gateway.replies import Reply, Trouble, read_failure, read_value
+from h2ogpte_migration.gateway.replies import Reply, Trouble, read_date, read_failure, read_value
 from h2ogpte_migration.gateway.throttle import Throttle, Ticket
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.ui.text import plural, safe
@@ -105,7 +106,20 @@ class Transport:
         """Told of each attempt that failed and may be repeated: what happened, which attempt it
         was, of how many; and with an empty text when the server works again. By any thread."""
         self._in_trouble = False
+        self._dated: Optional[Tuple[datetime, float]] = None
         self._common_headers = {"Accept": "application/json", **_identification()}
+
+    def now(self) -> float:
+        """Seconds that only ever grow, by the run's clock."""
+        return self._clock.now()
+
+    def server_time(self) -> Optional[datetime]:
+        """The time by the server's clock, as its last reply dated itself; None if none did."""
+        seen = self._dated
+        if seen is None:
+            return None
+        date, at = seen
+        return date + timedelta(seconds=self._clock.now() - at)
 
     @property
     def requests_sent(self) -> int:
@@ -266,6 +280,9 @@ class Transport:
             redirect=False,
             preload_content=False,
         )
+        date = read_date(raw.headers.get("Date", ""))
+        if date is not None:
+            self._dated = (date, self._clock.now())
         return Reply(raw.status, raw.headers, self._read_body(raw))
 
     def _read_body(self, raw: Any) -> bytes:

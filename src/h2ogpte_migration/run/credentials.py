@@ -11,23 +11,34 @@ import logging
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Set
+from typing import Dict, List, Optional, Set, Tuple
 
+from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Conflict,
     NotFound,
     OutcomeUnknown,
+    OwnerGone,
+    Rejected,
     ServerError,
     TrackingError,
     Unauthorized,
 )
 from h2ogpte_migration.gateway.rest import Gateway, Server
+from h2ogpte_migration.model import Identity
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TempKey
 
 KEY_NAME_PREFIX = "h2ogpte-migrate"
 DRY_RUN_EXPIRY = "55 minutes"
+SHORTER_EXPIRIES = ("7 days", "1 day")
+"""Asked for in turn where the wanted life time is refused: servers may have an upper limit."""
+DRY_RUN_EXPIRIES = ("1 hour", "1 day")
+"""The same for keys of a dry run, where minutes may be what is refused."""
+MAY_BE_THE_LIFE_TIME = (400, 422)
+_LIFE_TIME_HINT = "Nothing of theirs was touched. A shorter life time: --api-key-expiry '1 hour'."
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +49,11 @@ class CannotImpersonate(ServerError):
 
 @dataclass(frozen=True)
 class KeyPolicy:
-    """How temporary keys are named and how long they live."""
+    """How temporary keys are named and how long they live; first what is wanted."""
 
     label: str
     expires_in: str
+    shorter: Tuple[str, ...] = SHORTER_EXPIRIES
 
 
 class Credentials:
@@ -54,6 +66,7 @@ class Credentials:
         admin: whether keys for other users can be made.
         records: where keys are recorded.
         policy: names and life time.
+        clock: waits for keys that the server takes, or lists, late.
     """
 
     def __init__(
@@ -65,29 +78,35 @@ class Credentials:
         admin: bool,
         records: Leftovers,
         policy: KeyPolicy,
+        clock: Optional[Clock] = None,
     ) -> None:
+        self._clock = clock or Clock(threading.Event())
         self._server = server
         self._own = own
         self._own_username = own_username
         self._admin = admin
         self._records = records
         self._policy = policy
-        self._owners: Dict[str, _OwnerKey] = {}
+        self._owners: Dict[str, List[_OwnerKey]] = {}
         self._ids: Optional[Dict[str, List[str]]] = None
         self._lock = threading.RLock()
         self._made = 0
-        self._left: List[str] = []
+        self._life_times = [policy.expires_in, *policy.shorter]
+        self._missed: Dict[str, float] = {}
 
     def gateway_for(self, owner: str, owner_id: Optional[str] = None) -> Gateway:
-        """The server as ``owner`` sees it; the key is made when the first request needs it."""
+        """The server as ``owner`` sees it; the key is made when the first request needs it.
+
+        Two accounts of one name are told apart by ``owner_id``, where that is known.
+        """
         if owner == self._own_username or not self._admin:
             return self._own
         with self._lock:
-            key = self._owners.get(owner)
+            keys = self._owners.setdefault(owner, [])
+            key = next((key for key in keys if key.suits(owner_id)), None)
             if key is None:
-                key = self._owners[owner] = _OwnerKey(
-                    owner, lambda: self._make(owner, owner_id), self._drop
-                )
+                key = _OwnerKey(self, owner, owner_id)
+                keys.append(key)
         return self._server.as_owner(key)
 
     def user_id(self, username: str) -> str:
@@ -123,6 +142,10 @@ class Credentials:
                 known.append(user.id)
         return ids
 
+    def now(self) -> float:
+        """Seconds that only ever grow."""
+        return self._clock.now()
+
     def knows_user(self, username: str) -> bool:
         """Whether a user of this name is registered."""
         with suppress(CannotImpersonate):
@@ -142,8 +165,8 @@ class Credentials:
     def release(self, owner: str) -> None:
         """The owner's work in this run is done: the key goes at once."""
         with self._lock:
-            key = self._owners.pop(owner, None)
-        if key is not None:
+            keys = self._owners.pop(owner, [])
+        for key in keys:
             key.close()
 
     def close(self) -> List[str]:
@@ -153,14 +176,24 @@ class Credentials:
         for owner in owners:
             self.release(owner)
         self.sweep()
-        return [key.name for key in self._records.keys_left()] if self._admin else []
+        while self._admin and self._may_yet_show() and not self._clock.stop.is_set():
+            self._clock.pause(patience.KEY_VISIBLE_WITHIN_S / 4)
+            self.sweep()
+        if not self._admin:
+            return []
+        return [key.name for key in (*self._records.keys_left(), *self._records.keys_in_doubt())]
+
+    def _may_yet_show(self) -> bool:
+        """Whether a key on record was not found, and was not looked for long enough."""
+        left = {key.name for key in self._records.keys_left() if key.key_id is None}
+        return any(name in left for name in self._missed)
 
     def sweep(self) -> None:
         """Delete keys on record that nobody uses: of dead runs, or with a lost answer."""
         if not self._admin:
             return
         with self._lock:
-            in_use = {key.name for key in self._owners.values() if key.name}
+            in_use = {key.name for keys in self._owners.values() for key in keys if key.name}
         for key in self._records.keys_left():
             if key.name not in in_use:
                 try:
@@ -170,61 +203,132 @@ class Credentials:
                     log.warning("the temporary key %s could not be deleted: %s", key.name, error)
 
     def _sweep_one(self, key: TempKey) -> None:
-        if key.key_id is not None:
+        if key.key_id is not None and key.certain:
             self._delete(key.name, key.key_id)
             return
         found = self._find(key)
         for key_id in found:
             self._delete(key.name, key_id)
         if not found:
-            # Its request may still be under way: only a second look, at the end of a run
-            # or in a later one, closes the record.
-            if key.name in self._left:
+            # Its request may still be under way, or the key not be listed yet: "not there"
+            # closes the record only after a while.
+            now = self._clock.now()
+            since = self._missed.setdefault(key.name, now)
+            if key.key_id is not None or now - since >= patience.KEY_VISIBLE_WITHIN_S:
                 self._records.record_key_gone(key.name)
-            else:
-                self._left.append(key.name)
 
     def _find(self, key: TempKey) -> List[str]:
+        """The ids under which the server lists a key of that name, for as long as it works."""
         listed = self._own.keys(key.username)
         return [item.id for item in listed if item.name == key.name and item.active]
 
     # -- one key -----------------------------------------------------------------------
-    def _make(self, owner: str, owner_id: Optional[str]) -> _Key:
+    def make(self, owner: str, owner_id: Optional[str]) -> _Key:
+        """Make a key and make sure whose it is, before it is used for anything else.
+
+        Args:
+            owner_id: the account, where its id is on record; else the name must be unique.
+
+        Raises:
+            CannotImpersonate: there is none to be had.
+            OwnerGone: the account of this id does not exist any more.
+        """
         user_id = owner_id or self.user_id(owner)
         for _ in range(3):
-            with self._lock:
-                self._made += 1
-                name = f"{KEY_NAME_PREFIX} {self._policy.label}-{self._made}"
+            name = self._new_name()
             self._records.record_key(name, owner)
             try:
-                key_id, secret = self._own.create_key(
-                    user_id=user_id, name=name, expires_in=self._policy.expires_in
-                )
+                key_id, secret = self._create(owner, user_id, name)
             except OutcomeUnknown as error:
                 # Whether it exists is found out when keys are swept; its secret is lost, so
                 # another one is needed in any case.
                 log.warning("no answer to a request for a temporary key: %s", error)
                 continue
-            except Unauthorized:
+            except ServerError:
                 self._records.record_key_gone(name)
                 raise
-            except ServerError as error:
-                self._records.record_key_gone(name)
-                raise CannotImpersonate(
-                    f"No temporary key could be made for {owner}: {error.message}",
-                    status=error.status,
-                    route=error.route,
-                    hint="Nothing of theirs was touched.",
-                ) from error
             self._records.record_key_id(name, key_id)
             log.info("made the temporary key %s for %s", name, owner)
-            return _Key(name, key_id, secret)
+            try:
+                holder = self._holder(secret)
+                _check_holder(holder, owner, user_id, by_id=owner_id is not None)
+            except BaseException:
+                self.drop(_Key(name, key_id, secret, Identity(owner, user_id, "")))
+                raise
+            return _Key(name, key_id, secret, holder)
         raise CannotImpersonate(
             f"The server did not answer when a temporary key for {owner} was asked for.",
             hint="Nothing of theirs was touched.",
         )
 
-    def _drop(self, key: _Key) -> None:
+    def _new_name(self) -> str:
+        with self._lock:
+            self._made += 1
+            return f"{KEY_NAME_PREFIX} {self._policy.label}-{self._made}"
+
+    def _create(self, owner: str, user_id: str, name: str) -> Tuple[str, Secret]:
+        """Ask for a key, and for a shorter-lived one where its life time may be what is refused."""
+        while True:
+            expires_in = self._life_times[0]
+            try:
+                return self._own.create_key(user_id=user_id, name=name, expires_in=expires_in)
+            except (OutcomeUnknown, Unauthorized):
+                raise
+            except NotFound as error:
+                self._check_account(owner, user_id)
+                raise _no_key(owner, error) from error
+            except Rejected as error:
+                if error.status not in MAY_BE_THE_LIFE_TIME:
+                    raise _no_key(owner, error) from error
+                if not self._shorten(expires_in):
+                    raise _no_key(owner, error, _LIFE_TIME_HINT) from error
+            except ServerError as error:
+                raise _no_key(owner, error) from error
+
+    def _shorten(self, refused: str) -> bool:
+        """Ask for less from now on; False where there is no less."""
+        with self._lock:
+            if self._life_times[0] == refused:
+                if len(self._life_times) == 1:
+                    return False
+                del self._life_times[0]
+                log.warning(
+                    "keys that live for %s are refused; asking for %s", refused, self._life_times[0]
+                )
+            return True
+
+    def _check_account(self, owner: str, user_id: str) -> None:
+        """Raise ``OwnerGone`` if an account is surely gone: absent from two whole listings."""
+        for look in (1, 2):
+            if look == 2:
+                self._clock.sleep(patience.SECOND_LOOK_S)
+            ids = self._read_ids()
+            if not ids or owner in ids or any(user_id in known for known in ids.values()):
+                return
+        raise OwnerGone(
+            f"the account of {owner} ({user_id}) does not exist any more",
+            hint="Whoever has the collections now can migrate them.",
+        )
+
+    def _holder(self, secret: Secret) -> Identity:
+        """Whose key it is, as the server says; a new one may not be taken at once."""
+        deadline = self._clock.now() + patience.KEY_VISIBLE_WITHIN_S
+        began = self._clock.now()
+        while True:
+            try:
+                return self._server.as_key(secret).identity()
+            except Unauthorized as error:
+                now = self._clock.now()
+                if now >= deadline:
+                    raise CannotImpersonate(
+                        f"A temporary key is not taken by the server that made it: {error.message}",
+                        status=error.status,
+                        route=error.route,
+                        hint="Check whether this account may use API keys.",
+                    ) from error
+                self._clock.sleep(patience.poll_delay(now - began))
+
+    def drop(self, key: _Key) -> None:
         try:
             self._delete(key.name, key.key_id)
         except (ServerError, TrackingError) as error:
@@ -247,6 +351,30 @@ class Credentials:
         return False
 
 
+def _no_key(owner: str, error: ServerError, hint: str = "") -> CannotImpersonate:
+    return CannotImpersonate(
+        f"No temporary key could be made for {owner}: {error.message}",
+        status=error.status,
+        route=error.route,
+        hint=hint or "Nothing of theirs was touched.",
+    )
+
+
+def _check_holder(holder: Identity, owner: str, user_id: str, *, by_id: bool) -> None:
+    """Make sure that a key acts for the account that it was asked for.
+
+    An account that was asked for by its id may have another name by now.
+    """
+    same_id = not holder.user_id or holder.user_id == user_id
+    same_name = holder.username == owner or (by_id and holder.user_id == user_id)
+    if not same_id or not same_name:
+        raise CannotImpersonate(
+            f"The key that was made for {owner} ({user_id}) is one of {holder.username} "
+            f"({holder.user_id or 'no id'}).",
+            hint="Nothing was done with it.",
+        )
+
+
 @dataclass(frozen=True)
 class _Key:
     """A temporary key in use."""
@@ -254,23 +382,36 @@ class _Key:
     name: str
     key_id: str
     secret: Secret
+    holder: Identity
 
 
 class _OwnerKey:
     """The key of one owner: a ``KeySource``, one renewal at a time."""
 
-    def __init__(self, owner: str, make: Callable[[], _Key], drop: Callable[[_Key], None]) -> None:
+    def __init__(self, credentials: Credentials, owner: str, owner_id: Optional[str]) -> None:
+        self._credentials = credentials
         self._owner = owner
-        self._make = make
-        self._drop = drop
+        self._owner_id = owner_id
         self._key: Optional[_Key] = None
-        self._renewed = False
+        self._renewals: List[float] = []
         self._failure: Optional[ServerError] = None
         self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
         return self._key.name if self._key else ""
+
+    @property
+    def holder(self) -> Optional[Identity]:
+        return self._key.holder if self._key else None
+
+    def suits(self, owner_id: Optional[str]) -> bool:
+        """Whether it is, or will be, the key of that account of the owner's name."""
+        if owner_id is not None and self._owner_id is None and self._key is None:
+            self._owner_id = owner_id
+        return owner_id is None or owner_id == (
+            self._key.holder.user_id or owner_id if self._key else self._owner_id
+        )
 
     def current(self) -> Secret:
         with self._lock:
@@ -282,30 +423,37 @@ class _OwnerKey:
         with self._lock:
             if self._key is not None and self._key.secret != stale:
                 return self._key.secret  # another thread was faster
-            if self._renewed:
-                raise CannotImpersonate(
-                    f"Temporary keys for {self._owner} are refused, a renewed one too.",
-                    hint="Check whether this account may use API keys.",
-                )
+            self._count_renewal()
             log.warning("the temporary key for %s is not taken any more; renewing it", self._owner)
-            self._renewed = True
             if self._key is not None:
-                self._drop(self._key)
+                self._credentials.drop(self._key)
+                self._key = None
             self._key = self._once()
             return self._key.secret
+
+    def _count_renewal(self) -> None:
+        """A key may expire in a long run, again and again, but not at once."""
+        now = self._credentials.now()
+        self._renewals = [at for at in self._renewals if now - at < patience.RENEWALS_WITHIN_S]
+        if len(self._renewals) >= patience.MOST_RENEWALS:
+            raise CannotImpersonate(
+                f"Temporary keys for {self._owner} are refused, renewed ones too.",
+                hint="Check whether this account may use API keys.",
+            )
+        self._renewals.append(now)
 
     def _once(self) -> _Key:
         """Make the key; what failed once is not asked for again for every collection."""
         if self._failure is not None:
             raise self._failure
         try:
-            return self._make()
-        except CannotImpersonate as error:
+            return self._credentials.make(self._owner, self._owner_id)
+        except (CannotImpersonate, OwnerGone) as error:
             self._failure = error
             raise
 
     def close(self) -> None:
         with self._lock:
             if self._key is not None:
-                self._drop(self._key)
+                self._credentials.drop(self._key)
                 self._key = None

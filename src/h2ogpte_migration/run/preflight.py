@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import uuid
+from typing import Optional, Tuple
 from urllib.parse import urlsplit
 
 from h2ogpte_migration import __version__
@@ -24,6 +26,8 @@ from h2ogpte_migration.tracking import Tracking
 from h2ogpte_migration.tracking.runs import Runs, other_server
 from h2ogpte_migration.ui.console import Console
 
+OLDEST_SERVER = (1, 6, 57)
+NEWEST_TRIED = (1, 7)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -93,7 +97,40 @@ def log_in(options: Options, console: Console, gateway: Gateway) -> Identity:
         f"Server: {options.url}, version {identity.server_version or 'unknown'}; "
         f"key: {identity.username}{' (guest)' if identity.is_guest else ''}."
     )
+    check_version(identity.server_version, console)
     return identity
+
+
+def check_version(text: str, console: Console) -> None:
+    """Refuse a server that would ignore what it is asked for; warn of one that nobody tried.
+
+    Raises:
+        ToolError: it is too old.
+    """
+    version = _numbers(text)
+    if version is None:
+        console.info("The server's version can't be read; it is taken for a recent one.")
+    elif version < OLDEST_SERVER:
+        raise ToolError(
+            f"The server's version {text} is older than {_dotted(OLDEST_SERVER)}: it would ignore "
+            "some of what an import is asked for, such as --skip-reparse. Nothing was changed.",
+            "Update the server first.",
+        )
+    elif version[:2] > NEWEST_TRIED:
+        console.attention(
+            f"Warning: the server's version {text} is newer than what this tool was made for "
+            f"({_dotted(NEWEST_TRIED)}): look at the first migrated collections."
+        )
+
+
+def _numbers(version: str) -> Optional[Tuple[int, ...]]:
+    """``1.6.57-rc1`` as (1, 6, 57); None where it does not begin like a version."""
+    match = re.match(r"\s*v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)
+    return None if match is None else tuple(int(part or 0) for part in match.groups())
+
+
+def _dotted(version: Tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def check_admin(gateway: Gateway, identity: Identity) -> None:

@@ -19,7 +19,12 @@ from h2ogpte_migration.model import Collection, Identity, ImportOptions
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result, RunResult
 from h2ogpte_migration.run import preflight
-from h2ogpte_migration.run.credentials import DRY_RUN_EXPIRY, Credentials, KeyPolicy
+from h2ogpte_migration.run.credentials import (
+    DRY_RUN_EXPIRIES,
+    DRY_RUN_EXPIRY,
+    Credentials,
+    KeyPolicy,
+)
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
@@ -58,7 +63,8 @@ class Session:
         self, source: Collection, model: str, policy: Policy, record: Optional[Record]
     ) -> Migration:
         """A collection to work on, with its owner's key; ``record`` if it is on record already."""
-        known = record.owner_id if record else None
+        # An id on record is the one of that time: the collection may have changed hands.
+        known = record.owner_id if record and record.owner == source.owner else None
         return Migration(
             self.shared,
             source,
@@ -93,7 +99,7 @@ class Session:
             look_again=verify and bool(options.collections),
             rollback=rollback,
             verify_query=options.verify_query,
-            query_timeout_s=options.timeout,
+            query_timeout_s=options.query_timeout,
         )
 
     def carry_out(
@@ -206,6 +212,7 @@ def _logged_in(
     server = Server(transport)
     gateway = server.as_key(options.key)
     identity = preflight.log_in(options, console, gateway)
+    gateway = server.as_key(options.key, identity)
     label = preflight.begin_run(options, tracking)
     credentials = Credentials(
         server,
@@ -213,7 +220,10 @@ def _logged_in(
         identity.username,
         admin=options.user_key is None,
         records=tracking.leftovers,
-        policy=KeyPolicy(label, DRY_RUN_EXPIRY if options.dry_run else options.api_key_expiry),
+        policy=KeyPolicy(label, DRY_RUN_EXPIRY, DRY_RUN_EXPIRIES)
+        if options.dry_run
+        else KeyPolicy(label, options.api_key_expiry),
+        clock=clock,
     )
     return Session(
         options=options,

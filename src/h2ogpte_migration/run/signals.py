@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one asks the run to stop, the second one ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one asks the run to stop, the second one ends it at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LAST_RESORT_S = 30.0
 """After this a run that was asked to stop is ended, whatever it waits for."""
 
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    _CODES[signal.SIGHUP] = ExitCode.HUNG_UP
 
 
 class Stopper:
@@ -28,6 +30,9 @@ class Stopper:
 
     def __enter__(self) -> Stopper:
         for number in _CODES:
+            ignored = signal.getsignal(number) is signal.SIG_IGN
+            if ignored and number not in (signal.SIGINT, signal.SIGTERM):
+                continue  # as ``nohup`` wants it: the closed terminal is none of our business
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 

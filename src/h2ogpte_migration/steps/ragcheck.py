@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import List, Optional
+from datetime import datetime, timedelta
+from typing import Optional, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import SourceId, TargetId
+from h2ogpte_migration.model import Json, SourceId, TargetId, parse_time
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TestChat
@@ -64,7 +65,7 @@ def _run(migration: Migration) -> RagResult:
     question = migration.policy.verify_query or ""
     known = [str(chat.get("id")) for chat in gateway.chats(target_id, limit=PAGE)]
     number = leftovers.record_test_chat(
-        source_id, target_id, migration.attempt.owner, known, question
+        source_id, target_id, migration.attempt.owner, known, question, gateway.server_time()
     )
     try:
         session_id = gateway.create_chat(target_id)
@@ -111,11 +112,20 @@ def sweep(gateway: Gateway, leftovers: Leftovers, source_id: SourceId) -> None:
 
 
 def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> None:
-    try:
-        session_id: Optional[str] = chat.session_id or _find(gateway, chat)
-    except NotFound:
-        leftovers.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
-        return
+    session_id = chat.session_id
+    if session_id is None:
+        try:
+            found = _find(gateway, chat)
+        except NotFound:
+            leftovers.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
+            return
+        session_id = found.ours
+        for doubtful in found.doubtful:
+            log.warning(
+                "the chat %s on %s may be a test chat; it is left alone, as it may be somebody's",
+                doubtful,
+                chat.target_id,
+            )
     if session_id is not None:
         gateway.delete_chat(session_id)
         log.info("deleted the test chat %s", session_id)
@@ -133,25 +143,40 @@ def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
             leftovers.record_test_chat_gone(chat.id)
 
 
-def _find(gateway: Gateway, chat: TestChat) -> Optional[str]:
-    """The session that was opened without an answer: new, and with nothing but our question."""
-    ours: List[str] = []
-    if len(chat.known_sessions) >= PAGE:
-        return None  # there were more than are known: what seems new may be an old one
-    for session in gateway.chats(chat.target_id, limit=PAGE):
-        session_id = str(session.get("id"))
-        if session_id in chat.known_sessions or session.get("username") not in (
-            None,
-            "",
-            chat.owner,
-        ):
-            continue
-        texts = [
-            str(message.get("content", ""))
-            for message in gateway.chat_messages(session_id)
-            if not message.get("reply_to")
-        ]
-        if texts in ([], [chat.question]):
-            ours.append(session_id)
-    # More than one that fits: somebody's own empty session may be among them. Leave them.
-    return ours[0] if len(ours) == 1 else None
+@dataclass(frozen=True)
+class _Found:
+    """A session that is ours beyond doubt, and those that may be."""
+
+    ours: Optional[str] = None
+    doubtful: Tuple[str, ...] = ()
+
+
+def _find(gateway: Gateway, chat: TestChat) -> _Found:
+    """The session that was opened without an answer.
+
+    It is ours if it is new, empty, as we never came to ask in it, and was opened within seconds
+    of our request by the server's clock. The owner may have opened one then, too: of two,
+    none is.
+    """
+    empty = [
+        session
+        for session in gateway.chats(chat.target_id, limit=PAGE)
+        if str(session.get("id")) not in chat.known_sessions
+        and session.get("username") in (None, "", chat.owner)
+        and not gateway.chat_messages(str(session.get("id")))
+    ]
+    ids = tuple(str(session.get("id")) for session in empty)
+    in_time = [str(session.get("id")) for session in empty if _opened_then(session, chat.asked_at)]
+    if len(in_time) == 1 and len(chat.known_sessions) < PAGE:
+        return _Found(in_time[0])
+    # Of more than a page, what seems new may be an old one.
+    return _Found(doubtful=ids)
+
+
+def _opened_then(session: Json, asked_at: Optional[datetime]) -> bool:
+    opened_at = parse_time(session.get("created_at") or session.get("updated_at"))
+    if asked_at is None or opened_at is None:
+        return False
+    # The server's time was seen in whole seconds.
+    earliest = asked_at - timedelta(seconds=1)
+    return earliest <= opened_at <= asked_at + timedelta(seconds=1 + patience.OUR_CHAT_WITHIN_S)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from h2ogpte_migration.errors import ExitCode, TrackingError
+from h2ogpte_migration.redact import scrub_record
 from h2ogpte_migration.tracking import schema
 
 BUSY_TIMEOUT_S = 60.0
@@ -349,9 +350,34 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class _Guarded(sqlite3.Connection):
+    """A connection that no key gets through, in whatever text somebody wrote it."""
+
+    def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
+        return super().execute(sql, _free_of_keys(values))
+
+    def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
+        return super().executemany(sql, map(_free_of_keys, rows))
+
+
+def _free_of_keys(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _free(value) for name, value in values.items()}
+    return tuple(map(_free, values))
+
+
+def _free(value: Any) -> Any:
+    return scrub_record(value) if isinstance(value, str) else value
+
+
 def _connect(place: str, *, uri: bool = True) -> sqlite3.Connection:
     return sqlite3.connect(
-        place, uri=uri, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        place,
+        uri=uri,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Guarded,
     )
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import List, Sequence, Set
+from dataclasses import replace
+from datetime import datetime
+from typing import Dict, List, Optional, Sequence, Set
 
-from h2ogpte_migration.model import SourceId, TargetId
+from h2ogpte_migration.model import SourceId, TargetId, parse_time
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.liveness import is_alive
 from h2ogpte_migration.tracking.records import TempKey, TestChat
-from h2ogpte_migration.tracking.runs import Runs, identity_of
+from h2ogpte_migration.tracking.runs import Runs, identity_of, is_over
 
 
 class Leftovers:
@@ -47,11 +49,20 @@ class Leftovers:
             db.execute("UPDATE temp_keys SET state = 'gone' WHERE name = :name", {"name": name})
 
     def keys_left(self) -> List[TempKey]:
-        """Keys of this run and of dead runs that may still exist."""
+        """Keys of this run and of runs that are over, as far as they may still exist."""
+        keys = self._keys()
+        over = self._over({key.run_id for key in keys})
+        return [replace(key, certain=over[key.run_id]) for key in keys if key.run_id in over]
+
+    def keys_in_doubt(self) -> List[TempKey]:
+        """Keys of other machines' runs of which nobody knows yet whether they live."""
+        keys = self._keys()
+        doubtful = self._doubtful({key.run_id for key in keys})
+        return [key for key in keys if key.run_id in doubtful]
+
+    def _keys(self) -> List[TempKey]:
         rows = self._db.rows("SELECT * FROM temp_keys WHERE state != 'gone' ORDER BY rowid")
-        keys = [TempKey(row["name"], row["run_id"], row["username"], row["key_id"]) for row in rows]
-        dead = self._dead_runs({key.run_id for key in keys})
-        return [key for key in keys if key.run_id == self._runs.run_id or key.run_id in dead]
+        return [TempKey(row["name"], row["run_id"], row["username"], row["key_id"]) for row in rows]
 
     def forget(self) -> None:
         """Forget what is on record: in the throw-away copy of a dry run."""
@@ -67,13 +78,17 @@ class Leftovers:
         owner: str,
         known_sessions: Sequence[str],
         question: str,
+        asked_at: Optional[datetime] = None,
     ) -> int:
-        """A test chat is about to be opened beside these sessions; returns its number here."""
+        """A test chat is about to be opened beside these sessions; returns its number here.
+
+        ``asked_at`` is the time by the server's clock.
+        """
         with self._db.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO test_chats (run_id, source_id, target_id, owner, known_sessions, "
-                "question, state) VALUES (:run, :source, :target, :owner, :known, :question, "
-                "'making')",
+                "question, asked_at, state) VALUES (:run, :source, :target, :owner, :known, "
+                ":question, :asked_at, 'making')",
                 {
                     "run": self._runs.run_id,
                     "source": source_id,
@@ -81,6 +96,7 @@ class Leftovers:
                     "owner": owner,
                     "known": json.dumps(list(known_sessions)),
                     "question": question,
+                    "asked_at": asked_at.isoformat() if asked_at else None,
                 },
             )
             return int(cursor.lastrowid or 0)
@@ -105,25 +121,36 @@ class Leftovers:
             {"source": source_id},
         )
         chats = [_test_chat(row) for row in rows]
-        dead = self._dead_runs({chat.run_id for chat in chats})
-        return [chat for chat in chats if chat.run_id == self._runs.run_id or chat.run_id in dead]
+        over = self._over({chat.run_id for chat in chats})
+        return [chat for chat in chats if chat.run_id in over]
 
     def sources_with_test_chats(self) -> List[SourceId]:
         """Sources that some run may have left a test chat of."""
         rows = self._db.rows("SELECT DISTINCT source_id FROM test_chats WHERE state != 'gone'")
         return [SourceId(row["source_id"]) for row in rows]
 
-    def _dead_runs(self, run_ids: Set[int]) -> Set[int]:
-        """Runs whose leftovers may be deleted: surely over, whatever a clock says.
+    def _over(self, run_ids: Set[int]) -> Dict[int, bool]:
+        """Runs whose leftovers may be deleted, this one included, and whether that is certain.
 
-        A silent run of another machine is not: it sweeps its own when it runs there again.
+        A run of another machine that gave no sign of life for long counts as over, too, as it
+        does for leases; but a machine that only slept may come back.
         """
-        dead = set()
+        over = {self._runs.run_id: True}
         for run_id in run_ids - {self._runs.run_id}:
             row = self._db.row("SELECT * FROM runs WHERE id = :run", {"run": run_id})
             if row is None or row["ended_at"] is not None or is_alive(identity_of(row)) is False:
-                dead.add(run_id)
-        return dead
+                over[run_id] = True
+            elif is_over(row):
+                over[run_id] = False
+        return over
+
+    def _doubtful(self, run_ids: Set[int]) -> Set[int]:
+        doubtful = set()
+        for run_id in run_ids - self._over(run_ids).keys():
+            row = self._db.row("SELECT * FROM runs WHERE id = :run", {"run": run_id})
+            if row is not None and is_alive(identity_of(row)) is None:
+                doubtful.add(run_id)
+        return doubtful
 
 
 def _test_chat(row: sqlite3.Row) -> TestChat:
@@ -136,4 +163,5 @@ def _test_chat(row: sqlite3.Row) -> TestChat:
         known_sessions=tuple(json.loads(row["known_sessions"])),
         question=row["question"],
         session_id=row["session_id"],
+        asked_at=parse_time(row["asked_at"]),
     )

@@ -283,17 +283,25 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class TempKey:
-    """A temporary key on record; ``key_id`` is None when no answer brought it."""
+    """A temporary key on record; ``key_id`` is None when no answer brought it.
+
+    ``certain`` is False where its run is another machine's and only silent for long: before
+    anything is done about it, the server has to show the key under its name.
+    """
 
     name: str
     run_id: int
     username: str
     key_id: Optional[str]
+    certain: bool = True
 
 
 @dataclass(frozen=True)
 class TestChat:
-    """A test chat on record; ``session_id`` is None when no answer brought it."""
+    """A test chat on record; ``session_id`` is None when no answer brought it.
+
+    ``asked_at`` is when it was asked for, by the server's clock.
+    """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
@@ -305,6 +313,7 @@ class TestChat:
     known_sessions: Tuple[str, ...]
     question: str
     session_id: Optional[str]
+    asked_at: Optional[datetime] = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from h2ogpte_migration.tracking.records import RunInfo, utc_now
 OTHER_HOST_EXPIRY = timedelta(minutes=15)
 """How long a run of another machine counts as living after its last heartbeat."""
 
+SAME_CLOCK = timedelta(seconds=30)
+"""How far another machine's clock may be ahead and still be called the same."""
+
 
 REMINDER = timedelta(days=1)
 """How long a quiet run may stay silent about what is open."""
@@ -50,9 +53,13 @@ class Runs:
             ToolError: a run of another machine may still be working on this database.
         """
         me = current_process()
+        if not beside_others:
+            # In a transaction of its own: what was noted on a run stays, also if we give way.
+            with self._db.transaction() as db:
+                refusal = self._other_machine(db)
+            if refusal is not None:
+                raise refusal
         with self._db.transaction() as db:
-            if not beside_others:
-                self._refuse_other_machines(db)
             self._beside = _living_runs(db)
             if not self._beside:
                 db.execute("DELETE FROM marks WHERE kind LIKE :ended", {"ended": f"%{_ENDED}"})
@@ -74,19 +81,21 @@ class Runs:
             self.run_id = int(cursor.lastrowid or 0)
         return self.run_id
 
-    def _refuse_other_machines(self, db: sqlite3.Connection) -> None:
-        for row in db.execute("SELECT * FROM runs WHERE ended_at IS NULL"):
+    def _other_machine(self, db: sqlite3.Connection) -> Optional[ToolError]:
+        """The refusal to work beside a run of another machine that may live."""
+        for row in db.execute("SELECT * FROM runs WHERE ended_at IS NULL").fetchall():
             if is_alive(identity_of(row)) is not None:
                 continue
-            expires = _expiry(row)
+            expires = _expiry(_seen_now(db, row))
             if expires is not None:
-                raise ToolError(
+                return ToolError(
                     f"A run on another machine may still be working with this tracking database: "
                     f"process {row['pid']} on {row['host']}, started {row['started_at']}, last "
                     f"sign of life {row['heartbeat_at']}.",
                     f"Let it end. If that machine is gone, try again after "
                     f"{expires.isoformat(timespec='seconds')}.",
                 )
+        return None
 
     def heartbeat(self) -> None:
         """Tell other machines that this run lives."""
@@ -247,6 +256,24 @@ def is_over(row: sqlite3.Row) -> bool:
     if alive is None:
         return _expiry(row) is None
     return not alive
+
+
+def _seen_now(db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row:
+    """A run whose clock is ahead of ours counts from when it was first seen so.
+
+    If it lives, its next sign of life says so, in its own time; if not, it is silent from now on,
+    by our clock, whatever month its own believed in.
+    """
+    heartbeat = parse_time(row["heartbeat_at"])
+    if heartbeat is None or heartbeat <= datetime.now(timezone.utc) + SAME_CLOCK:
+        return row
+    db.execute(
+        "UPDATE runs SET heartbeat_at = :now WHERE id = :run", {"now": utc_now(), "run": row["id"]}
+    )
+    seen: sqlite3.Row = db.execute(
+        "SELECT * FROM runs WHERE id = :run", {"run": row["id"]}
+    ).fetchone()
+    return seen
 
 
 def _living_runs(db: sqlite3.Connection) -> Set[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-VERSION = 2
+VERSION = 3
 
 DOCUMENTED_TABLE = """
 CREATE TABLE IF NOT EXISTS collection_migrations (
@@ -238,5 +238,11 @@ _VERSION_2: Tuple[str, ...] = (
     "CREATE INDEX attempts_owner ON attempts (owner, target_name)",
 )
 
-UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Tuple[str, ...] = (
+    # When a test chat was asked for, by the server's clock: without an id, only a chat that was
+    # opened within seconds of that can be ours.
+    "ALTER TABLE test_chats ADD COLUMN asked_at TEXT",
+)
+
+UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """``UPGRADES[n]`` brings a database of version n to version n + 1."""

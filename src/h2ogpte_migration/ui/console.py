@@ -42,20 +42,20 @@ class Console:
         self._held: Optional[List[str]] = None
         self._above: Optional[Callable[[str], None]] = None
 
-    def info(self, text: str) -> None:
-        """Say what happens; not said in quiet mode."""
-        log.info("%s", text)
+    def info(self, line: str) -> None:
+        """Say what happens, on one line; not said in quiet mode."""
+        log.info("%s", line)
         if not self.quiet:
-            self._say(self.out, text)
+            self._say(self.out, [line])
 
     def attention(self, text: str) -> None:
-        """Say what somebody should look at, in quiet mode too."""
+        """Say, on one line, what somebody should look at, in quiet mode too."""
         log.warning("%s", text)
         with self._lock:
             if self._held is not None:
                 self._held.append(text)
                 return
-        self._say(self.out, text)
+        self._say(self.out, [text])
 
     def hold(self) -> None:
         """Keep what needs attention to itself, until it is known whether it is news."""
@@ -67,7 +67,7 @@ class Console:
         with self._lock:
             held, self._held = self._held, None
         for text in held or ():
-            self._say(self.out, text, tag="")
+            self._say(self.out, [text], tag="")
 
     def drop(self) -> None:
         """Forget what was held, as it is no news; the log has it."""
@@ -77,22 +77,28 @@ class Console:
     def attention_first(self, text: str) -> None:
         """Say something before what is held."""
         log.warning("%s", text)
-        self._say(self.out, text)
+        self._say(self.out, [text])
 
-    def error(self, message: str, hint: str = "") -> None:
+    def error(self, *mistakes: str, hint: str = "") -> None:
         """Say what went wrong, a line per mistake, and what to do next."""
-        log.error("%s %s", message, hint)
-        lines = [f"Error: {line}" for line in message.splitlines()]
-        self._say(self.err, "\n".join([*lines, hint] if hint else lines))
+        log.error("%s %s", " ".join(mistakes), hint)
+        lines = [f"Error: {mistake}" for mistake in mistakes]
+        self._say(self.err, [*lines, hint] if hint else lines)
 
     def result(self, text: str) -> None:
-        """Print what was asked for, for machines: no prefix, nothing else on these lines."""
+        """Print what was asked for, for machines: no prefix, nothing else on these lines.
+
+        ``text`` may have several lines, and whoever made it has seen to what is in them.
+        """
         log.debug("%s", text)
-        self._say(self.out, text, tag="")
+        self._say(self.out, text.split("\n"), tag="")
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Say a table; not said in quiet mode."""
-        self.info(format_table(headers, rows))
+        text = format_table(headers, rows)
+        log.info("%s", text)
+        if not self.quiet:
+            self._say(self.out, text.split("\n"))
 
     @property
     def interactive(self) -> bool:
@@ -137,11 +143,14 @@ class Console:
         with self._lock:
             self._above = above
 
-    def _say(self, stream: TextIO, text: str, tag: Optional[str] = None) -> None:
-        """Print lines, each harmless and free of keys, and none between those of another thread."""
+    def _say(self, stream: TextIO, texts: Iterable[str], tag: Optional[str] = None) -> None:
+        """Print lines, each harmless and free of keys, and none between those of another thread.
+
+        A line break within one of them is somebody else's, and is spelt out.
+        """
         name = collection_tag.get() if tag is None else tag
         prefix = f"[{name}] " if name else ""
-        lines = [safe(prefix + line, LONGEST_LINE) for line in scrub(text).split("\n")]
+        lines = [safe(prefix + line, LONGEST_LINE) for line in map(scrub, texts)]
         with self._lock:
             if self._above and _is_terminal(stream):
                 self._above("\n".join(lines))
