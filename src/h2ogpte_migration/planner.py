@@ -78,7 +78,7 @@ def plan(
         )
     if policy.rollback:
         return _plan_rollback(position)
-    if position in (Position.ROLLING_BACK, Position.ROLLED_BACK) and not policy.force:
+    if position in _ROLLED_BACK and (started or policy.verify or not policy.force):
         return _ROLLED_BACK[position]
     if policy.verify:
         return _plan_verify(position, restarted)

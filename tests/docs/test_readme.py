@@ -12,7 +12,7 @@ import pytest
 from h2ogpte_migration.cli.mappings import BUILT_IN
 from h2ogpte_migration.cli.parse import FLAGS, parse
 from h2ogpte_migration.errors import ExitCode
-from h2ogpte_migration.states import TRANSITIONS
+from h2ogpte_migration.states import STANDINGS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 CI = (Path(__file__).parents[2] / ".ci" / "run").read_text(encoding="utf-8")
@@ -38,8 +38,8 @@ def commands() -> List[str]:
 def test_the_table_of_positions_is_the_one_of_the_code() -> None:
     table = rows_after("| position | meaning | next |")
     expected = {
-        where.value: [transition.meaning, transition.next_action]
-        for where, transition in TRANSITIONS.items()
+        where.value: [standing.evidence, standing.following]
+        for where, standing in STANDINGS.items()
     }
     assert table == expected
 

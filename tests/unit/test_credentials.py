@@ -18,7 +18,7 @@ from h2ogpte_migration.errors import (
     Unavailable,
 )
 from h2ogpte_migration.gateway.rest import KeySource
-from h2ogpte_migration.model import ApiKey, User
+from h2ogpte_migration.model import ApiKey, Identity, User
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.run.credentials import (
     KEY_NAME_PREFIX,
@@ -37,6 +37,7 @@ class Administration:
         self.accounts = [User("u-anna", "anna"), User("u-bo", "bo"), User("u-bob", "bob")]
         self.held: Dict[str, ApiKey] = {}
         self.made = 0
+        self.owner_of: Dict[str, str] = {}
         self.listed_users = 0
         self.create_troubles: List[Tuple[ServerError, bool]] = []
         self.delete_troubles: List[Tuple[ServerError, bool]] = []
@@ -59,7 +60,9 @@ class Administration:
             self.held[key_id] = ApiKey(key_id, name, owner)
         if trouble is not None:
             raise trouble
-        return key_id, Secret(f"sk-temporary-{key_id}-{expires_in}")
+        secret = f"sk-temporary-{key_id}-{expires_in}"
+        self.owner_of[secret] = owner
+        return key_id, Secret(secret)
 
     def keys(self, username: str) -> Iterator[ApiKey]:
         return iter([key for key in self.held.values() if username in key.username])
@@ -86,7 +89,24 @@ class AsOwner:
         return self.source.current().reveal()
 
 
+class Somebody:
+    """Whose key it is, as the server says."""
+
+    def __init__(self, users: Dict[str, str], key_owner: str) -> None:
+        self._identity = Identity(key_owner, users.get(key_owner, ""), "v1.7.5")
+
+    def identity(self) -> Identity:
+        return self._identity
+
+
 class FakeServer:
+    def __init__(self, administration: Administration) -> None:
+        self._administration = administration
+
+    def as_key(self, key: Secret) -> Any:
+        accounts = {user.username: user.id for user in self._administration.accounts}
+        return Somebody(accounts, self._administration.owner_of[key.reveal()])
+
     def as_owner(self, keys: KeySource) -> Any:
         return AsOwner(keys)
 
@@ -98,7 +118,7 @@ class Desk:
         self.credentials = self.another(admin, label)
 
     def another(self, admin: bool = True, label: str = "run-2") -> Credentials:
-        server: Any = FakeServer()
+        server: Any = FakeServer(self.own)
         own: Any = self.own
         policy = KeyPolicy(label, "30 days")
         return Credentials(server, own, "admin", admin=admin, records=self.records, policy=policy)
@@ -387,7 +407,7 @@ def test_a_run_sweeps_what_dead_runs_left_and_nothing_of_living_ones(tmp_path: P
     for label in ("dead", "living", "present"):
         tracking = begun(database, label)
         runs.append(tracking.runs)
-        server: Any = FakeServer()
+        server: Any = FakeServer(self.own)
         gateway: Any = own
         credentials = Credentials(
             server,

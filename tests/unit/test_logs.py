@@ -170,7 +170,7 @@ def text_of(stream: TextIO) -> str:
 def speak(console: Console) -> None:
     console.info("info")
     console.attention("attention")
-    console.error("first\nsecond", "do this")
+    console.error("first", "second", hint="do this")
     console.result("result")
     console.table(["A"], [["1"]])
 
@@ -201,13 +201,14 @@ def test_what_is_said_is_harmless_and_free_of_keys() -> None:
     console = said()
     Secret("sk-console-key")
     console.info("a\x1b[2J sk-console-key\nb\u202e")
-    assert text_of(console.out) == "a\\x1b[2J ***\nb\\u202e\n"
+    assert text_of(console.out) == "a\\x1b[2J ***\\nb\\u202e\n"
 
 
 def test_lines_about_a_collection_carry_its_name_but_results_do_not() -> None:
     console = said()
     with tagged("Alpha"):
-        console.info("one\ntwo")
+        console.info("one")
+        console.info("two")
         console.result("{}")
     assert text_of(console.out) == "[Alpha] one\n[Alpha] two\n{}\n"
 
@@ -245,7 +246,7 @@ def test_a_closed_stream_is_no_terminal_and_no_problem() -> None:
 def test_lines_of_threads_are_not_mixed() -> None:
     console = said()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: console.info(f"{n}a\n{n}b"), range(200)))
+        list(pool.map(lambda n: console.result(f"{n}a\n{n}b"), range(200)))
     found = text_of(console.out).splitlines()
     pairs = list(zip(found[::2], found[1::2]))
     assert len(pairs) == 200

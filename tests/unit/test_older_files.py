@@ -88,5 +88,5 @@ def test_a_dry_run_knows_an_older_file_and_leaves_it(
     code = app.main([*words, "--use-model-mappings", "--dry-run", "--db-path", FILE])
     told = capsys.readouterr().out
     assert code == 0
-    assert f"Papers ({source.id}) of anna: skip: its import failed" in told
+    assert f"Papers ({source.id}) of anna: leave: its import failed" in told
     assert files(older.parent) == before

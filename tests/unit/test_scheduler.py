@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import pytest
@@ -145,7 +146,7 @@ class Bench:
         self.owners: List[Tuple[str, Tuple[str, ...]]] = []
         self.owner_trouble: Optional[Exception] = None
         self.stop = threading.Event()
-        self.remarks: Callable[[Migration, Result], List[str]] = lambda *_: []
+        self.remarks: Callable[[Migration, Result], Result] = lambda _, result: result
         self.scheduler = Scheduler(
             limits,
             SilentProgress(),
@@ -384,7 +385,9 @@ def test_a_stop_while_a_key_is_deleted_does_not_hang_the_run() -> None:
 
 def test_remarks_are_asked_for_while_the_owners_key_is_still_there() -> None:
     desk = bench({"c00": [ends(DONE, notes=("first",))]})
-    desk.remarks = lambda one, _: [f"{one.source.id}, {len(desk.owners)} owners done"]
+    desk.remarks = lambda one, result: replace(
+        result, notes=(*result.notes, f"{one.source.id}, {len(desk.owners)} owners done")
+    )
     (found,) = begun(desk.run(several(1)))
     assert found.notes == ("first", "c00, 0 owners done")
 
@@ -393,7 +396,7 @@ def test_remarks_are_asked_for_while_the_owners_key_is_still_there() -> None:
 def test_remarks_that_cannot_be_had_do_not_turn_a_success_into_a_failure(
     trouble: ToolError,
 ) -> None:
-    def no_remarks(*_: Any) -> List[str]:
+    def no_remarks(*_: Any) -> Result:
         raise trouble
 
     desk = bench({"c00": [ends(DONE)]})
@@ -607,7 +610,7 @@ def test_calls_that_do_not_end_after_a_stop_are_not_waited_for_and_not_left_out(
 # -- times ---------------------------------------------------------------------------------
 def test_times_are_told_by_step_and_by_collection() -> None:
     result = bench(limits=waiting(2), polls=3).run(several(4))
-    assert set(result.seconds_by_step) == {"import"}
+    assert set(result.seconds_by_step) == {"import", "job"}
     assert result.seconds_by_step["import"] > 0
     assert set(result.seconds_by_source) == {f"c{n:02}" for n in range(4)}
     assert all(0 < seconds < 60 for seconds in result.seconds_by_source.values())

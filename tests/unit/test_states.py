@@ -152,7 +152,11 @@ def test_a_step_that_was_done_without_any_target_is_inconsistent_not_new(step: s
 
 
 def test_every_combination_has_a_position_and_every_position_a_combination() -> None:
-    assert {position(evidence) for evidence in EVERYTHING} == set(Position)
+    found = {position(evidence) for evidence in EVERYTHING}
+    for evidence in EVERYTHING:
+        found.add(position(replace(evidence, rolling_back=True)))
+        found.add(position(replace(evidence, rolling_back=True, rolled_back=True)))
+    assert found == set(Position)
 
 
 def test_what_failed_is_failed_whatever_else_is_on_record() -> None:
@@ -266,7 +270,7 @@ def test_every_position_has_a_row_in_the_table() -> None:
 
 def test_whoever_finds_a_collection_somewhere_is_told_how_it_goes_on() -> None:
     for where, row in STANDINGS.items():
-        over = where in (Position.CONNECTED, Position.FINISHED)
+        over = where in (Position.CONNECTED, Position.FINISHED, Position.ROLLED_BACK)
         assert bool(row.advice) != over, where
         assert bool(row.resumed) == (where != Position.NEW), where
 

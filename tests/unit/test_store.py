@@ -25,7 +25,7 @@ from h2ogpte_migration.model import (
 from h2ogpte_migration.states import Position, StepName, TargetFate, Verdict
 from h2ogpte_migration.tracking import Database, Tracking, schema
 from h2ogpte_migration.tracking.leases import Lease
-from h2ogpte_migration.tracking.records import Attempt, KeptWarning, Tracked
+from h2ogpte_migration.tracking.records import Attempt, KeptWarning, Tracked, Watched
 from h2ogpte_migration.tracking.store import NewAttempt, Store
 
 C1, C2 = SourceId("c1"), SourceId("c2")
@@ -36,6 +36,7 @@ FACTS_OF_SOURCE = {"metadata": {"ä": [1, None]}}
 STEP_COLUMNS = schema.DOCUMENTED_COLUMNS[-6:]
 HOLDS_BACK = Finding("missing", "1 document missing", blocking=True, samples=("a.pdf",))
 REMARK = Finding("late", "2 documents left behind", samples=("b.pdf", "c.pdf"))
+WATCHED = Watched("running 10", MADE_AT)
 
 
 class Desk:
@@ -158,7 +159,7 @@ def test_an_attempt_goes_through_the_positions_in_their_order(desk: Desk) -> Non
     assert desk.position() == Position.SUBMITTING
     store.record_import_job(lease, attempt, JobId("j1"), KIND, adopted=False)
     assert desk.position() == Position.IMPORTING
-    store.record_job_running(lease)
+    store.record_job_running(lease, attempt, WATCHED)
     assert desk.position() == Position.IMPORTING
     store.finish_import(lease, attempt, ["some errors"])
     assert desk.position() == Position.IMPORTED
@@ -194,7 +195,7 @@ def test_the_documented_columns_tell_the_same_and_never_go_back(desk: Desk) -> N
     look()
     store.record_import_job(lease, attempt, JobId("j1"), KIND, adopted=False)
     look()
-    store.record_job_running(lease)
+    store.record_job_running(lease, attempt, WATCHED)
     look()
     store.finish_import(lease, attempt)
     look()
@@ -717,7 +718,7 @@ TARGET = Collection("t7", "n", "anna", "new", created_at=MADE_AT)
 Fact = Callable[[Store, Lease, Attempt], Any]
 
 FACTS: Dict[str, Fact] = {
-    "adopt_legacy": lambda store, lease, _: store.adopt_legacy(lease, OPTIONS),
+    "agree": lambda store, lease, _: store.agree(lease, OPTIONS),
     "begin_attempt": lambda store, lease, _: store.begin_attempt(
         lease, NewAttempt(TARGET, None, "new", OPTIONS, "run"), free_name
     ),
@@ -749,7 +750,14 @@ FACTS: Dict[str, Fact] = {
     "record_import_found_done": lambda store, lease, attempt: store.record_import_found_done(
         lease, attempt
     ),
-    "record_job_running": lambda store, lease, _: store.record_job_running(lease),
+    "record_job_running": lambda store, lease, attempt: store.record_job_running(
+        lease, attempt, WATCHED
+    ),
+    "record_rights": lambda store, lease, attempt: store.record_rights(
+        lease, attempt, Permissions(False)
+    ),
+    "rename_target": lambda store, lease, attempt: store.rename_target(lease, attempt, free_name),
+    "finish_rollback": lambda store, lease, attempt: store.finish_rollback(lease, attempt),
     "finish_import": lambda store, lease, attempt: store.finish_import(lease, attempt),
     "announce_import": lambda store, lease, attempt: store.announce_import(lease, attempt, rows(2)),
     "record_validation": lambda store, lease, attempt: store.record_validation(
@@ -804,7 +812,7 @@ def test_no_fact_is_recorded_without_the_lease(desk: Desk, fact: str, how: str) 
     assert dump(desk.database) == before
 
 
-@pytest.mark.parametrize("fact", sorted(set(FACTS) - {"adopt_legacy"}))
+@pytest.mark.parametrize("fact", sorted(set(FACTS) - {"agree"}))
 def test_with_the_lease_the_same_fact_goes_through(desk: Desk, fact: str) -> None:
     desk.begin()
     attempt = desk.make("t0")
@@ -884,13 +892,13 @@ def test_verification_looks_at_what_is_not_over(desk: Desk) -> None:
 
 
 def test_failed_and_unsubmitted_ones_are_counted_by_what_is_on_record(desk: Desk) -> None:
-    assert (desk.store.count_failed(), list(desk.store.unsubmitted())) == (0, [])
+    assert (len(list(desk.store.failed())), list(desk.store.unsubmitted())) == (0, [])
     desk.begin(SourceId("begun"))
     desk.created(SourceId("shared"), target="ts")
     for ident in ("running", "failed"):
         desk.submitted(SourceId(ident), f"j-{ident}", f"t-{ident}")
     desk.store.end_attempt(desk.lease(SourceId("failed")), TargetFate.FAILED, "x")
-    assert desk.store.count_failed() == 1
+    assert len(list(desk.store.failed())) == 1
     assert [record.source_id for record in desk.store.unsubmitted()] == ["begun", "shared"]
 
 
@@ -1059,7 +1067,7 @@ def test_a_row_of_version_1_2_0_continues_where_it_stood(
     before = desk.columns()
     assert desk.position() == expected
     for _ in range(2):
-        desk.store.adopt_legacy(desk.lease(), OPTIONS)
+        desk.store.agree(desk.lease(), OPTIONS)
         assert desk.position() == expected, "adopting changes nothing, once or twice"
     assert desk.columns() == before
     history = desk.store.history(C1)
@@ -1098,7 +1106,7 @@ def test_status_reads_a_database_of_version_1_2_0_as_it_is(
 
 def test_a_legacy_import_that_was_looked_for_and_not_found_is_submitted(path: Path) -> None:
     desk = legacy_desk(path, **MADE)
-    desk.store.adopt_legacy(desk.lease(), OPTIONS)
+    desk.store.agree(desk.lease(), OPTIONS)
     attempt = desk.attempt()
     desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
     desk.store.record_absent(desk.lease(), attempt, StepName.IMPORT)
@@ -1108,7 +1116,7 @@ def test_a_legacy_import_that_was_looked_for_and_not_found_is_submitted(path: Pa
 
 def test_a_legacy_collection_whose_moves_are_over_needs_no_validation(path: Path) -> None:
     desk = legacy_desk(path, **{**DONE, "connectors_migrated": 1})
-    desk.store.adopt_legacy(desk.lease(), OPTIONS)
+    desk.store.agree(desk.lease(), OPTIONS)
     validation = desk.tracked().validation
     assert validation is not None
     assert validation.settled
@@ -1117,9 +1125,9 @@ def test_a_legacy_collection_whose_moves_are_over_needs_no_validation(path: Path
 
 def test_a_legacy_target_that_is_forced_anew_stays_in_the_history(path: Path) -> None:
     desk = legacy_desk(path, **DONE)
-    desk.store.adopt_legacy(desk.lease(), OPTIONS)
+    desk.store.agree(desk.lease(), OPTIONS)
     desk.begin(start="force")
-    desk.store.adopt_legacy(desk.lease(), OPTIONS)
+    desk.store.agree(desk.lease(), OPTIONS)
     assert [attempt.target_id for attempt in desk.store.history(C1)] == [TargetId("t1"), None]
     assert desk.store.history(C1)[0].fate == TargetFate.SUPERSEDED
     desk.database.close()

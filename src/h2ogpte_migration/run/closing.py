@@ -70,9 +70,10 @@ def telling(session: Session, following: Tuple[Following, ...]) -> Telling:
 
 
 def say(session: Session, told: Sequence[Line]) -> None:
-    """Print lines, each as loudly as it is."""
+    """Print lines, each as loudly as it is; a folded one has several."""
     for line in told:
-        (session.console.attention if line.attention else session.console.info)(line.text)
+        for text in line.text.split("\n"):
+            (session.console.attention if line.attention else session.console.info)(text)
 
 
 # -- a quiet run -------------------------------------------------------------------------

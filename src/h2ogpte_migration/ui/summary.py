@@ -14,6 +14,8 @@ from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.ui.text import duration, plural, safe
 
+LONGEST_LINE = 4_000_000
+"""Commands to paste must come out whole, and these may carry thousands of ids."""
 LISTED = 10
 """At most so many of a group; the rest is counted."""
 FEW = 5
@@ -88,7 +90,11 @@ def lines(result: RunResult, how: Telling) -> List[Line]:
 
 
 def fold(text: str, width: Optional[int]) -> str:
-    """A text within the terminal, between words; a line with a command stays one line."""
+    """A text within the terminal, between words; a line with a command stays one line.
+
+    Whatever others wrote into it is made harmless first: only the breaks made here are breaks.
+    """
+    text = safe(text, LONGEST_LINE)
     if width is None or len(text) < width or "h2ogpte-migrate -" in text:
         return text
     indent = " " * (len(text) - len(text.lstrip()) + 2)
