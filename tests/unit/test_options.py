@@ -265,6 +265,7 @@ EXTRAS = {
     "--query-timeout": "9",
     "--log-file": "all runs.log",
     "--log-level": "info",
+    "--report": "plan.csv",
 }
 SWITCHES = [row.name for row in FLAGS if row.read is None and not row.selects]
 

@@ -113,7 +113,7 @@ def test_what_was_begun_and_not_imported_is_never_left_by_a_migration() -> None:
 
 def test_a_migration_leaves_what_is_finished_without_a_word_of_worry() -> None:
     for case in EVERYTHING:
-        where, policy, _, _, decided = case
+        where, policy, _, _, _ = case
         if where == Position.FINISHED and not (
             policy.force or policy.verify or policy.verify_query
         ):
