@@ -437,7 +437,7 @@ CASES: Tuple[Case, ...] = (
         [],
     ),
 )
-ELSEWHERE = {"ask", "identity"}
+ELSEWHERE = {"ask", "identity", "server_time"}
 """Compared in another way: the question goes over the client's own websocket."""
 
 

@@ -73,7 +73,7 @@ class Disk:
 
 def _with_factory(factory: Any) -> Any:
     plain = sqlite3.connect
-    return lambda *args, **options: plain(*args, factory=factory, **options)
+    return lambda *args, **options: plain(*args, **{**options, "factory": factory})
 
 
 def _unrecorded(server: SandboxServer, result: Result) -> Dict[str, List[str]]:
@@ -209,7 +209,7 @@ def test_sqlites_own_limit_is_told_as_a_full_disk(
 ) -> None:
     """No stand-in here: SQLite itself refuses to let the file grow."""
     wanted = undisturbed("admin", tmp_path).snapshot
-    real = database.Database._prepare
+    real = database.Database._prepare_to_write
 
     def prepare(self: database.Database) -> None:
         real(self)
@@ -222,7 +222,7 @@ def test_sqlites_own_limit_is_told_as_a_full_disk(
         for number in range(400):
             server.world.add_document(papers.id, f"{number} {'long ' * 40}")
         with monkeypatch.context() as patch:
-            patch.setattr(database.Database, "_prepare", prepare)
+            patch.setattr(database.Database, "_prepare_to_write", prepare)
             result = admin_waits(server, tmp_path / "run")
             _stopped_well(server, result, "The disk is full")
         again = admin_waits(server, tmp_path / "run")

@@ -183,7 +183,7 @@ def test_what_is_printed_about_hostile_names_is_harmless(
     _all_is_well(result)
     assert _safe_to_paste(result, tmp_path) == (0 if more == ("--quiet",) else 1)
     if more != ("--dry-run",):
-        status = run(tmp_path / "run", "--status")
+        status = run(tmp_path / "run", "--status", "--all")
         _harmless(status.text)
         assert len(status.out.splitlines()) > len(HOSTILE)
         _harmless(run(tmp_path / "run", "--status", "--json").text)

@@ -249,7 +249,15 @@ def _crowd(count: int) -> World:
 
 
 def _all_dry(server: SandboxServer, folder: Path) -> str:
-    words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users", "--dry-run"]
+    words = [
+        "--url",
+        server.url,
+        "--admin-key",
+        "sk-sandbox-admin",
+        "--all-users",
+        "--dry-run",
+        "--details",
+    ]
     result = run(folder, *words, "--use-model-mappings")
     gone = "Can't be read: " in result.out  # listed, and deleted before it was looked at
     assert result.code == int(gone), result.text
@@ -340,7 +348,7 @@ def test_a_long_listing_that_keeps_changing_is_read_to_its_end(clock: Any, tmp_p
         server.faults.add(call(disturb), route="GET /collections/all", times=None)
         words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users"]
         words += ["--target-model", "h2oai/embeddinggemma-300m-qat-q8_0-unquantized"]
-        result = run(tmp_path, *words, "--source-model", M3, "--dry-run")
+        result = run(tmp_path, *words, "--source-model", M3, "--dry-run", "--details")
         say([f"{len(server.requests)} requests"])
     assert result.code == 0, result.text
     for collection in wanted:

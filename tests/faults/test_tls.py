@@ -127,7 +127,7 @@ def test_a_self_signed_server_is_refused_with_a_hint(clock: Any, tmp_path: Path)
     with serving(small_world(), ssl_context=_context(tmp_path, "127.0.0.1", None)) as server:
         result = _migrate(server.url, tmp_path / "run")
         assert _nothing_was_sent(server)
-    assert result.code == 1
+    assert result.code == 2
     assert "is not trusted" in result.err
     assert "--cert FILE" in result.err
     assert "--insecure" in result.err
@@ -155,7 +155,7 @@ def test_cert_replaces_the_trust_in_others(
     with serving(small_world(), ssl_context=other.server("127.0.0.1")) as server:
         result = _migrate(server.url, tmp_path / "run", "--cert", str(authority.file))
         assert _nothing_was_sent(server)
-    assert result.code == 1
+    assert result.code == 2
     assert "is not trusted" in result.err
 
 
@@ -165,7 +165,7 @@ def test_a_certificate_for_another_host_is_refused(
     with serving(small_world(), ssl_context=authority.server("h2ogpte.example.com")) as server:
         result = _migrate(server.url, tmp_path / "run", "--cert", str(authority.file))
         assert _nothing_was_sent(server)
-    assert result.code == 1
+    assert result.code == 2
     assert "is not trusted" in result.err
     assert "127.0.0.1" in result.err
 
@@ -201,7 +201,7 @@ def test_a_file_without_certificates_is_refused_before_anything_is_sent(
 def test_https_to_a_plain_port_says_which_scheme_to_write(clock: Any, tmp_path: Path) -> None:
     with serving(small_world()) as server:
         result = _migrate(server.url.replace("http:", "https:"), tmp_path / "run")
-    assert result.code == 1
+    assert result.code == 2
     assert "Write http:// in --url." in result.err
 
 
