@@ -147,7 +147,7 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
         for row in planned:
             if _plan(row).action == action:
                 stands = STANDINGS[row.position].resumed if action == "resume" else ""
-                alike.setdefault(stands or row.reason, []).append(row)
+                alike.setdefault(stands or _why(row), []).append(row)
         for reason, group in alike.items():
             yield Line(f"{word}: {plural(len(group), 'collection')}: {reason}")
 
@@ -208,10 +208,15 @@ def collection(row: Result) -> List[str]:
 
 def _action(row: Result, plan: Plan) -> str:
     if plan.action == "leave":
-        return f"leave: {row.reason}"
+        return f"leave: {_why(row)}"
     if plan.action == "create":
         return f"migrate again ({row.reason})" if row.reason else "migrate"
     return f"resume ({row.reason})"
+
+
+def _why(row: Result) -> str:
+    """The reason, and what may be done about it."""
+    return "; ".join(filter(None, (row.reason, row.hint.rstrip("."))))
 
 
 def _number(count: object) -> str:
