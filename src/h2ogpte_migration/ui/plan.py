@@ -7,8 +7,8 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, Telling, fold, grouped, named, next_lines, skips
-from h2ogpte_migration.ui.text import plural, safe
+from h2ogpte_migration.ui.summary import Line, Telling, grouped, named, next_lines, skips
+from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
 """Up to so many collections are shown one by one, asked for or not."""
