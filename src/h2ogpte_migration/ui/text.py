@@ -84,6 +84,12 @@ def gist(reason: str) -> str:
     return reason.split("; ")[0].rstrip(".")
 
 
+def brief(reason: str) -> str:
+    """A reason without the names in its later parts: which documents is left to the details."""
+    first, *others = reason.rstrip(".").split("; ")
+    return "; ".join([first, *(part.partition(": ")[0] for part in others)])
+
+
 def without_ids(text: str) -> str:
     """A text as others of its kind read: free of ids and numbers."""
     return _ID.sub("#", text)
