@@ -10,7 +10,7 @@ import pytest
 from h2ogpte_migration import __version__
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
+from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 VERIFY, QUIET = "--verify", "--quiet"

@@ -247,18 +247,13 @@ def _columns(report: Report) -> List[Column]:
         ("Documents", "number", _before_after, _documents),
         ("Checked (UTC)", "small time", _checked, lambda item: item.validated_at),
         ("Connectors, chats moved", "number", _moved, lambda item: item.connectors_moved),
-        ("Begun (UTC)", "small time", _begun, lambda item: item.begun_at),
-        ("Imported (UTC)", "small time", _imported, lambda item: item.imported_at),
+        ("Begun, imported (UTC)", "small time", _times, lambda item: item.begun_at),
         ("Remarks", "small text", _remarks, None),
     ]
 
 
-def _begun(item: Line) -> str:
-    return _short_when(item.begun_at)
-
-
-def _imported(item: Line) -> str:
-    return _short_when(item.imported_at)
+def _times(item: Line) -> str:
+    return "<br>".join(_short_when(text) for text in (item.begun_at, item.imported_at) if text)
 
 
 def _table(report: Report, lines: Sequence[Line]) -> Iterator[str]:
@@ -305,12 +300,7 @@ def _name(item: Line) -> str:
 
 
 def _models(item: Line) -> str:
-    return f"{_model(item.old_model)} &rarr; {_model(item.new_model or '?')}"
-
-
-def _model(name: str) -> str:
-    """A name that may be broken behind its slashes and dashes."""
-    return html_text(name).replace("/", "/<wbr>").replace("-", "-<wbr>")
+    return f"{html_text(item.old_model)} &rarr; {html_text(item.new_model or '?')}"
 
 
 def _documents(item: Line) -> Optional[int]:
