@@ -213,12 +213,13 @@ def _agrees(tracked: Tracked) -> bool:
 def _left(migration: Migration, decided: Plan) -> Result:
     tracked = migration.tracked
     where = tracked.position if tracked else Position.NEW
-    reason = decided.reason
+    reason, hint = decided.reason, decided.hint
     if where == Position.FAILED and tracked is not None and tracked.record.error:
-        reason = f"{reason} ({tracked.record.error})"
+        reason = tracked.record.error
     return migration.result(
         _LEFT_AS.get(where, OutcomeKind.LEFT),
         reason=reason,
+        hint=hint,
         needs_attention=decided.needs_attention,
         earlier=True,
     )

@@ -63,7 +63,7 @@ def _look(session: Session, item: Selected) -> Result:
         for name in LIFECYCLE_FIELDS
         if details.get(name) not in (None, "")
     )
-    size = details.get("collection_size")
+    size = details.get("document_size")
     planned = _planned(
         session,
         item,
@@ -134,5 +134,6 @@ def _planned(session: Session, item: Selected, seen: Plan) -> Result:
         target_model=item.model,
         position=where,
         reason=reason,
+        hint=decided.hint,
         plan=replace(seen, action=action[decided.action]),
     )

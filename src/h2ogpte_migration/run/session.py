@@ -31,6 +31,7 @@ from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.ui import progress
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import Progress
+from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
 
@@ -148,9 +149,10 @@ class Session:
             self.console.attention(f"Temporary keys could not be tidied up: {error.message}")
             return
         for name in left:
-            self.console.attention(
-                f"The temporary key '{name}' may still exist; the next run deletes it."
-            )
+            log.warning("the temporary key '%s' may still exist", name)
+        if left:
+            keys, it = plural(len(left), "temporary key"), "it" if len(left) == 1 else "them"
+            self.console.attention(f"{keys} may still exist; the next run deletes {it}.")
 
 
 def _limits(options: Options) -> Limits:
