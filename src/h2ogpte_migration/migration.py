@@ -160,6 +160,7 @@ class Migration:
         self.job: Optional[Job] = None
         self.job_looked_at = False
         self.watched: Optional[Watched] = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.job_recorded: Optional[Watched] = None
         self.done: Set[str] = set()
         self.notes: List[str] = []
@@ -341,6 +342,7 @@ class Migration:
         self.created = self.job = None
         self.job_looked_at = False
         self.watched = self.job_recorded = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.seen_at = self.rights_copied_at = None
         self.done.clear()
         self.announced = ""

@@ -318,13 +318,28 @@ RUNNING_WORDS = frozenset(
 """Words of servers for jobs that have not ended."""
 
 
+_ENDS: Dict[str, Tuple[str, ...]] = {
+    Job.COMPLETED: ("complete", "success", "succeed", "finish", "done"),
+    Job.FAILED: (
+        "fail",
+        "error",
+        "timeout",
+        "timed",
+        "abort",
+        "terminat",
+        "kill",
+        "crash",
+        "expire",
+    ),
+    Job.CANCELED: ("cancel",),
+}
+"""How words for the end of a job begin; the first of each is the contract's. None of them is final:
+the documents decide."""
+
+
 def _job_state(word: str) -> str:
-    for prefix, state in (
-        ("complete", Job.COMPLETED),
-        ("fail", Job.FAILED),
-        ("cancel", Job.CANCELED),
-    ):
-        if word.startswith(prefix):
+    for state, prefixes in _ENDS.items():
+        if word.startswith(prefixes):
             return state
     return Job.RUNNING
 

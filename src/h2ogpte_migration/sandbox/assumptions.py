@@ -422,6 +422,14 @@ _COLLECTIONS = (
         "forced",
     ),
     _row(
+        "created_shared",
+        "a new collection is its owner's alone",
+        _CREATE,
+        "it is public, or shared with other users, at once",
+        "public",
+        "users",
+    ),
+    _row(
         "patch_blanks",
         "PATCH leaves what it does not name",
         "update_collection",
