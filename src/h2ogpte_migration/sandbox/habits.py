@@ -1,7 +1,7 @@
 """What the contract leaves open: how a server may behave, as switches.
 
 A tool that is to be trusted must cope with either setting of each. The defaults are the sensible
-ones, so that a test names only the habit that it is about. ``assumptions`` says of each what is
+ones, so that a test names only the habit that it is about. ``assumptions`` of the tool says of each what is
 assumed, and what happens otherwise.
 """
 

@@ -1,33 +1,29 @@
 """What the tool assumes of a server where the contract is silent: one table, a row for each habit.
 
-``CASES`` is the table as single changes of a sandbox, for tests that want to try every switch
-alone; ``describe`` is the table as text.
+A habit is a switch of the sandbox, which makes the assumption wrong there; ``--check-server`` tells
+which ones hold at a real server. Pure.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Tuple
-
-from .habits import Habits
+from typing import Any, Dict, Mapping, Tuple
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Assumption:
-    """What is taken for granted, and the switch that makes it wrong.
+    """What is taken for granted, and what happens where it is not so.
 
     Args:
-        habit: the field of ``Habits``.
+        habit: the sandbox's switch.
         assumed: what we assume.
         operations: ids of the operations of the contract that it is about.
         otherwise: what else a server may do.
-        values: values of the habit, other than its default, to try.
-        along: other habits that go with them, such as the one that this one refines.
-        tool: what the tool does then.
-        tests: where that is tested.
+        values: values of the switch, other than its default, to try.
+        along: other switches that go with them, such as the one that this one refines.
+        then: what the tool does at a server that is otherwise.
     """
 
     habit: str
@@ -35,79 +31,101 @@ class Assumption:
     operations: str
     otherwise: str
     values: Tuple[Any, ...]
-    along: Mapping[str, Any] = field(default_factory=dict)
-    tool: str = ""
-    tests: str = ""
-
-    @property
-    def default(self) -> Any:
-        """The value that is assumed."""
-        return getattr(Habits(), self.habit)
+    along: Settings = field(default_factory=dict)
+    then: str = ""
 
 
-@dataclass(frozen=True)
-class Case:
-    """One way in which a server differs from what is assumed."""
-
-    assumption: Assumption
-    settings: Settings
-
-    @property
-    def words(self) -> List[str]:
-        """The settings as the command line takes them, ``NAME=VALUE`` each."""
-        return [f"{habit}={value}" for habit, value in self.settings.items()]
-
-    @property
-    def name(self) -> str:
-        """The settings as the id of a test."""
-        return "+".join(self.words)
-
-    def apply(self, habits: Habits) -> None:
-        """Change the habits so that the server behaves like this."""
-        for habit, value in self.settings.items():
-            setattr(habits, habit, value)
-
-
-def cases_of(row: Assumption) -> List[Case]:
-    """Return the single cases of a row."""
-    return [Case(row, {row.habit: value, **row.along}) for value in row.values]
-
-
-def case(name: str) -> Case:
-    """Return the case of that name.
-
-    Raises:
-        KeyError: if there is none.
-    """
-    return {known.name: known for known in CASES}[name]
-
-
-def describe() -> str:
-    """Return the table as text for people."""
-    lines: List[str] = []
-    for row in ASSUMPTIONS:
-        lines += [
-            f"{row.habit} = {row.default!r}",
-            f"  assumed    {row.assumed}",
-            f"  otherwise  {row.otherwise}",
-            f"  operations {row.operations}",
-        ]
-        lines += ["  to try     " + " ".join(each.words) for each in cases_of(row)]
-        lines += [f"  the tool   {row.tool}"] if row.tool else []
-        lines += [f"  tests      {row.tests}"] if row.tests else []
-        lines.append("")
-    return "\n".join(lines)
-
-
-def habit_names() -> List[str]:
-    """Return the names of all habits."""
-    return [known.name for known in dataclasses.fields(Habits)]
+_THEN: Dict[str, str] = {
+    "server_version": "refuses an older one before anything is changed; warns of a newer one",
+    "missing_operations": "goes on without them, and says what could not be looked at",
+    "page_cap": "learns how long a page may be, and reads on until a page is short",
+    "refused_limit_above": "asks for shorter pages",
+    "limit_ignored": "takes each row once",
+    "offset_ignored": "notices it; a page that may not be all there is counts as a failure",
+    "shuffle_ties": "lets pages overlap, takes each row once, and reads again where rows changed places",
+    "restless": "lets pages overlap, and looks twice before it says that something is missing",
+    "filter_ignores_case": "picks the exact rows out of what matches",
+    "ids_ignore_case": "takes an id as the server spells it",
+    "users_include_caller": "knows the administrator from the key",
+    "listings_are_sparse": "reads each collection by itself before it works on it",
+    "collection_has_metadata": "asks the operation for metadata",
+    "stale_document_counts": "counts documents in the listing",
+    "newer_server": "carries unknown fields and words over as they are",
+    "permissions_include_owner": "never shares with the owner",
+    "public_null_for_all_rights": "reads null as all rights, and sends none either",
+    "deleted_keys_listed": "counts active keys only",
+    "jobs_of_others_listed": "takes a job for its own only if its key may read it",
+    "empty_listings": "looks again, and believes no empty listing that a count contradicts",
+    "collections_listed_after_s": "waits and looks again before it makes anything anew",
+    "collections_readable_after_s": "waits for what it has just made",
+    "documents_listed_after_s": "looks again before it calls a document missing",
+    "chats_listed_after_s": "looks again before it calls a collection free of chats",
+    "chats_readable_after_s": "does not ask for a chat by its id right away",
+    "jobs_listed_after_s": "looks until a job must have shown",
+    "jobs_readable_after_s": "waits for a job that it has just started",
+    "keys_listed_after_s": "looks for a key again before it closes the record of it",
+    "keys_valid_after_s": "waits until a new key is taken",
+    "timestamps": "reads all three forms",
+    "percentages": "reads both, and decides nothing by them",
+    "clock_offset_h": "compares the server's times with each other only",
+    "job_success_word": "lets the documents decide, when the job stands still",
+    "job_failure_word": "lets the documents decide, when the job stands still",
+    "job_running_word": "waits as long as the job moves",
+    "job_words_in_capitals": "reads both",
+    "forbidden_is_401": "asks whether the key is good, and takes the 401 for a refusal then",
+    "unknown_job_status": "looks through the list of jobs",
+    "missing_key_delete_status": "looks whether the key is still listed",
+    "repeated_share_conflicts": "reads the share, and is content with one that is as wanted",
+    "refuse_null_settings": "leaves nulls out",
+    "refuse_null_values": "leaves nulls out",
+    "refused_settings": "leaves out what is refused, and keeps a warning",
+    "refused_settings_status": "leaves out what is refused, and keeps a warning",
+    "refusals_name_settings": "finds out which one by leaving them out one at a time",
+    "strict_workspaces": "takes the owner's default workspace, and keeps a warning",
+    "key_lifetime_cap_days": "asks for keys that live for 7 days, then for 1 day",
+    "refused_key_units": "asks for the life time in other units",
+    "key_refusal_status": "asks for shorter-lived keys",
+    "collections_per_user": "fails the collections of this owner, and goes on with others",
+    "documents_per_user": "fails the collections of this owner, and goes on with others",
+    "quota_status": "reads the words of the refusal",
+    "size_limit_refuses": "warns beforehand; a refused import fails the collection in the server's words",
+    "past_expiry_refused": "warns beforehand; a refused import fails the collection in the server's words",
+    "archived_refuses": "skips archived collections",
+    "errors_echo_key": "cuts keys out of everything that is shown, logged or stored",
+    "broken_operations": "says what could not be read, and copies the rest",
+    "foreign_404": "takes nothing for gone but what h2oGPTe itself says is gone",
+    "foreign_404_shape": "takes nothing for gone but what h2oGPTe itself says is gone",
+    "error_in_body": "reads it as a refusal",
+    "server_defaults": "sets the settings of the source again, and keeps a warning where they do not hold",
+    "patch_blanks": "sends name and description along with every change",
+    "vex_encryption_ignored": "fails the collection before anything is imported",
+    "name_limit": "shortens the name of the target, and keeps its time whole",
+    "long_names": "shortens the name of the target, and keeps its time whole",
+    "names_normalised": "compares names as servers may have written them",
+    "doubled_ids": "never imports twice; a doubled target is given up for a fresh one",
+    "bad_documents_arrive": "tells what was bad before from what is missing",
+    "failed_job_brings_rest": "lets the documents decide, whatever the job says",
+    "zombie_jobs": "lets the documents decide, when the job stands still",
+    "import_flags_ignored": "compares, and keeps a warning",
+    "hide_ended_jobs_after_s": "asks for a job by its id",
+    "forget_ended_jobs_after_s": "lets the documents decide",
+    "admin_reads_jobs": "claims a job once, whoever may read it",
+    "job_ids_reused": "claims a job with its kind and its collection",
+    "broken_index": "shows it: --verify-query asks, and looks at what the answer refers to",
+    "expiry_archives": "keeps a warning",
+    "archived_chats_listed": "leaves behind what does not move after several tries, and says so",
+    "archived_chats_counted": "says how many stay with the source",
+    "archived_chats_move": "is content with what the source lists",
+    "unknown_frames": "passes over them",
+    "latency_s": "works on several collections at a time (--max-concurrent-requests)",
+}
+"""What the tool does where an assumption does not hold, by habit."""
 
 
 def _row(
     habit: str, assumed: str, operations: str, otherwise: str, *values: Any, **along: Any
 ) -> Assumption:
-    return Assumption(habit, assumed, operations, otherwise, values, along)
+    return Assumption(habit, assumed, operations, otherwise, values, along, _THEN.get(habit, ""))
 
 
 _LISTINGS = "list_collections, list_all_collections, list_documents_for_collection, and others"
@@ -512,7 +530,5 @@ ASSUMPTIONS: Tuple[Assumption, ...] = (
     *_SESSIONS,
 )
 
-#: Every way in which a single habit may differ, with the habits that go along.
-CASES: Tuple[Case, ...] = tuple(each for row in ASSUMPTIONS for each in cases_of(row))
 #: The rows by habit.
 BY_HABIT: Dict[str, Assumption] = {row.habit: row for row in ASSUMPTIONS}
