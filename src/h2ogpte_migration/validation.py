@@ -103,6 +103,25 @@ def carried_findings(
     return findings
 
 
+def metadata_findings(differing_documents: Tally, looked_at: int) -> List[Finding]:
+    """Warning: documents that have other metadata in the target.
+
+    Args:
+        looked_at: of how many the metadata were read one by one; 0 where listings tell of all.
+    """
+    count, names = differing_documents
+    if not count:
+        return []
+    sample = f", of {looked_at} looked at" if looked_at else ""
+    text = f"{_documents(count)} with other metadata in the target{sample}"
+    return [Finding("document_metadata", text, samples=tuple(names))]
+
+
+def carries(want: Mapping[str, Any], have: Mapping[str, Any]) -> bool:
+    """Whether metadata arrived; a server may have added to them."""
+    return all(key in have and have[key] == value for key, value in want.items())
+
+
 def _equal(want: Any, have: Any) -> bool:
     if want == have or (not want and not have):
         return True
