@@ -103,9 +103,7 @@ def _document_metadata(migration: Migration, comparison: DocumentComparison) -> 
     return found + validation.metadata_findings(_of_sample(migration, sample), len(sample))
 
 
-def _of_sample(
-    migration: Migration, sample: List[Tuple[str, str, str]]
-) -> Tuple[int, List[str]]:
+def _of_sample(migration: Migration, sample: List[Tuple[str, str, str]]) -> Tuple[int, List[str]]:
     names = []
     for name, source_id, target_id in sample:
         read = migration.gateway.document_metadata

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from typing import Callable, Dict, Hashable, Iterable, List, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterable, List, Set, Tuple, TypeVar
 
 from h2ogpte_migration.errors import BadReply, NotFound, Rejected, Unavailable
 from h2ogpte_migration.gateway.rest import Gateway
@@ -33,8 +33,9 @@ class Pointers:
     def __init__(self, own: Gateway, *, admin: bool) -> None:
         self._own = own
         self._admin = admin
-        self._known: Dict[Tuple[Hashable, ...], object] = {}
-        self._locks: Dict[Tuple[Hashable, ...], threading.Lock] = {}
+        self._known: Dict[Tuple[str, str], Any] = {}
+        self._absent: Set[str] = set()
+        self._locks: Dict[Tuple[str, str], threading.Lock] = {}
         self._guard = threading.Lock()
 
     def __call__(self, gateway: Gateway, collection_id: str, copied: bool) -> List[str]:
@@ -45,7 +46,7 @@ class Pointers:
             copied: whether its documents are copied, which leaves their tags behind.
         """
         holder = gateway.holder
-        owner = holder.username if holder else ""
+        owner = holder.username if holder else collection_id
         keys, tasks, assistants = (
             listing.get(collection_id, 0)
             for listing in (self._keys(), self._tasks(gateway, owner), self._links(gateway, owner))
@@ -59,7 +60,7 @@ class Pointers:
             words.append(
                 f"{plural(assistants, 'assistant')} connected to the old collection, and not moved"
             )
-        if self._has_graph(gateway, owner, collection_id):
+        if self._has_graph(gateway, collection_id):
             words.append("the knowledge graph of the old collection is to be built anew")
         tagged = self._tagged(gateway, owner, collection_id) if copied else 0
         if tagged:
@@ -70,53 +71,52 @@ class Pointers:
     def _keys(self) -> Counts:
         if not self._admin:
             return {}
-        return self._once(("keys",), lambda: _count(self._own.bound_collections_of_keys()), {})
+        return self._once("keys", "", lambda: _count(self._own.collections_of_keys()), {})
 
     def _tasks(self, gateway: Gateway, owner: str) -> Counts:
         if self._admin:
-            return self._once(("tasks",), lambda: _count(self._own.all_task_collections()), {})
-        return self._once(("tasks", owner), lambda: _count(gateway.task_collections()), {})
+            read = self._own.collections_of_all_tasks
+            return self._once("tasks", "", lambda: _count(read()), {})
+        return self._once("tasks", owner, lambda: _count(gateway.collections_of_tasks()), {})
 
     def _links(self, gateway: Gateway, owner: str) -> Counts:
-        def read() -> Counts:
-            return _count(
-                collection_id
-                for assistant_id in gateway.assistants()
-                for collection_id in gateway.assistant_collections(assistant_id)
-            )
+        read = gateway.collections_of_assistants
+        return self._once("assistants", owner, lambda: _count(read()), {})
 
-        return self._once(("assistants", owner), read, {})
-
-    def _has_graph(self, gateway: Gateway, owner: str, collection_id: str) -> bool:
-        """Asked for each collection, unless the server was seen to have no such operation."""
-        if self._known.get(("no graphs",)):
-            return False
-        graph = self._once(
-            ("graph", owner, collection_id), lambda: gateway.has_graph(collection_id), None
-        )
-        if graph is None:
-            self._known["no graphs",] = True
-        return bool(graph)
+    def _has_graph(self, gateway: Gateway, collection_id: str) -> bool:
+        """Asked for each collection, as no listing tells it."""
+        return self._once("graph", collection_id, lambda: gateway.has_graph(collection_id), False)
 
     def _tagged(self, gateway: Gateway, owner: str, collection_id: str) -> int:
-        names = self._once(("tags", owner), gateway.tags, [])
+        names: List[str] = self._once("tags", owner, gateway.tags, [])
         if not names:
             return 0
-        key = ("tagged", owner, collection_id)
-        return self._once(key, lambda: gateway.count_tagged(collection_id, names), 0)
+        read = gateway.count_tagged
+        return self._once("tagged", collection_id, lambda: read(collection_id, names), 0)
 
-    def _once(self, key: Tuple[Hashable, ...], read: Callable[[], T], nothing: T) -> T:
-        """What ``read`` says, asked for once; ``nothing`` where the server does not tell."""
+    def _once(self, what: str, of: str, read: Callable[[], T], nothing: T) -> T:
+        """What ``read`` says, asked for once; ``nothing`` where the server does not tell.
+
+        A server that has no such operation, or can't answer, is not asked again for others.
+        """
         with self._guard:
-            lock = self._locks.setdefault(key, threading.Lock())
+            lock = self._locks.setdefault((what, of), threading.Lock())
         with lock:
-            if key not in self._known:
-                try:
-                    self._known[key] = read()
-                except (Rejected, NotFound, Unavailable, BadReply) as error:
-                    log.info("%s: not told: %s", key[0], error.message)
-                    self._known[key] = nothing
-            return self._known[key]  # type: ignore[return-value]
+            if what in self._absent:
+                return nothing
+            if (what, of) not in self._known:
+                self._known[what, of] = self._told(what, read, nothing)
+            known: T = self._known[what, of]
+            return known
+
+    def _told(self, what: str, read: Callable[[], T], nothing: T) -> T:
+        try:
+            return read()
+        except (Rejected, NotFound, Unavailable, BadReply) as error:
+            log.info("%s: not told: %s", what, error.message)
+            if not isinstance(error, Rejected):
+                self._absent.add(what)
+            return nothing
 
 
 def _count(ids: Iterable[str]) -> Counts:
