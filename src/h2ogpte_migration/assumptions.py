@@ -51,6 +51,7 @@ _THEN: Dict[str, str] = {
     "users_include_caller": "knows the administrator from the key",
     "listings_are_sparse": "reads each collection by itself before it works on it",
     "collection_has_metadata": "asks the operation for metadata",
+    "documents_have_metadata": "reads the metadata of 20 documents of a copied collection",
     "stale_document_counts": "counts documents in the listing",
     "newer_server": "carries unknown fields and words over as they are",
     "permissions_include_owner": "never shares with the owner",
@@ -348,6 +349,13 @@ _RECORDS = (
         "GET of one collection carries metadata_dict",
         "get_collection, get_collection_metadata",
         "only the operation for metadata does",
+        False,
+    ),
+    _row(
+        "documents_have_metadata",
+        "listings of documents carry metadata_dict",
+        "list_documents_for_collection, get_document_metadata",
+        "only the operation for the metadata of one document does",
         False,
     ),
     _row(
