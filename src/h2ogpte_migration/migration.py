@@ -80,10 +80,13 @@ class Shared:
     Args:
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
+        pointers: what still points at a collection, in words; asked with its owner's gateway,
+            its id, and whether its documents are copied.
     """
 
     tracking: Tracking
     clock: Clock
+    pointers: Callable[[Gateway, str, bool], List[str]] = lambda _gateway, _id, _copied: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
 

@@ -118,13 +118,14 @@ class Document:
     """One row of a collection's document listing.
 
     ``index`` is the row's absolute position in that listing: the same document at two
-    positions is there twice.
+    positions is there twice. ``metadata`` is canonical JSON, None where the listing has none.
     """
 
     id: str
     name: str
     status: str
     index: int = 0
+    metadata: Optional[str] = None
 
     @property
     def good(self) -> bool:

@@ -26,6 +26,7 @@ from h2ogpte_migration.run.credentials import (
     KeyPolicy,
 )
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
+from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.ui import progress
@@ -237,7 +238,7 @@ def _logged_in(
         identity=identity,
         credentials=credentials,
         tracking=tracking,
-        shared=Shared(tracking, clock),
+        shared=Shared(tracking, clock, pointers=Pointers(gateway, admin=options.user_key is None)),
     )
 
 
