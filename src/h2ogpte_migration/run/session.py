@@ -7,7 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Iterator, List, Optional, Set
+from typing import Callable, Dict, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
@@ -16,6 +16,7 @@ from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
 from h2ogpte_migration.model import Collection, Identity, ImportOptions
+from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result, RunResult
 from h2ogpte_migration.run import preflight
@@ -118,6 +119,7 @@ class Session:
                 asked while their key is still there.
         """
         said: List[str] = []
+        self._give_overviews(migrations, importing)
 
         def owner_done(owner: str) -> None:
             try:
@@ -138,6 +140,15 @@ class Session:
         result.requests = self.transport.requests_sent
         result.peak_requests = self.transport.peak_in_flight
         return result
+
+    def _give_overviews(self, migrations: List[Migration], importing: Set[str]) -> None:
+        """What was submitted before is looked after: listings tell of all of an owner's at once."""
+        overviews: Dict[str, Overview] = {}
+        for migration in migrations:
+            if migration.policy.verify or migration.source.id in importing:
+                owner = migration.source.owner
+                overviews.setdefault(owner, Overview(migration.gateway, self.clock))
+                migration.overview = overviews[owner]
 
     def tidy_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
