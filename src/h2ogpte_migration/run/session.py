@@ -34,6 +34,8 @@ from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import Progress
 
 MOST_THREADS = 32
+THREADS_A_REQUEST = 3
+"""Of a verification: how many collections are worked on for each request that may be under way."""
 
 log = logging.getLogger(__name__)
 
@@ -171,10 +173,14 @@ def _limits(options: Options) -> Limits:
     # collections are prepared while the jobs of others run. A verification begins
     # nothing, so it may look at all of them.
     begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
+    if options.verify:
+        # Between two looks at what seems empty a collection waits, and needs no request.
+        workers *= THREADS_A_REQUEST
     return Limits(
         workers=max(workers, min(begun or 0, MOST_THREADS)),
         jobs=jobs,
         begun=begun,
+        begun_at_first=options.max_concurrent_requests,
         max_failures=options.max_failures,
     )
 
