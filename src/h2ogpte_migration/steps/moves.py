@@ -383,3 +383,4 @@ def settle_open(migration: Migration) -> None:
             continue
         await_job(way, intent.job_id, kind)
         jobs.record_job(None)
+        migration.reload()
