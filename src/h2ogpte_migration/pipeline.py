@@ -91,7 +91,8 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
         stood: object = None
         while result is None:
             migration.clock.check()
-            tracked = migration.reload()
+            # Read a moment ago where the turn begins; from then on once a step.
+            tracked = migration.tracked if stood is None else migration.reload()
             if tracked is None:
                 raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
             _agree(migration)

@@ -7,7 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Iterator, List, Optional, Set
+from typing import Callable, Dict, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
@@ -16,6 +16,7 @@ from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
 from h2ogpte_migration.model import Collection, Identity, ImportOptions
+from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result, RunResult
 from h2ogpte_migration.run import preflight
@@ -35,6 +36,8 @@ from h2ogpte_migration.ui.progress import Progress
 from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
+THREADS_A_REQUEST = 3
+"""Of a verification: how many collections are worked on for each request that may be under way."""
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +123,7 @@ class Session:
                 asked while their key is still there.
         """
         said: List[str] = []
+        self._give_overviews(migrations, importing)
 
         def owner_done(owner: str) -> None:
             try:
@@ -140,6 +144,15 @@ class Session:
         result.requests = self.transport.requests_sent
         result.peak_requests = self.transport.peak_in_flight
         return result
+
+    def _give_overviews(self, migrations: List[Migration], importing: Set[str]) -> None:
+        """What was submitted before is looked after: listings tell of all of an owner's at once."""
+        overviews: Dict[str, Overview] = {}
+        for migration in migrations:
+            if migration.policy.verify or migration.source.id in importing:
+                owner = migration.source.owner
+                overviews.setdefault(owner, Overview(migration.gateway, self.clock))
+                migration.overview = overviews[owner]
 
     def tidy_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
@@ -163,10 +176,14 @@ def _limits(options: Options) -> Limits:
     # collections are prepared while the jobs of others run. A verification begins
     # nothing, so it may look at all of them.
     begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
+    if options.verify:
+        # Between two looks at what seems empty a collection waits, and needs no request.
+        workers *= THREADS_A_REQUEST
     return Limits(
         workers=max(workers, min(begun or 0, MOST_THREADS)),
         jobs=jobs,
         begun=begun,
+        begun_at_first=options.max_concurrent_requests,
         max_failures=options.max_failures,
     )
 
