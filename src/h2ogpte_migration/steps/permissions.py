@@ -126,8 +126,8 @@ def shrink(migration: Migration) -> None:
     Nothing is added, as by now the target may be somebody's own; nothing is asked where nothing
     was given.
     """
-    given = migration.attempt.permissions
-    if given is None or given.empty:
+    given = _given(migration)
+    if given.empty:
         return
     unread: List[str] = []
     try:
@@ -209,7 +209,7 @@ def _given(migration: Migration) -> Permissions:
     if migration.attempt.permissions is not None:
         return migration.attempt.permissions
     if migration.attempt.origin == Attempt.LEGACY:
-        return _on_target(migration)
+        return on_target(migration)
     return Permissions(is_public=False)
 
 
@@ -271,7 +271,8 @@ def _read_source(
     )
 
 
-def _on_target(migration: Migration) -> Permissions:
+def on_target(migration: Migration) -> Permissions:
+    """The rights that the target has now, whoever gave them."""
     gateway, target_id = migration.gateway, migration.target_id
     is_public = gateway.collection(target_id).is_public
     refused = partial(_warn_of_unread, migration)
