@@ -85,9 +85,15 @@ class Lab:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(statement, values)]
 
+    def rows(self) -> List[Dict[str, Any]]:
+        """The documented table."""
+        if not self.database.exists():
+            return []
+        return self.sql("SELECT * FROM collection_migrations")
+
     def row(self) -> Dict[str, Any]:
         """The row of the source."""
-        (row,) = self.sql("SELECT * FROM collection_migrations")
+        (row,) = self.rows()
         return row
 
     def put_back(self, position: Position) -> None:
@@ -115,7 +121,8 @@ class Lab:
 
     def current(self) -> Optional[Collection]:
         """The target that is on record."""
-        return self.world.collections.get(str(self.row()["new_collection_id"]))
+        rows = self.rows()
+        return self.world.collections.get(str(rows[0]["new_collection_id"])) if rows else None
 
     def forget_jobs(self) -> None:
         """A day goes by."""
@@ -165,7 +172,7 @@ class Lab:
             yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
         if any(key.name.startswith("h2ogpte-migrate") for key in self.world.alive_keys()):
             yield "temporary keys are left"
-        if result.code == 0:
+        if result.code == 0 and self.rows():
             yield from self._unfinished(chats)
 
     def _unfinished(self, chats: int) -> Iterator[str]:
@@ -179,6 +186,8 @@ class Lab:
             yield f"a success without {missing}"
         if len(current.connectors) != 2:
             yield f"a success with {len(current.connectors)} connectors in the target"
+        if rights(self.source) - rights(current):
+            yield f"a success that is shared with {rights(current)} only"
         if self.chats_of(current.id) != chats:
             yield f"a success with {self.chats_of(current.id)} chats in the target"
 
