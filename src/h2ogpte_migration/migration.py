@@ -177,6 +177,7 @@ class Migration:
         self.announced = ""
         self.source_gone = False
         self.owner_confirmed = False
+        self.reconciled = False
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -353,7 +354,7 @@ class Migration:
     def forget_what_was_seen(self) -> None:
         """Another target is the live one now: what this run saw of the last one does not count."""
         self.created = self.job = None
-        self.job_looked_at = False
+        self.job_looked_at = self.reconciled = False
         self.watched = self.job_recorded = None
         self.compare_at_s = patience.SEEMS_OVER_S
         self.seen_at = self.rights_copied_at = None
