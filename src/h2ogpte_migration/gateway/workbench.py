@@ -10,22 +10,21 @@ from contextlib import suppress
 from typing import Any, Mapping, Optional
 
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown
-from h2ogpte_migration.gateway.rest import COLLECTION, Gateway
-from h2ogpte_migration.model import Json, JobId
+from h2ogpte_migration.gateway.calls import Calls
+from h2ogpte_migration.gateway.rest import COLLECTION
+from h2ogpte_migration.model import JobId, Json
 
 _DOCUMENT = "/documents/{document_id}"
 _INGEST = "/ingest/plain_text/job"
 
 
-class Workbench:
-    """More operations with the key of a gateway.
+class Workbench(Calls):
+    """The server as one key sees it, with these operations."""
 
-    Args:
-        gateway: the server as its key sees it.
-    """
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._request = gateway._request
+    @classmethod
+    def beside(cls, other: Calls) -> Workbench:
+        """With the key and the connections of a gateway."""
+        return cls(other._transport, other._keys, other._sizes, other._chat, other._good_keys)
 
     def ingest_text(
         self, collection_id: str, name: str, text: str, metadata: Mapping[str, Any]
@@ -91,8 +90,6 @@ class Workbench:
         with suppress(NotFound):
             self._request("DELETE", _DOCUMENT, path={"document_id": document_id}, repeatable=True)
 
-    def read(
-        self, template: str, query: Optional[Mapping[str, Any]] = None, **path: str
-    ) -> Any:
+    def read(self, template: str, query: Optional[Mapping[str, Any]] = None, **path: str) -> Any:
         """The JSON of a reply, as it is. Repeatable."""
         return self._request("GET", template, path=path, query=query, repeatable=True)

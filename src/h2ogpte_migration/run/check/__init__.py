@@ -31,7 +31,7 @@ class Workplace:
     @classmethod
     def of(cls, session: Session) -> Workplace:
         """The workplace of a session, whose database is a throw-away one."""
-        return cls(session, Workbench(session.gateway), Scratch(session.tracking.database))
+        return cls(session, Workbench.beside(session.gateway), Scratch(session.tracking.database))
 
     @property
     def gateway(self) -> Gateway:

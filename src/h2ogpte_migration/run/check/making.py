@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Dict, List, Optional, Tuple, TypeVar
@@ -132,6 +133,7 @@ def _documents(
         job_id = _once(place, thing, send, find)
         if job_id:
             place.scratch.job_started(thing.number, job_id)
+            _note_job(place, job_id)
             jobs.append(job_id)
     rows = _when_all_are_good(place, collection_id, jobs)
     for thing, row in _paired(things, rows):
@@ -143,14 +145,20 @@ _FOUND = JobId("")
 """In place of the job of a document that was found without one."""
 
 
+def _note_job(place: Workplace, job_id: JobId) -> None:
+    """Whether a job that was just started shows at once."""
+    with suppress(ServerError):
+        listed = any(job.id == job_id for job in place.gateway.jobs())
+        place.notes.note("jobs_listed_after_s", listed)
+        place.notes.note("jobs_readable_after_s", place.gateway.may_read_job(job_id))
+
+
 def _document_is_there(place: Workplace, collection_id: str, name: str) -> Optional[JobId]:
     rows = place.gateway.documents(collection_id)
     return _FOUND if any(row.name == name for row in rows) else None
 
 
-def _when_all_are_good(
-    place: Workplace, collection_id: str, jobs: List[JobId]
-) -> List[Document]:
+def _when_all_are_good(place: Workplace, collection_id: str, jobs: List[JobId]) -> List[Document]:
     """The documents, once the server has worked through them: what it lists decides, not its jobs.
 
     Raises:
@@ -158,12 +166,14 @@ def _when_all_are_good(
     """
     clock, began = place.clock, place.clock.now()
     ended_at: Optional[float] = None
+    looks = 0
     while True:
         rows = list(place.gateway.documents(collection_id))
         if len(rows) >= len(TEXTS) and all(row.good for row in rows):
-            if ended_at is not None:
-                place.notes.note("documents_listed_after_s", False)
+            # Listed while the jobs ran, or at once when they had ended.
+            place.notes.note("documents_listed_after_s", looks == 0)
             return rows
+        looks += ended_at is not None
         if ended_at is None and all(_is_over(place, job_id) for job_id in jobs):
             ended_at = clock.now()
             continue
@@ -255,9 +265,7 @@ def _once(
     raise Unavailable(f"the server did not answer when the {thing.kind} {thing.name} was asked for")
 
 
-def _looked_for(
-    place: Workplace, find: Callable[[], Optional[T]], timed_out: bool
-) -> Optional[T]:
+def _looked_for(place: Workplace, find: Callable[[], Optional[T]], timed_out: bool) -> Optional[T]:
     waited_s, pause_s = 0.0, patience.second_look(timed_out)
     while True:
         found = find()

@@ -20,11 +20,11 @@ from h2ogpte_migration.errors import (
     ServerError,
     Unavailable,
 )
-from h2ogpte_migration.model import JobId, TargetId, parse_time
+from h2ogpte_migration.model import JobId, SourceId, TargetId, parse_time
 from h2ogpte_migration.run import preflight
 from h2ogpte_migration.run.check import Workplace
-from h2ogpte_migration.run.check.making import CHAT_SETTINGS, SETTINGS, Made
 from h2ogpte_migration.run.check import recognising as names
+from h2ogpte_migration.run.check.making import CHAT_SETTINGS, SETTINGS, Made
 
 _COLLECTION = "/collections/{collection_id}"
 _RUNNING = ("in progress", "in_progress", "running")
@@ -74,7 +74,6 @@ def _records(scene: Scene) -> None:
     if stamp:
         form = "Z" if stamp.endswith("Z") else "an offset" if "+" in stamp[10:] else "no zone"
         scene.note("timestamps", form == "Z", f"{form}, as in {stamp}")
-    scene.note("names_normalised", True if raw.get("name") == _asked_name(scene) else None)
     owner_is_listed = any(s.grantee == place.me for s in place.gateway.user_shares(source_id))
     scene.note("permissions_include_owner", owner_is_listed)
 
@@ -165,12 +164,11 @@ def _target_name(scene: Scene) -> None:
     if scene.target_id is None:
         return
     stored = str(scene.raw(scene.target_id).get("name"))
-    attempts = scene.place.session.tracking.store.history(scene.made_source)
+    attempts = scene.place.session.tracking.store.history(SourceId(scene.made.collection.id))
     asked = next((a.target_name for a in attempts if a.target_id == scene.target_id), stored)
     whole = stored == asked and scene.made.collection.name in stored
     seen = f"{len(stored)} characters, {'whole' if whole else stored}"
     scene.note("name_limit", whole, seen)
-    scene.note("long_names", whole, seen)
 
 
 # -- jobs --------------------------------------------------------------------------------
@@ -254,7 +252,7 @@ def _as_admin(scene: Scene) -> None:
         scene.note("filter_ignores_case", match)
 
 
-def key_habits(place: Workplace, name: str, key_id: str) -> None:
+def key_habits(place: Workplace, key_id: str) -> None:
     """After a key was deleted."""
     listed = [key for key in place.gateway.keys(place.me) if key.id == key_id]
     place.notes.note("deleted_keys_listed", not listed)
@@ -264,7 +262,6 @@ def key_habits(place: Workplace, name: str, key_id: str) -> None:
         place.notes.note("missing_key_delete_status", error.status == 409, str(error.status))
     else:
         place.notes.note("missing_key_delete_status", False, "taken")
-    log.info("looked at the habits of keys, with %s", name)
 
 
 # -- the whole ---------------------------------------------------------------------------
@@ -272,7 +269,7 @@ def _identity(scene: Scene) -> None:
     place = scene.place
     version = place.session.identity.server_version
     numbers = preflight.numbers(version)
-    known = numbers and preflight.OLDEST_SERVER <= numbers and numbers[:2] <= preflight.NEWEST_TRIED
+    known = numbers and numbers >= preflight.OLDEST_SERVER and numbers[:2] <= preflight.NEWEST_TRIED
     scene.note("server_version", bool(known) if numbers else None, version)
     theirs = place.gateway.server_time()
     if theirs is not None:

@@ -55,8 +55,8 @@ class Remover:
         credentials, leftovers = self._place.session.credentials, self._place.session.tracking
         credentials.close()
         return [
-            f"the temporary key '{key.name}'" + ("" if self._place.session.admin else
-            ": only --admin-key can delete it")
+            f"the temporary key '{key.name}'"
+            + ("" if self._place.session.admin else ": only --admin-key can delete it")
             for key in leftovers.leftovers.keys_left()
         ]
 
@@ -84,7 +84,9 @@ class Remover:
 
     def _await_jobs(self, token: str) -> None:
         """Nothing may come into being after its collection was deleted."""
-        in_doubt = [thing for thing in self._scratch.left(Kind.DOCUMENT, token) if not thing.made_id]
+        in_doubt = [
+            thing for thing in self._scratch.left(Kind.DOCUMENT, token) if not thing.made_id
+        ]
         jobs = [thing.job_id for thing in in_doubt if thing.job_id]
         self._await(jobs, patience.MOVE_SETTLED_S)
         self._await(self._scratch.jobs(), patience.SECOND_LOOK_AFTER_TIMEOUT_S)
