@@ -7,7 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Optional, Set
+from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
@@ -30,6 +30,7 @@ from h2ogpte_migration.run.scheduler import Limits, Scheduler
 from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
+from h2ogpte_migration.tracking.scratch import throw_away
 from h2ogpte_migration.ui import progress
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import Progress
@@ -202,20 +203,25 @@ def import_options(options: Options) -> ImportOptions:
 def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session]:
     """Check that database and server belong together, then log in: the first request."""
     preflight.database_is_there(options)
-    database = (
-        Database.in_memory(options.db_path)
-        if options.dry_run
-        else Database.to_write(options.db_path)
-    )
-    watched = progress.choose(console, options.quiet, clock.stop.is_set)
-    with closing(database), closing(watched):
+    with _database(options) as database, closing(
+        progress.choose(console, options.quiet, clock.stop.is_set)
+    ) as watched:
         yield _logged_in(options, console, watched, clock, Tracking(database))
+
+
+def _database(options: Options) -> ContextManager[Database]:
+    """The tracking database; a throw-away one where the user's is not to be touched."""
+    if options.check_server:
+        return throw_away(options.db_path)
+    if options.dry_run:
+        return closing(Database.in_memory(options.db_path))
+    return closing(Database.to_write(options.db_path))
 
 
 def _logged_in(
     options: Options, console: Console, watched: Progress, clock: Clock, tracking: Tracking
 ) -> Session:
-    preflight.check_binding(options, tracking.runs)
+    preflight.check_binding(options, tracking)
     preflight.warn_about_transport(options, console)
     if options.key is None:
         raise ToolError("bug: a run without a key")
