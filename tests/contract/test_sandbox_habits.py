@@ -14,9 +14,10 @@ from typing import get_type_hints
 
 import pytest
 
+from h2ogpte_migration.assumptions import ASSUMPTIONS, BY_HABIT
 from h2ogpte_migration.sandbox import start_sample
 from h2ogpte_migration.sandbox.__main__ import main
-from h2ogpte_migration.sandbox.assumptions import ASSUMPTIONS, BY_HABIT, CASES, case, describe
+from h2ogpte_migration.sandbox.cases import CASES, case, default_of, describe
 from h2ogpte_migration.sandbox.dispatch import ROUTES, perform
 from h2ogpte_migration.sandbox.habits import Fate, Habits, read_setting
 from h2ogpte_migration.sandbox.model import JobKind
@@ -106,8 +107,9 @@ def test_row_says_something_and_tries_values_of_the_right_type(row):
     assert row.assumed
     assert row.otherwise
     assert row.operations
+    assert row.then
     assert row.values
-    assert row.default not in row.values
+    assert default_of(row) not in row.values
     kinds = get_type_hints(Habits)
     for each in (known for known in CASES if known.assumption is row):
         for words in each.words:

@@ -253,10 +253,13 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     there = named(migration, listed)
     if not there:
         return _find_cut(migration, listed)
-    usable = [item for item in there if item.model == attempt.model and _is_empty(migration, item)]
+    usable = [item for item in there if item.model == attempt.model]
     if not usable:
         return Ambiguous("a collection of the target's name exists, but is not the one begun here")
-    usable.sort(key=lambda item: (item.created_at or _LONG_AGO, item.id))
+    # A database from a backup may have missed that it was imported into: that one is in use.
+    usable.sort(
+        key=lambda item: (_is_empty(migration, item), item.created_at or _LONG_AGO, item.id)
+    )
     duplicates = tuple(item for item in there if item.id != usable[0].id)
     return Target(usable[0], adopted=True, duplicates=duplicates)
 

@@ -8,7 +8,7 @@ from typing import Optional
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Migration, seconds_since
-from h2ogpte_migration.model import Job
+from h2ogpte_migration.model import Job, JobId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import JobStatus, StepName, TargetFate
 from h2ogpte_migration.steps import validate
@@ -27,7 +27,7 @@ def look(migration: Migration) -> bool:
     still: then the target's documents decide.
     """
     job_id = migration.record.record.job_id
-    job = migration.job = migration.gateway.job(job_id) if job_id else None
+    job = migration.job = _ask(migration, job_id) if job_id else None
     if job is None:
         migration.job_looked_at = not _may_yet_show(migration)
     else:
@@ -35,6 +35,14 @@ def look(migration: Migration) -> bool:
         migration.job_looked_at = job.ended or _stands_still(migration, job) >= limit_s
         migration.on_job(job)
     return migration.job_looked_at
+
+
+def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
+    """The first time the owner's list of jobs may tell; a poll is a question of its own."""
+    listed = None
+    if migration.overview is not None and migration.job is None:
+        listed = migration.overview.job(job_id)
+    return listed or migration.gateway.job(job_id)
 
 
 def _may_yet_show(migration: Migration) -> bool:

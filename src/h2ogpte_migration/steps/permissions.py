@@ -131,8 +131,8 @@ def shrink(migration: Migration) -> None:
     Nothing is added, as by now the target may be somebody's own; nothing is asked where nothing
     was given.
     """
-    given = migration.attempt.permissions
-    if given is None or given.empty:
+    given = _given(migration)
+    if given.empty:
         return
     unread: List[str] = []
     try:
@@ -216,7 +216,7 @@ def _given(migration: Migration) -> Permissions:
         return migration.attempt.permissions
     if migration.attempt.origin != Attempt.LEGACY and _born_unshared(migration.created):
         return Permissions(is_public=False)
-    return _on_target(migration)
+    return on_target(migration)
 
 
 def _born_unshared(created: Optional[Collection]) -> bool:
@@ -285,7 +285,9 @@ def _read_source(
     )
 
 
-def _on_target(migration: Migration) -> Permissions:
+def on_target(migration: Migration) -> Permissions:
+    """The rights that the target has now, whoever gave them."""
+
     def refused(what: str, why: str) -> None:
         migration.warn(f"the {what} of the target could not be read, and so not compared: {why}")
 
