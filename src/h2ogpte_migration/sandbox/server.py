@@ -51,6 +51,7 @@ class SandboxServer:
         self.faults = Faults()
         self.requests: List[Request] = []
         self.in_flight = 0
+        self._late = 0
         self.peak_in_flight = 0
         self._base_path = base_path.rstrip("/")
         self._port = port
@@ -106,6 +107,7 @@ class SandboxServer:
         thread.join(10)
         loop.close()
         self._loop = self._thread = self._runner = None
+        self._late = 0
 
     def __enter__(self) -> SandboxServer:
         self.start()
@@ -136,6 +138,11 @@ class SandboxServer:
     def connections(self) -> int:
         """Return how many TCP connections sent requests."""
         return len(self._ports_seen)
+
+    @property
+    def at_work(self) -> bool:
+        """Return whether a request is being worked on, or will be although its reply was lost."""
+        return self.in_flight + self._late > 0
 
     def counts(self, *, mutating: Optional[bool] = None) -> Dict[str, int]:
         """Return the number of requests by route, all or only those that change something."""
@@ -229,7 +236,9 @@ class SandboxServer:
         elif action.close or action.reply:
             response = web.Response()
             if action.late_s:
-                asyncio.get_running_loop().call_later(action.late_s, self._work, http, record)
+                self._late += 1
+                loop = asyncio.get_running_loop()
+                loop.call_later(action.late_s, self._work_late, http, record)
         else:
             response = self._work(http, record)
         if action.close:
@@ -251,6 +260,12 @@ class SandboxServer:
         if action.call is not None:
             await asyncio.get_running_loop().run_in_executor(None, action.call)
         await asyncio.sleep(action.hang_s)
+
+    def _work_late(self, http: web.Request, record: Request) -> None:
+        try:
+            self._work(http, record)
+        finally:
+            self._late -= 1
 
     def _work(self, http: web.Request, record: Request) -> web.Response:
         answer = perform(
