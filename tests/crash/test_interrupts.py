@@ -12,7 +12,7 @@ import pytest
 from h2ogpte_migration import patience
 from h2ogpte_migration.sandbox.faults import Action, hang
 from h2ogpte_migration.sandbox.model import JobKind
-from tests.crash.experiment import Experiment
+from tests.crash.experiment import Experiment, experiment_with
 from tests.crash.lab import Lab, Plan, Trial, until
 from tests.crash.modes import MODES, Mode
 from tests.support.command import Result, Running
@@ -88,7 +88,7 @@ def _ended(trial: Trial, running: Running, began: float, within_s: float = 5.0) 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: signal.Signals(number).name)
 def test_an_interrupt_while_polling_leaves_the_servers_job_running(lab: Lab, number: int) -> None:
     mode = BY_NAME["concurrent"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.world.times.import_s = LONG_S
     running = trial.start(mode.args(trial))
@@ -104,7 +104,7 @@ def test_an_interrupt_during_submission_lets_the_call_end_and_records_its_job(
     lab: Lab, name: str
 ) -> None:
     mode = BY_NAME[name]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.world.times.import_s = LONG_S
     held = Held(trial, IMPORT_ROUTE)
@@ -122,7 +122,7 @@ def test_an_interrupt_during_submission_lets_the_call_end_and_records_its_job(
 
 def test_an_interrupt_during_creation_leaves_no_second_target(lab: Lab) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     held = Held(trial, "POST /collections")
     running = trial.start(mode.args(trial))
@@ -138,7 +138,7 @@ def test_an_interrupt_while_something_moves_is_awaited_by_the_next_run(
     lab: Lab, kind: JobKind
 ) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     durations = trial.world.times
     if kind == JobKind.MOVE_CONNECTORS:
@@ -163,7 +163,7 @@ def test_an_interrupt_while_something_moves_is_awaited_by_the_next_run(
 
 def test_an_interrupt_during_a_second_look_leaves_the_import_in_doubt(lab: Lab) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.server.faults.add(hang(1.4, after=True), route=IMPORT_ROUTE)
     running = trial.start([*mode.args(trial), "--timeout", "1"])
@@ -175,7 +175,7 @@ def test_an_interrupt_during_a_second_look_leaves_the_import_in_doubt(lab: Lab) 
 
 def test_a_second_interrupt_ends_the_run_at_once(lab: Lab) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.server.faults.add(hang(20, after=True), route="POST /collections")
     running = trial.start(mode.args(trial))
@@ -188,7 +188,7 @@ def test_a_second_interrupt_ends_the_run_at_once(lab: Lab) -> None:
 def test_a_call_that_does_not_end_is_left_after_ten_seconds(lab: Lab) -> None:
     assert patience.STOP_PATIENCE_S == 10.0
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.server.faults.add(hang(25, after=True), route="POST /collections")
     running = trial.start(mode.args(trial), Plan(stop_patience_s=1.0))
