@@ -9,7 +9,7 @@ import pytest
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import let_imports_end
+from tests.support.earlier import let_jobs_end
 from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 VERIFY = "--verify"
@@ -169,7 +169,7 @@ def test_verify_that_waits(operator: Operator, world: World) -> None:
     operator.admin("--users", "anna", MAPPED)
     running = operator.start_admin(VERIFY, WAIT)
     running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 4)
-    let_imports_end(world)
+    let_jobs_end(world)
     assert running.wait().code == 0
     assert done(operator) == ["A1", "A2"]
 
