@@ -54,6 +54,7 @@ def _announce(session: Session, found: Discovered) -> None:
     if found.scope.guests:
         say(f"Skipped: {plural(found.scope.guests, 'guest account')}.")
     counts = Counter(_standing(session, item) for item in found.selected)
+    session.tracking.runs.record_scope(session.tracking.accounts.counts().total + counts[""])
     del counts[""]
     if counts:
         words = ", ".join(f"{number} {standing}" for standing, number in counts.items())

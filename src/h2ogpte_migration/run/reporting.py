@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import List
+from typing import List, Sequence
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.errors import TrackingError
-from h2ogpte_migration.results import Result, RunResult
+from h2ogpte_migration.results import OWN_TARGET, Result, RunResult
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.records import utc_now
@@ -34,7 +34,7 @@ def write(session: Session, result: RunResult, about: str) -> None:
             server=options.url,
             database=str(options.db_path),
             command=options.command(),
-            rows=with_evidence(result.results, session.tracking.accounts),
+            rows=with_evidence(_told(result, options.collections), session.tracking.accounts),
             exit_code=result.exit_code,
             remarks=tuple(remarks),
         )
@@ -46,6 +46,11 @@ def write(session: Session, result: RunResult, about: str) -> None:
         result.remarks.append(text)
     else:
         session.console.info(f"Report: {safe(str(options.report))}")
+
+
+def _told(result: RunResult, asked: Sequence[str]) -> List[Result]:
+    """The results without the tool's own targets, which nobody takes for work to do."""
+    return [row for row in result.results if row.cause != OWN_TARGET or row.source_id in asked]
 
 
 def with_evidence(results: List[Result], accounts: Accounts) -> List[Result]:

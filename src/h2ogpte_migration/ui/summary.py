@@ -149,7 +149,8 @@ def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
     yield f"{word}: {many}: {_sentence(common)}{hint}"
     shown = group if how.details else group[:LISTED]
     for row in shown:
-        yield f"  {_short(row)}" + ("" if same else f": {_own_words(row, common)}")
+        own = row.reason if how.details else _own_words(row, common)
+        yield f"  {_short(row)}" + ("" if same else f": {own}")
     if len(group) > len(shown):
         where = "with --details, or in the log" if unknown else how.status
         yield f"  {len(group) - len(shown)} more: {where}"
