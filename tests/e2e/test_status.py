@@ -114,8 +114,7 @@ def test_no_line_is_wider_than_the_terminal(worked: Operator, columns: int) -> N
 
 def test_watch_follows_the_database_until_it_is_interrupted(worked: Operator) -> None:
     running = start_command(["--status", "--watch"], cwd=worked.folder)
-    while "1 of 3 migrated" not in running.so_far():
-        assert running.poll() is None
+    running.wait_until(lambda: "1 of 3 migrated" in running.so_far())
     running.signal(signal.SIGINT)
     assert running.wait().code == 130
 
