@@ -327,10 +327,9 @@ def counted(number: int, things: str) -> str:
 
 def _times(result: RunResult) -> Iterator[Line]:
     if result.elapsed_s and result.seconds_by_source:
-        jobs, requests = plural(result.peak_jobs, "import"), plural(result.peak_requests, "request")
-        yield Line(
-            f"Time: {duration(result.elapsed_s)}; at most {jobs} at once, {requests} at once."
-        )
+        jobs = [plural(result.peak_jobs, "import")] if result.peak_jobs else []
+        most = " and ".join([*jobs, plural(result.peak_requests, "request")])
+        yield Line(f"Time: {duration(result.elapsed_s)}; at most {most} at once.")
     if result.seconds_by_step:
         spent = ", ".join(
             f"{step} {seconds:.1f} s" for step, seconds in result.seconds_by_step.items()
