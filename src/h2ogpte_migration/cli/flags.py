@@ -439,8 +439,8 @@ class Options:
         "--cleanup",
         Group.LOOK,
         _CLEANUP,
-        "Delete targets that failed, were replaced, given up or rolled back, after listing them and "
-        "asking. Never what still holds anything that is nowhere else.",
+        "Delete targets that failed, were superseded, abandoned or rolled back, after listing them "
+        "and asking. Never what still holds anything that is nowhere else.",
         selects=Mode.CLEANUP,
     )
     yes: bool = _flag("--yes", Group.LOOK, _CLEANUP, "Delete without asking, for scripts.")

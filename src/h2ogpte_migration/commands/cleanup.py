@@ -1,4 +1,4 @@
-"""Delete targets that failed, were replaced, given up or rolled back: listed first, then asked for."""
+"""Delete targets that failed, were superseded, abandoned or rolled back: listed, then asked for."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, withou
 
 LISTED = 10
 """At most so many of a group; the rest is counted."""
+WORTH_TELLING_S = 1.0
 FEW = 5
 """Up to so many successes are told one by one: whoever has five wants to see five."""
 
@@ -196,7 +197,7 @@ def _warnings(rows: Iterable[Result], how: Telling) -> Iterator[Line]:
     """What could not be carried over: news of this run, the same text once."""
     texts: Dict[str, List[Result]] = {}
     for row in rows:
-        if how.details or not (row.earlier and row.kind == OutcomeKind.DONE):
+        if how.details or not (row.earlier and row.well):
             for text in row.warnings:
                 texts.setdefault(text, []).append(row)
     for number, (text, group) in enumerate(texts.items()):
@@ -335,8 +336,9 @@ def _times(result: RunResult) -> Iterator[Line]:
             f"{step} {seconds:.1f} s" for step, seconds in result.seconds_by_step.items()
         )
         yield Line(f"Time by step: {spent}; of all collections together.")
-    if len(result.seconds_by_source) > 1:
-        slowest = sorted(result.seconds_by_source.items(), key=lambda item: -item[1])[:3]
+    slow = [item for item in result.seconds_by_source.items() if item[1] >= WORTH_TELLING_S]
+    if len(slow) > 1:
+        slowest = sorted(slow, key=lambda item: -item[1])[:3]
         names = {row.source_id: row.source_name for row in result.results}
         words = ", ".join(
             f"{safe(names.get(key) or key, 60)} {took:.1f} s" for key, took in slowest
