@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import re
 import shlex
@@ -18,6 +19,7 @@ from h2ogpte_migration.sandbox.sample import sample_world
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.states import STANDINGS
 from h2ogpte_migration.ui import live
+from tests.benchmark import test_request_budget as budget
 from tests.support.command import run_command
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +102,21 @@ def test_the_reference_has_every_flag_and_its_default() -> None:
             assert told[flag.name] == shown
 
 
+def test_the_requests_are_the_ones_that_are_counted() -> None:
+    def told(what: str) -> List[int]:
+        row = rows_after("| what | for each collection | for each owner |")[what]
+        return [int(cell.split(",")[0]) for cell in row]
+
+    key = sum(budget.ONCE_PER_OWNER.values())
+    owner = sum(budget.OF_THE_OWNER.values()) + key
+    submission = sum(budget.SUBMISSION.values())
+    assert told("submission") == [submission, owner]
+    waiting = submission + sum(budget.AFTERMATH.values())
+    assert told("with `--wait-for-completion`") == [waiting, owner]
+    overview = sum(budget.OVERVIEW.values()) + 1 + key
+    assert told("`--verify` of finished jobs") == [sum(budget.VERIFICATION.values()), overview]
+
+
 def test_the_words_for_how_a_collection_stands_are_the_ones_of_the_code() -> None:
     assert sorted(rows_after("| word | meaning |")) == sorted(kind.value for kind in OutcomeKind)
 
@@ -112,6 +129,22 @@ def test_the_pictures_are_there_and_small() -> None:
     drawn = html.unescape((ROOT / "docs" / "live.svg").read_text(encoding="utf-8"))
     assert live.CALM.strip() in drawn.replace("\xa0", " ")
     assert "http" not in re.sub(r'xmlns="[^"]+"|<!--.*?-->', "", drawn)
+
+
+def test_the_messages_of_the_troubleshooting_are_the_ones_of_the_code() -> None:
+    said = [
+        node.value
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    quoted = re.findall(r'\*\*"([^"]+)"\*\*', section("When something goes wrong"))
+    pieces = [
+        piece.strip(" ?:") for text in quoted for piece in " ".join(text.split()).split("...")
+    ]
+    assert len(quoted) > 12
+    lost = [one for one in pieces if one and not any(one in text for text in said)]
+    assert lost == []
 
 
 def test_links_within_the_readme_lead_somewhere() -> None:
