@@ -113,8 +113,12 @@ class _Desk:
         self.options = options
         self._tracking = tracking
         self._scope = Scope(options.users, options.collections)
+        self._not_begun = 0
         self._now = datetime.now(timezone.utc)
         self.counts: Counts = tracking.accounts.counts(self._scope)
+        if not options.users and not options.collections:
+            self._not_begun = max(0, tracking.runs.scope() - self.counts.total)
+            self.counts.not_begun(self._not_begun)
         self._runs = tracking.runs.last()
         self._living = tracking.runs.living()
 
@@ -132,7 +136,8 @@ class _Desk:
             OutcomeKind.RUNNING,
             OutcomeKind.LEASED_ELSEWHERE,
         )
-        return sum(number for kind, number in self.counts.kinds.items() if kind not in calm)
+        kinds = self.counts.kinds.items()
+        return sum(number for kind, number in kinds if kind not in calm) - self._not_begun
 
     def unknown(self) -> List[str]:
         """What was asked for by name or id and is not on record: a line each."""

@@ -150,6 +150,12 @@ class Counts:
     def total(self) -> int:
         return sum(self.kinds.values())
 
+    def not_begun(self, n: int) -> None:
+        """So many more that were asked for and are not on record yet."""
+        if n:
+            self.kinds[OutcomeKind.NOT_STARTED] = self.kinds.get(OutcomeKind.NOT_STARTED, 0) + n
+            self.positions[Position.NEW] = self.positions.get(Position.NEW, 0) + n
+
     def add(self, kind: OutcomeKind, where: Position, owner: str, model: str, n: int) -> None:
         """So many more that stand alike."""
         self.kinds[kind] = self.kinds.get(kind, 0) + n
