@@ -27,6 +27,7 @@ def findings(
     """Compare what the source carried with what the target has; then what still needs the source."""
     facts = migration.attempt.source_facts
     found = validation.carried_findings(facts, target, _metadata(migration, facts, target))
+    found += validation.mode_findings(comparison.other_mode())
     found += _document_metadata(migration, comparison)
     found += _settings(migration, facts or {})
     found += _permissions(migration, target)

@@ -7,12 +7,16 @@ them may move a cursor, break a line, turn the reading direction or run as a com
 from __future__ import annotations
 
 import html
+import os
+import re
 import shlex
 import unicodedata
 from typing import Dict
 
 # Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_PLAIN = re.compile(r"[\w./:\\=,+@-]+")
+LONGEST_WORD = 4_000_000
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -54,8 +58,22 @@ def safe(text: str, limit: int = 200) -> str:
 
 
 def shell(*words: str) -> str:
-    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``."""
+    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``.
+
+    On Windows blanks are in double quotes, which both of its shells take; whatever one of them
+    might act on is in single quotes, which PowerShell takes as it is.
+    """
+    if os.name == "nt":
+        return " ".join(_quote_for_windows(word) for word in words)
     return " ".join(_quote(word) for word in words)
+
+
+def _quote_for_windows(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    if _PLAIN.fullmatch(word.replace(" ", "_")):
+        return f'"{word}"'
+    return "'" + safe(word, LONGEST_WORD).replace("'", "''") + "'"
 
 
 def _quote(word: str) -> str:
