@@ -100,6 +100,7 @@ _THEN: Dict[str, str] = {
     "foreign_404_shape": "takes nothing for gone but what h2oGPTe itself says is gone",
     "error_in_body": "reads it as a refusal",
     "server_defaults": "sets the settings of the source again, and keeps a warning where they do not hold",
+    "created_shared": "takes back, before the import, what the source does not give",
     "patch_blanks": "sends name and description along with every change",
     "vex_encryption_ignored": "fails the collection before anything is imported",
     "name_limit": "shortens the name of the target, and keeps its time whole",
@@ -235,6 +236,9 @@ _SHOWN_BY: Dict[str, Tuple[str, ...]] = {
     "server_defaults": (
         _TARGET + "test_defaults_of_the_server_are_undone_before_the_import",
         _TARGET + "test_forced_defaults_are_a_kept_warning",
+    ),
+    "created_shared": (
+        "safety/test_rights.py::test_what_a_server_shares_at_creation_is_taken_back_before_the_import",
     ),
     "patch_blanks": (_TARGET + "test_patch_blanks_nothing",),
     "vex_encryption_ignored": (_TARGET + "test_ignored_encryption_stops_before_the_import",),
@@ -592,6 +596,14 @@ _COLLECTIONS = (
         "guardrails",
         "pii",
         "forced",
+    ),
+    _row(
+        "created_shared",
+        "a new collection is its owner's alone",
+        _CREATE,
+        "it is public, or shared with other users, at once",
+        "public",
+        "users",
     ),
     _row(
         "patch_blanks",

@@ -198,7 +198,7 @@ POINTERS = (
 def test_what_points_at_the_old_collection_is_told_before_and_after(
     world: World, server: SandboxServer, tmp_path: Path, as_admin: bool
 ) -> None:
-    source = world.add_collection("anna", "Papers", LARGE, chats=1)
+    source = world.add_collection("anna", "Papers", LARGE, chats=1, rag_type="graph_rag")
     world.add_collection("anna", "Free", LARGE)
     world.entangle(source.id)
     who = ["--admin-key", "sk-sandbox-admin", "--users", "anna"]
@@ -239,6 +239,7 @@ def test_one_listing_tells_of_all(world: World, server: SandboxServer, tmp_path:
     counts = server.counts()
     assert counts["GET /admin/scheduled_tasks"] == 1
     assert counts["GET /ai_assistants"] == 1
+    assert "GET /graph/{collection_id}/status" not in counts, "nothing there speaks of a graph"
 
 
 NO_ROUTES = "list_scheduled_tasks,list_scheduled_tasks_by_admin,list_ai_assistants,list_tags"

@@ -29,15 +29,16 @@ LAYERS: Tuple[Tuple[str, ...], ...] = (
     ("pipeline",),
     ("steps",),
     ("migration",),
+    ("overview",),
     ("tracking", "gateway"),
     ("ui", "report"),
-    ("results",),
+    ("results", "checked"),
     ("planner", "validation"),
     ("model", "states", "naming", "assumptions"),
     ("clock",),
     ("patience", "errors", "redact", "ui.text", ""),
 )
-CORE = ("model", "states", "planner", "validation", "naming", "results", "assumptions")
+CORE = ("model", "states", "planner", "validation", "naming", "results", "assumptions", "checked")
 # What the core may use beside itself: words for what went wrong, no doing.
 BASE = ("errors",)
 # Where a library may be imported at all.

@@ -66,7 +66,7 @@ def _look(session: Session, item: Selected) -> Result:
         for name in LIFECYCLE_FIELDS
         if details.get(name) not in (None, "")
     )
-    size = details.get("collection_size")
+    size = details.get("document_size")
     planned = _planned(
         session,
         item,
@@ -95,7 +95,7 @@ def _what_to_think_of(
         *settings.what_stays(details, source_settings, how),
         *lifecycle_warnings(details, session.clock.utc()),
         *_archived_chats(gateway, details),
-        *session.shared.pointers(gateway, details.id, how.copy_document),
+        *session.shared.pointers(gateway, details.id, how.copy_document, True),
     ]
 
 
@@ -165,5 +165,6 @@ def _planned(session: Session, item: Selected, seen: Plan) -> Result:
         target_model=item.model,
         position=where,
         reason=reason,
+        hint=decided.hint,
         plan=replace(seen, action=action[decided.action]),
     )

@@ -136,6 +136,7 @@ class Habits:
 
     # Creating and changing collections
     server_defaults: str = ""  # what a new collection gets: "guardrails", "pii", or "forced"
+    created_shared: str = ""  # with whom what is created is shared at once: "public", "users"
     patch_blanks: bool = False  # PATCH empties what its body does not name
     vex_encryption_ignored: bool = False  # at creation
     name_limit: Optional[int] = None  # longest name of a collection, in characters

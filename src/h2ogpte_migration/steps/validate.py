@@ -275,8 +275,14 @@ def _compare(
     )
     importing.fill_baseline(migration, comparison)
     try:
-        # No number to expect: people may have added to it or deleted from it meanwhile.
-        listed(gateway, migration.source_id, lambda rows: comparison.fill(SOURCE, rows))
+        # A number of long ago tells nothing: people add documents, and delete some.
+        counts = migration.overview and migration.overview.collection(migration.source_id)
+        listed(
+            gateway,
+            migration.source_id,
+            lambda rows: comparison.fill(SOURCE, rows),
+            counts.document_count if counts else None,
+        )
     except NotFound:
         if not is_gone(gateway, migration.clock, migration.source_id):
             raise
