@@ -4,6 +4,7 @@
     nox                              everything, one session after the other
     nox -s tests-3.8                 the suite on one Python, with the newest client
     nox -s oldest_client             the suite with the oldest supported client, on the oldest Python
+    nox -s habits                    the end-to-end tests at servers that are otherwise
     nox -s clients                   each client in between: it installs, and the sandbox migrates
 
 With pyenv, name the interpreters first: ``PYENV_VERSION=3.13.0:3.12.1:... nox``.
@@ -60,6 +61,13 @@ def oldest_client(session: nox.Session) -> None:
     """The suite with the oldest client that is supported."""
     session.install(f"h2ogpte=={OLDEST_CLIENT}", "-e", ".[dev]")
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def habits(session: nox.Session) -> None:
+    """End-to-end tests under every habit of the sandbox, each alone; some of each kind by default."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "tests.e2e", *(session.posargs or ["--core"]))
 
 
 @nox.session(python=[PYTHONS[0], PYTHONS[-1]])

@@ -19,12 +19,11 @@ from typing import List, Sequence
 from h2ogpte_migration.sandbox.cases import CASES, Case
 
 CORE = (
-    "tests/e2e/test_modes.py::test_sequential_run_does_it_all",
-    "tests/e2e/test_verify.py::test_verify_finishes_what_was_submitted",
-    "tests/e2e/test_what_is_migrated.py::test_documents_with_metadata_and_ingest_modes",
+    "tests/e2e/test_modes.py::test_sequential_run_does_it_all[forked]",
+    "tests/e2e/test_verify.py::test_verify_finishes_what_was_submitted[forked]",
+    "tests/e2e/test_what_is_migrated.py::test_documents_with_metadata_and_ingest_modes[parallel]",
     "tests/e2e/test_what_is_migrated.py::test_user_and_group_permissions",
     "tests/e2e/test_what_is_migrated.py::test_connectors_and_chats_of_all_users_move",
-    "tests/e2e/test_what_is_migrated.py::test_documents_are_copied_on_demand",
 )
 
 

@@ -350,7 +350,8 @@ def test_frames_that_the_client_does_not_know_are_a_warning(
     world.habits.unknown_frames = True
     result = migrate(server, tmp_path, WAIT, "--verify-query", "What is it about?")
     assert result.code == 0, result.text
-    assert "RAG check" in result.text
+    # Newer clients pass over such frames, older ones stumble.
+    assert "RAG check passed" in result.text or "does not understand what the" in result.text
     assert "Traceback" not in result.text + result.log
     (target,) = world.targets_of("Papers")
     assert (len(source.connectors), len(target.connectors)) == (0, 1)
