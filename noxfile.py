@@ -45,6 +45,8 @@ ASK = (
     "What is it about?",
 )
 
+# Newer releases of virtualenv do not make environments for Python 3.8 any more.
+nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.stop_on_first_error = False
 
