@@ -1,7 +1,7 @@
 """Quick jobs, and somebody at a terminal; perhaps against a server with other habits.
 
 ``python -m pytest tests/e2e --habit page_cap=7`` runs everything here at such a server;
-``python -m tests.e2e`` does so for every value of every habit, one after the other.
+``test_every_habit.py`` tries some of it under every value of every habit.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ OTHERWISE: Dict[str, Tuple[Tuple[str, str], ...]] = {
         ("permissions", "what can't be read is not copied, with a kept warning"),
     ),
     "broken_operations=get_collection_permissions": (
-        ("permissions", "what can't be read is not copied, with a kept warning"),
+        ("permissions|submit_and_verify", "what can't be read is not copied, with a kept warning"),
     ),
     "broken_operations=get_collection_settings": (
         ("settings|ocr_model", "what can't be read is not copied, with a kept warning"),
