@@ -47,6 +47,10 @@ VERIFICATION = Counter(
 AFTERMATH = VERIFICATION + Counter({f"GET {C}/documents": 1})
 # What tells of all of an owner's collections at once: which jobs have ended, and the counts.
 OVERVIEW = Counter({"GET /jobs": 1, "GET /collections": 2})
+# What else knows the collections of an owner, and is left with the old ones.
+POINTERS = Counter({"GET /ai_assistants": 1})
+# What the target was given may have changed between the submission and the verification.
+AGAIN = Counter({f"GET {C}/settings": 1})
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def test_submission_costs_ten_requests(busy: SandboxServer) -> None:
 
 
 @pytest.mark.parametrize("collections", [1, 5])
-def test_verification_costs_seven_requests_a_collection_and_four_an_owner(
+def test_verification_costs_eight_requests_a_collection_and_five_an_owner(
     busy: SandboxServer, busy_world: World, collections: int
 ) -> None:
     for number in range(1, collections):
@@ -86,8 +90,8 @@ def test_verification_costs_seven_requests_a_collection_and_four_an_owner(
     run(busy, "--all-users", "--use-model-mappings")
     busy_world.wait_until_idle()
     asked = run(busy, "--verify", "--migrate-chats")
-    of_the_collections = Counter({k: collections * v for k, v in VERIFICATION.items()})
-    assert asked == of_the_collections + OVERVIEW + Counter({"GET /rpc/meta": 1})
+    of_the_collections = Counter({k: collections * v for k, v in (VERIFICATION + AGAIN).items()})
+    assert asked == of_the_collections + OVERVIEW + POINTERS + Counter({"GET /rpc/meta": 1})
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_waiting_costs_sixteen_requests_and_the_polls(busy: SandboxServer) -> No
         busy, "--all-users", "--use-model-mappings", "--wait-for-completion", "--migrate-chats"
     )
     polls = asked.pop(POLL)
-    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER
+    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER + POINTERS
     assert 1 <= polls < 20
 
 
