@@ -114,6 +114,14 @@ class Questions:
             for row in rows:
                 yield Record.from_row(row)
 
+    def owners(self) -> Dict[str, int]:
+        """How many sources are on record, by the name of their owner; counted by SQLite."""
+        rows = self._db.rows(
+            "SELECT coalesce(username, '') AS owner, count(*) AS n FROM collection_migrations "
+            "GROUP BY owner"
+        )
+        return {row["owner"]: row["n"] for row in rows}
+
     def unsubmitted(self) -> Iterator[Record]:
         """Records whose import was not submitted, as far as is known."""
         return self.records("NOT coalesce(import_submitted, 0)")
