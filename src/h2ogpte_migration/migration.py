@@ -81,10 +81,13 @@ class Shared:
     Args:
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
+        pointers: what still points at a collection, in words; asked with its owner's gateway,
+            its id, and whether its documents are copied.
     """
 
     tracking: Tracking
     clock: Clock
+    pointers: Callable[[Gateway, str, bool], List[str]] = lambda _gateway, _id, _copied: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
 
@@ -162,6 +165,7 @@ class Migration:
         self.job: Optional[Job] = None
         self.job_looked_at = False
         self.watched: Optional[Watched] = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.job_recorded: Optional[Watched] = None
         self.done: Set[str] = set()
         self.notes: List[str] = []
@@ -173,6 +177,7 @@ class Migration:
         self.announced = ""
         self.source_gone = False
         self.owner_confirmed = False
+        self.reconciled = False
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -349,8 +354,9 @@ class Migration:
     def forget_what_was_seen(self) -> None:
         """Another target is the live one now: what this run saw of the last one does not count."""
         self.created = self.job = None
-        self.job_looked_at = False
+        self.job_looked_at = self.reconciled = False
         self.watched = self.job_recorded = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.seen_at = self.rights_copied_at = None
         self.empty_at.clear()
         self.done.clear()

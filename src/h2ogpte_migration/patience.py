@@ -34,6 +34,9 @@ MOVE_SETTLED_S = 60.0
 """How long a move job may stand still before what its origin lists decides."""
 STALE_JOB_S = 900.0
 """How long an import job may stand still before the target's documents decide; kept over runs."""
+SEEMS_OVER_S = 60.0
+"""How long it has to stand still before a target that holds everything counts as imported; looked
+at once more each time that the wait has doubled."""
 SETTLE_PATIENCE_S = 900.0
 """How long documents or jobs that do not change any more are waited for."""
 STOP_PATIENCE_S = 10.0

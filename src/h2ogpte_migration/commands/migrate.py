@@ -7,6 +7,7 @@ from typing import List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId, id_forms
+from h2ogpte_migration.results import OWN_TARGET
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
 from h2ogpte_migration.run.scope import Selected
@@ -53,12 +54,13 @@ def _announce(
     if models:
         say(f"Target models, all of them on the server: {models}.")
     say(f"Tracking database: {session.options.db_path}, writable.")
+    skipped = sum(row.cause != OWN_TARGET for row in found.left_out)
     say(
         f"Scope: {plural(len(found.selected), 'collection')} to migrate, "
-        f"{len(found.left_out)} skipped, {len(found.missing)} not available."
+        f"{skipped} skipped, {len(found.missing)} not available."
     )
     if found.scope.guests:
-        say(f"Skipped {plural(found.scope.guests, 'guest account')}.")
+        say(f"Skipped: {plural(found.scope.guests, 'guest account')}.")
     counts = Counter(STANDINGS[one.position].resumed for one in tracked.values() if one)
     del counts[""]
     if counts:

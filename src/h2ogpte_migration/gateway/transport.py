@@ -149,6 +149,7 @@ class Transport:
         query: Optional[Mapping[str, Optional[Query]]] = None,
         headers: Optional[Mapping[str, str]] = None,
         body: Any = None,
+        text: Optional[str] = None,
         repeatable: bool,
         prefix: str = API,
         expect: Optional[type] = None,
@@ -159,6 +160,7 @@ class Transport:
             path: values for the placeholders of ``path_template``; quoted here.
             query: values of None are left out.
             body: sent as JSON unless it is None; an empty one is sent.
+            text: sent as plain text, in place of a body.
             repeatable: whether doing it twice does no harm.
             expect: the type that the answer must have. With None it may also be empty.
 
@@ -176,17 +178,17 @@ class Transport:
             method,
             route,
             _url(self._base_path + prefix + path_template, path or {}, asked),
-            self._headers(key, headers or {}, with_body=body is not None),
-            None if body is None else json.dumps(body).encode(),
+            self._headers(key, headers or {}, _content_type(body, text)),
+            _encoded(body, text),
             repeatable,
             expect,
         )
         return self._send_until_settled(call)
 
-    def _headers(self, key: Secret, own: Mapping[str, str], *, with_body: bool) -> Dict[str, str]:
+    def _headers(self, key: Secret, own: Mapping[str, str], content_type: str) -> Dict[str, str]:
         headers = {**self._common_headers, **own, "Authorization": f"Bearer {key.reveal()}"}
-        if with_body:
-            headers["Content-Type"] = "application/json"
+        if content_type:
+            headers["Content-Type"] = content_type
         return headers
 
     # -- attempts ----------------------------------------------------------------------
@@ -329,6 +331,18 @@ def _url(resource: str, path: Mapping[str, str], query: Mapping[str, Query]) -> 
         return resource
     pairs = (f"{name}={quote(_query_text(value))}" for name, value in query.items())
     return f"{resource}?{'&'.join(pairs)}"
+
+
+def _content_type(body: Any, text: Optional[str]) -> str:
+    if text is not None:
+        return "text/plain"
+    return "" if body is None else "application/json"
+
+
+def _encoded(body: Any, text: Optional[str]) -> Optional[bytes]:
+    if text is not None:
+        return text.encode()
+    return None if body is None else json.dumps(body).encode()
 
 
 def _query_text(value: Query) -> str:

@@ -7,7 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Optional, Set
+from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
@@ -27,11 +27,14 @@ from h2ogpte_migration.run.credentials import (
     KeyPolicy,
 )
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
+from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
+from h2ogpte_migration.tracking.scratch import throw_away
 from h2ogpte_migration.ui import progress
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import Progress
+from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
 THREADS_A_REQUEST = 3
@@ -162,9 +165,10 @@ class Session:
             self.console.attention(f"Temporary keys could not be tidied up: {error.message}")
             return
         for name in left:
-            self.console.attention(
-                f"The temporary key '{name}' may still exist; the next run deletes it."
-            )
+            log.warning("the temporary key '%s' may still exist", name)
+        if left:
+            keys, it = plural(len(left), "temporary key"), "it" if len(left) == 1 else "them"
+            self.console.attention(f"{keys} may still exist; the next run deletes {it}.")
 
 
 def _limits(options: Options) -> Limits:
@@ -202,20 +206,25 @@ def import_options(options: Options) -> ImportOptions:
 def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session]:
     """Check that database and server belong together, then log in: the first request."""
     preflight.database_is_there(options)
-    database = (
-        Database.in_memory(options.db_path)
-        if options.dry_run
-        else Database.to_write(options.db_path)
-    )
-    watched = progress.choose(console, options.quiet, clock.stop.is_set)
-    with closing(database), closing(watched):
+    with _database(options) as database, closing(
+        progress.choose(console, options.quiet, clock.stop.is_set)
+    ) as watched:
         yield _logged_in(options, console, watched, clock, Tracking(database))
+
+
+def _database(options: Options) -> ContextManager[Database]:
+    """The tracking database; a throw-away one where the user's is not to be touched."""
+    if options.check_server:
+        return throw_away(options.db_path)
+    if options.dry_run:
+        return closing(Database.in_memory(options.db_path))
+    return closing(Database.to_write(options.db_path))
 
 
 def _logged_in(
     options: Options, console: Console, watched: Progress, clock: Clock, tracking: Tracking
 ) -> Session:
-    preflight.check_binding(options, tracking.runs)
+    preflight.check_binding(options, tracking)
     preflight.warn_about_transport(options, console)
     if options.key is None:
         raise ToolError("bug: a run without a key")
@@ -255,7 +264,7 @@ def _logged_in(
         identity=identity,
         credentials=credentials,
         tracking=tracking,
-        shared=Shared(tracking, clock),
+        shared=Shared(tracking, clock, pointers=Pointers(gateway, admin=options.user_key is None)),
     )
 
 

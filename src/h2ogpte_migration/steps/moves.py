@@ -25,8 +25,8 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps import ragcheck
+from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.steps import ragcheck, validate
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.validate import failed_if_gone
 
@@ -286,10 +286,18 @@ class StepJobs:
 
 
 def connectors(migration: Migration) -> Optional[Result]:
-    """Move the scheduled connectors.
+    """Move the scheduled connectors; what an earlier run found is looked at again before.
 
     Where chats are to follow they are looked at here for the first time: one pause serves both.
     """
+    validation, seen_at = migration.record.validation, migration.seen_at
+    stale = seen_at is None or migration.clock.now() - seen_at > patience.FRESH_FINDINGS_S
+    if stale and validation is not None and not validation.ignored:
+        result = validate.run(migration)
+        if result is not None or migration.reload() is None:
+            return result
+        if migration.record.position != Position.VALIDATED:
+            return None
     if migration.policy.migrate_chats:
         # A refusal is for the step that moves them.
         with suppress(ServerError):
