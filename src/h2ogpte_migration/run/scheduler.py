@@ -195,9 +195,9 @@ class Scheduler:
         return min(0.5, max(0.0, self._next_look() - time.monotonic()))
 
     def _next_look(self) -> float:
-        """When the next collection that waits is looked at: however many wait, not all at once."""
+        """When the next collection that waits is looked at: however many jobs run, not all at once."""
         due = self._due[0][0]
-        return max(due, self._next_poll) if len(self._due) > patience.FEW_JOBS else due
+        return max(due, self._next_poll) if self._jobs_held > patience.FEW_JOBS else due
 
     def _start_ready(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
         now = time.monotonic()
