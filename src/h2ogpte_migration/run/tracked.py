@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, List, Optional, Set, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 from h2ogpte_migration.model import SourceId, id_forms
 from h2ogpte_migration.results import Result, not_available
@@ -29,11 +29,25 @@ def is_in_scope(session: Session, record: Record) -> bool:
     options = session.options
     if options.collections:
         return record.source_id in options.collections or record.target_id in options.collections
-    return _is_mine(session, record) and (not options.users or record.owner in options.users)
+    return _is_one_of_them(session, record.owner)
+
+
+def count_in_scope(session: Session) -> int:
+    """How many records the command line names; they may be very many."""
+    if session.options.collections:
+        return sum(is_in_scope(session, record) for record in session.tracking.store.records())
+    owners = session.tracking.store.owners()
+    return sum(number for owner, number in owners.items() if _is_one_of_them(session, owner))
 
 
 def _is_mine(session: Session, record: Record) -> bool:
     return session.admin or record.owner == session.identity.username
+
+
+def _is_one_of_them(session: Session, owner: str) -> bool:
+    """Whether all of an owner's are in scope, where the command line names no collections."""
+    mine = session.admin or owner == session.identity.username
+    return mine and (not session.options.users or owner in session.options.users)
 
 
 def _by_id(session: Session) -> Tuple[List[Record], List[Result]]:
@@ -63,7 +77,7 @@ def _tracked(store: Store, collection_id: str) -> Optional[Record]:
 def _untracked_users(session: Session) -> List[Result]:
     if not session.options.users:
         return []
-    owners: Set[str] = {record.owner for record in session.tracking.store.records()}
+    owners = session.tracking.store.owners()
     return [
         not_available(user, "nothing of this user was migrated with this database")
         for user in session.options.users
