@@ -5,19 +5,36 @@ from __future__ import annotations
 import json
 from typing import Any, Callable, Dict, List
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.checked import Compared
 from h2ogpte_migration.errors import ServerError
 from h2ogpte_migration.naming import is_target_name_of
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check.making import Made
+from h2ogpte_migration.steps.presence import listed
 
 _UNREAD = "(could not be read)"
 _OF_THE_TOOL = "ocr_model"
 """A setting that the migration itself may set."""
 
 
+CONTENT = ("documents", "chat")
+"""What has to be the same for the migration to have worked."""
+
+
 def compare(place: Workplace, made: Made, target_id: str) -> List[Compared]:
-    """What the source holds beside what the target holds."""
+    """What the source holds beside what the target holds; content may take a while to show."""
+    clock, began = place.clock, place.clock.now()
+    while True:
+        found = _compared(place, made, target_id)
+        content_arrived = all(one.same for one in found if one.what in CONTENT)
+        waited_s = clock.now() - began
+        if content_arrived or waited_s > patience.VISIBLE_WITHIN_S:
+            return found
+        clock.sleep(patience.SECOND_LOOK_S)
+
+
+def _compared(place: Workplace, made: Made, target_id: str) -> List[Compared]:
     gateway, source_id = place.gateway, made.collection.id
     by_id = not place.session.options.copy_document
     looks: Dict[str, Callable[[str], Any]] = {
@@ -29,7 +46,8 @@ def compare(place: Workplace, made: Made, target_id: str) -> List[Compared]:
         "workspace": lambda one: gateway.collection(one).get("workspace"),
         "inactivity interval": lambda one: gateway.collection(one).get("inactivity_interval"),
         "documents": lambda one: sorted(
-            [*([row.id] if by_id else []), row.name, row.status] for row in gateway.documents(one)
+            [*([row.id] if by_id else []), row.name, row.status]
+            for row in listed(gateway, one, list)
         ),
         "metadata of documents": lambda one: _document_metadata(place, one),
     }

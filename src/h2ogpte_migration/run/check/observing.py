@@ -25,6 +25,7 @@ from h2ogpte_migration.run import preflight
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.run.check.making import CHAT_SETTINGS, SETTINGS, Made
+from h2ogpte_migration.steps.presence import listed
 
 _COLLECTION = "/collections/{collection_id}"
 _RUNNING = ("in progress", "in_progress", "running")
@@ -68,8 +69,8 @@ def _records(scene: Scene) -> None:
     raw = scene.raw(source_id)
     scene.note("collection_has_metadata", bool(raw.get("metadata_dict")))
     count = raw.get("document_count")
-    listed = len(list(place.gateway.documents(source_id)))
-    scene.note("stale_document_counts", count == listed, f"counts {count}, lists {listed}")
+    there = len(listed(place.gateway, source_id, list))
+    scene.note("stale_document_counts", count == there, f"counts {count}, lists {there}")
     stamp = str(raw.get("created_at") or "")
     if stamp:
         form = "Z" if stamp.endswith("Z") else "an offset" if "+" in stamp[10:] else "no zone"
@@ -176,8 +177,8 @@ def _jobs(scene: Scene) -> None:
     job_id = scene.import_job
     if job_id is None:
         return
-    listed = {job.id for job in scene.place.gateway.jobs()}
-    scene.note("hide_ended_jobs_after_s", job_id in listed)
+    shown = {job.id for job in scene.place.gateway.jobs()}
+    scene.note("hide_ended_jobs_after_s", job_id in shown)
     try:
         raw = scene.place.bench.read("/jobs/{job_id}", job_id=job_id)
     except (NotFound, Rejected, Unavailable):
@@ -254,8 +255,8 @@ def _as_admin(scene: Scene) -> None:
 
 def key_habits(place: Workplace, key_id: str) -> None:
     """After a key was deleted."""
-    listed = [key for key in place.gateway.keys(place.me) if key.id == key_id]
-    place.notes.note("deleted_keys_listed", not listed)
+    shown = [key for key in place.gateway.keys(place.me) if key.id == key_id]
+    place.notes.note("deleted_keys_listed", not shown)
     try:
         place.gateway.delete_key(key_id)
     except (Conflict, NotFound, Rejected) as error:
@@ -285,6 +286,10 @@ def summed_up(check: ServerCheck, place: Workplace) -> None:
     if check.latency_s is not None:
         quick = check.latency_s < _QUICK_S
         place.notes.note("latency_s", quick, f"{check.latency_s * 1000:.0f} ms")
+    if any("could not be read" in remark for remark in place.remarks):
+        place.notes.note("broken_operations", False, "see the notes")
+    if "quota" in check.reason:
+        place.notes.note("collections_per_user", False, check.reason)
     if check.worked:
         place.notes.note("collections_per_user", True, "two more fit")
         place.notes.note("documents_per_user", True, "two more fit")
