@@ -142,7 +142,7 @@ def run(folder: Path, *words: str) -> Result:
 def small_world() -> World:
     """Three owners and four collections, with everything that makes requests."""
     world = World()
-    world.times.import_s = world.times.move_s = 0.02
+    world.times.import_s = world.times.move_s = world.times.ingest_s = 0.02
     world.add_user("admin", admin=True, groups=["staff"])
     world.add_user("anna", groups=["staff", "research"], workspaces=["research"])
     world.add_user("bertil", groups=["staff"])
@@ -204,6 +204,13 @@ def self_service(server: SandboxServer, folder: Path) -> Result:
     """An owner with a key of her own."""
     words = _common(server, "--user-key", "sk-sandbox-anna", "--use-model-mappings")
     return run(folder, *words, "--wait-for-completion", "--migrate-chats")
+
+
+def check_server(server: SandboxServer, folder: Path, *more: str, who: str = "admin") -> Result:
+    """A check of the server, which leaves it as it was."""
+    key = "--admin-key" if who == "admin" else "--user-key"
+    words = _common(server, key, f"sk-sandbox-{who}", "--check-server")
+    return run(folder, *words, "--target-model", "mixedbread-ai/mxbai-embed-large-v1", *more)
 
 
 MODES: Dict[str, Mode] = {

@@ -87,7 +87,11 @@ def _collection(place: Workplace, token: str, model: str) -> Collection:
     place.scratch.made(thing.number, made.id)
     log.info("made the scratch collection %s (%s)", request["name"], made.id)
     _note_visibility(place, made.id)
-    return read_when_visible(place.gateway, place.clock, made.id, patience.VISIBLE_WITHIN_S)
+    found = read_when_visible(place.gateway, place.clock, made.id, patience.VISIBLE_WITHIN_S)
+    with suppress(ServerError):
+        added = sorted({**place.gateway.settings(made.id), **place.gateway.chat_settings(made.id)})
+        place.notes.note("server_defaults", not added, ", ".join(added[:5]))
+    return found
 
 
 def _note_visibility(place: Workplace, collection_id: str) -> None:

@@ -100,8 +100,6 @@ def _listings(scene: Scene) -> None:
     second = rows(offset=1, limit=1)
     if len(first) == len(second) == 1:
         scene.note("offset_ignored", first[0].get("id") != second[0].get("id"))
-    again = [r.get("id") for r in rows(offset=0, limit=100)]
-    scene.note("shuffle_ties", True if again == [r.get("id") for r in everything] else None)
     if len(everything) == 100:
         scene.note("page_cap", True, "a page of 100 rows came")
     rows(offset=0, limit=500)  # what is asked for in a migration
@@ -146,7 +144,7 @@ def _settings(scene: Scene) -> None:
     gateway, source_id = scene.place.gateway, scene.made.collection.id
     added = sorted(set(gateway.settings(source_id)) - set(SETTINGS))
     added += sorted(set(gateway.chat_settings(source_id)) - set(CHAT_SETTINGS))
-    scene.note("server_defaults", not added, ", ".join(added[:5]))
+    scene.note("server_defaults", not added, ", ".join(added[:5]))  # those that came back
 
 
 def _patch(scene: Scene) -> None:
@@ -189,7 +187,8 @@ def _jobs(scene: Scene) -> None:
     scene.note("job_words_in_capitals", word == word.lower(), word)
     over = word.lower().startswith(("complete", "fail", "cancel"))
     running = word.lower() in _RUNNING
-    scene.note("zombie_jobs", False if running else True if over else None, word)
+    ended = [job.ended for job in map(scene.place.gateway.job, scene.place.scratch.jobs()) if job]
+    scene.note("zombie_jobs", all(ended) if over or running else None)
     scene.note("job_success_word", None if running else word.lower() == "completed", word)
     progress = raw.get("progress")
     if isinstance(progress, (int, float)) and progress > 0:
@@ -219,7 +218,8 @@ def _import_flags(scene: Scene) -> None:
     )
     if _of_documents(one) != _of_documents(other):
         lost.append("preserve_metadata")
-    scene.note("import_flags_ignored", not lost, ", ".join(lost))
+    tried = "metadata and lifecycle settings were tried, the status of documents was not"
+    scene.note("import_flags_ignored", not lost, ", ".join(lost) or tried)
 
 
 def _of_documents(rows: List[Mapping[str, Any]]) -> Dict[str, Any]:
