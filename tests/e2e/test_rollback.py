@@ -19,6 +19,7 @@ def held(world: World, collection_id: str) -> object:
     return len(collection.connectors), len(world.sessions_of(collection_id))
 
 
+@pytest.mark.promise("rollback.comes-back")
 @pytest.mark.parametrize("scope", [[], ["--users", "anna"], ["--all-users"], ["--collections"]])
 def test_connectors_and_chats_come_back(operator: Operator, world: World, scope: list) -> None:
     source = by_this_tool(operator, "finished")
@@ -44,6 +45,7 @@ def test_what_version_1_2_0_migrated_is_rolled_back(operator: Operator, world: W
     assert held(world, source.id) == (2, 2)
 
 
+@pytest.mark.promise("rollback.comes-back")
 def test_a_later_plain_run_leaves_it_alone_and_a_forced_one_migrates_it_anew(
     operator: Operator, world: World
 ) -> None:
@@ -78,6 +80,7 @@ def test_an_empty_listing_that_the_record_contradicts_is_not_believed(
     assert held(world, target.id) == (0, 0)
 
 
+@pytest.mark.promise("rollback.comes-back")
 def test_what_did_not_come_back_is_told_by_its_count(operator: Operator, world: World) -> None:
     source = by_this_tool(operator, "finished")
     target = operator.target_of(source.id)

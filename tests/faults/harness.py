@@ -29,6 +29,7 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
+from tests.crash.lab import clone
 from tests.support import waits
 
 M3 = "BAAI/bge-m3"
@@ -174,6 +175,9 @@ def small_world() -> World:
     return world
 
 
+DATABASE = "migration_tracking.db"
+
+
 # -- ways to run it ------------------------------------------------------------------------
 Mode = Callable[[SandboxServer, Path], Result]
 
@@ -213,11 +217,45 @@ def check_server(server: SandboxServer, folder: Path, *more: str, who: str = "ad
     return run(folder, *words, "--target-model", "mixedbread-ai/mxbai-embed-large-v1", *more)
 
 
+def roll_back(server: SandboxServer, folder: Path) -> Result:
+    """The way back, from a world that was migrated before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DATABASE).write_bytes(_migrated[-1].database)
+    words = _common(server, "--admin-key", "sk-sandbox-admin", "--rollback", "--rebind-server")
+    return run(folder, *words)
+
+
 MODES: Dict[str, Mode] = {
     "admin": admin_waits,
     "verify": submit_then_verify,
     "user": self_service,
+    "check": check_server,
+    "rollback": roll_back,
 }
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The small world after its migration, with the tracking database of it."""
+
+    world: World
+    database: bytes
+
+
+_migrated: List[Migrated] = []
+
+
+def world_for(mode: str, folder: Path) -> World:
+    """The world in which a mode begins."""
+    if mode != "rollback":
+        return small_world()
+    if not _migrated:
+        with serving(small_world()) as server:
+            before = folder / "migrated before"
+            assert admin_waits(server, before).code == 0
+            server.world.wait_until_idle()
+            _migrated.append(Migrated(clone(server.world), (before / DATABASE).read_bytes()))
+    return clone(_migrated[-1].world)
 
 
 # -- helpers -------------------------------------------------------------------------------
@@ -264,7 +302,7 @@ _undisturbed: Dict[str, Undisturbed] = {}
 def undisturbed(mode: str, folder: Path) -> Undisturbed:
     """The undisturbed run of the small world; run once per process."""
     if mode not in _undisturbed:
-        with serving(small_world()) as server:
+        with serving(world_for(mode, folder)) as server:
             result = MODES[mode](server, folder / f"undisturbed {mode}")
             snapshot = settled(server.world)
             counts = dict(Counter(request.route for request in server.requests))

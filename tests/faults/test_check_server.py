@@ -64,6 +64,7 @@ def verdicts(folder: Path) -> Dict[str, str]:
 
 
 # -- an ordinary server ------------------------------------------------------------------
+@pytest.mark.promise("check-server.works-through")
 @pytest.mark.parametrize("who", ["admin", "anna"])
 def test_it_works_through_and_leaves_nothing(
     server: SandboxServer, tmp_path: Path, who: str
@@ -280,6 +281,7 @@ def test_a_migration_that_does_not_work_is_told_and_nothing_is_left(
 
 
 # -- what others have --------------------------------------------------------------------
+@pytest.mark.promise("check-server.others")
 def test_collections_with_similar_names_survive(server: SandboxServer, tmp_path: Path) -> None:
     world = server.world
     # A first check is killed right after its creation: its name and its record stay.
