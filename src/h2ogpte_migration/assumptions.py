@@ -24,6 +24,7 @@ class Assumption:
         values: values of the switch, other than its default, to try.
         along: other switches that go with them, such as the one that this one refines.
         then: what the tool does at a server that is otherwise.
+        shown_by: the tests of that, as paths below ``tests``.
     """
 
     habit: str
@@ -33,6 +34,7 @@ class Assumption:
     values: Tuple[Any, ...]
     along: Settings = field(default_factory=dict)
     then: str = ""
+    shown_by: Tuple[str, ...] = ()
 
 
 _THEN: Dict[str, str] = {
@@ -49,6 +51,7 @@ _THEN: Dict[str, str] = {
     "users_include_caller": "knows the administrator from the key",
     "listings_are_sparse": "reads each collection by itself before it works on it",
     "collection_has_metadata": "asks the operation for metadata",
+    "documents_have_metadata": "reads the metadata of 20 documents of a copied collection",
     "stale_document_counts": "counts documents in the listing",
     "newer_server": "carries unknown fields and words over as they are",
     "permissions_include_owner": "never shares with the owner",
@@ -97,6 +100,7 @@ _THEN: Dict[str, str] = {
     "foreign_404_shape": "takes nothing for gone but what h2oGPTe itself says is gone",
     "error_in_body": "reads it as a refusal",
     "server_defaults": "sets the settings of the source again, and keeps a warning where they do not hold",
+    "created_shared": "takes back, before the import, what the source does not give",
     "patch_blanks": "sends name and description along with every change",
     "vex_encryption_ignored": "fails the collection before anything is imported",
     "name_limit": "shortens the name of the target, and keeps its time whole",
@@ -122,10 +126,157 @@ _THEN: Dict[str, str] = {
 """What the tool does where an assumption does not hold, by habit."""
 
 
+_EVERY = "safety/test_every_habit.py::test_a_migration_ends_well_under_each_habit_alone"
+_PRESENCE = "safety/test_presence_of_things.py::"
+_TARGET = "safety/test_target.py::"
+_LIFECYCLE = "safety/test_lifecycle.py::"
+_RIGHTS = "safety/test_rights.py::"
+_SURPRISES = "faults/test_surprises.py::"
+_SERVER = "safety/test_server_habits.py::"
+
+_SHOWN_BY: Dict[str, Tuple[str, ...]] = {
+    "server_version": (
+        _SERVER + "test_an_older_server_is_refused_before_anything_is_written",
+        _SERVER + "test_a_newer_server_is_a_warning",
+    ),
+    "missing_operations": (
+        _SERVER + "test_a_server_without_the_routes_is_met_with_silence",
+        _PRESENCE + "test_late_documents_that_cannot_follow_hold_the_connectors",
+    ),
+    "page_cap": (
+        _SURPRISES + "test_listings_that_change_between_pages_skip_nothing_and_double_nothing",
+    ),
+    "refused_limit_above": (_PRESENCE + "test_a_server_that_refuses_the_documented_page_size",),
+    "offset_ignored": (
+        _PRESENCE + "test_a_server_that_ignores_the_offset",
+        _PRESENCE + "test_a_long_listing_without_offsets_is_a_clear_error",
+    ),
+    "shuffle_ties": (
+        _SURPRISES + "test_listings_that_change_between_pages_skip_nothing_and_double_nothing",
+    ),
+    "restless": (
+        _SURPRISES
+        + "test_documents_that_come_while_they_are_listed_are_found_or_left_behind_but_never_lost",
+    ),
+    "filter_ignores_case": (_LIFECYCLE + "test_ids_in_capitals_are_found",),
+    "ids_ignore_case": (_LIFECYCLE + "test_one_collection_named_twice_is_migrated_once",),
+    "documents_have_metadata": (
+        _SERVER + "test_metadata_that_listings_leave_out_is_read_of_a_sample",
+    ),
+    "newer_server": ("e2e/test_what_is_migrated.py::test_rag_type_even_where_no_client_knows_it",),
+    "jobs_of_others_listed": (_PRESENCE + "test_jobs_of_others_are_not_adopted",),
+    "empty_listings": (
+        _PRESENCE + "test_one_empty_listing_is_not_believed",
+        _PRESENCE + "test_a_baseline_that_stays_empty_imports_nothing",
+    ),
+    "collections_listed_after_s": (_PRESENCE + "test_what_shows_late_is_waited_for",),
+    "collections_readable_after_s": (_PRESENCE + "test_what_shows_late_is_waited_for",),
+    "documents_listed_after_s": (_PRESENCE + "test_what_shows_late_is_waited_for",),
+    "chats_listed_after_s": (_PRESENCE + "test_what_shows_late_is_waited_for",),
+    "jobs_listed_after_s": (
+        _PRESENCE + "test_an_unanswered_import_whose_job_shows_late_is_not_sent_twice",
+    ),
+    "jobs_readable_after_s": (_PRESENCE + "test_what_shows_late_is_waited_for",),
+    "keys_listed_after_s": (
+        "unit/test_credentials.py::test_a_key_that_appears_late_is_found_by_the_second_look",
+    ),
+    "timestamps": (
+        "unit/test_model.py::test_the_same_moment_in_different_spellings_is_one_moment",
+    ),
+    "percentages": (
+        "unit/test_model.py::test_more_than_nothing_failed_is_all_that_is_read_from_percentages",
+    ),
+    "job_success_word": (_PRESENCE + "test_a_zombie_job_is_ended_by_its_documents",),
+    "job_failure_word": (_PRESENCE + "test_an_unknown_word_for_a_failed_job_ends_it",),
+    "job_running_word": (_PRESENCE + "test_a_zombie_job_is_ended_by_its_documents",),
+    "job_words_in_capitals": (
+        "unit/test_model.py::test_a_job_is_over_only_in_states_that_are_known_to_be_ends",
+    ),
+    "forbidden_is_401": (
+        _SERVER + "test_a_401_to_a_good_key_is_a_refusal_of_one_thing",
+        _SERVER + "test_a_401_to_a_bad_key_ends_the_run",
+    ),
+    "unknown_job_status": (_PRESENCE + "test_a_job_whose_record_vanished_is_decided_by_documents",),
+    "missing_key_delete_status": (
+        "unit/test_credentials.py::test_a_key_that_is_gone_already_counts_as_deleted",
+    ),
+    "repeated_share_conflicts": (_RIGHTS + "test_a_narrower_list_of_rights_counts_as_well",),
+    "refuse_null_values": (_TARGET + "test_single_nulls_are_left_out_without_a_warning",),
+    "refused_settings": (_TARGET + "test_a_setting_that_only_administrators_may_set_is_left_out",),
+    "refused_settings_status": (
+        _TARGET + "test_a_setting_that_only_administrators_may_set_is_left_out",
+    ),
+    "refusals_name_settings": (
+        _TARGET + "test_a_setting_that_only_administrators_may_set_is_left_out",
+    ),
+    "key_lifetime_cap_days": (
+        _SERVER + "test_a_lifetime_that_is_refused_is_asked_for_shorter",
+        _SERVER + "test_a_lifetime_that_stays_refused_names_the_flag",
+    ),
+    "refused_key_units": (_SERVER + "test_a_dry_run_takes_the_unit_that_the_server_knows",),
+    "key_refusal_status": (_SERVER + "test_a_lifetime_that_is_refused_is_asked_for_shorter",),
+    "collections_per_user": (_LIFECYCLE + "test_a_quota_of_collections_counts_for_its_owner",),
+    "documents_per_user": (_LIFECYCLE + "test_a_quota_of_documents_counts_for_its_owner",),
+    "quota_status": (_LIFECYCLE + "test_a_quota_of_collections_counts_for_its_owner",),
+    "size_limit_refuses": (
+        _LIFECYCLE + "test_a_date_in_the_past_and_a_limit_that_is_passed_are_warnings",
+        _SERVER + "test_a_refused_import_of_too_much_names_the_limit",
+    ),
+    "past_expiry_refused": (
+        _LIFECYCLE + "test_a_date_in_the_past_and_a_limit_that_is_passed_are_warnings",
+    ),
+    "archived_refuses": (_LIFECYCLE + "test_a_source_out_of_use_is_skipped_with_the_reason",),
+    "errors_echo_key": ("faults/test_secrets.py::test_no_key_is_written_anywhere",),
+    "broken_operations": (
+        _RIGHTS + "test_a_permission_listing_that_is_broken_for_good_is_a_kept_warning",
+        _TARGET + "test_settings_that_cannot_be_read_are_a_kept_warning",
+    ),
+    "foreign_404": (_PRESENCE + "test_a_gateways_404_ends_nothing",),
+    "foreign_404_shape": (_PRESENCE + "test_a_gateways_404_ends_nothing",),
+    "server_defaults": (
+        _TARGET + "test_defaults_of_the_server_are_undone_before_the_import",
+        _TARGET + "test_forced_defaults_are_a_kept_warning",
+    ),
+    "created_shared": (
+        "safety/test_rights.py::test_what_a_server_shares_at_creation_is_taken_back_before_the_import",
+    ),
+    "patch_blanks": (_TARGET + "test_patch_blanks_nothing",),
+    "vex_encryption_ignored": (_TARGET + "test_ignored_encryption_stops_before_the_import",),
+    "name_limit": (_TARGET + "test_a_name_that_the_server_cuts_off_gets_its_time_back",),
+    "long_names": (_TARGET + "test_a_refused_long_name_is_shortened_and_keeps_its_time",),
+    "names_normalised": (_TARGET + "test_a_name_in_another_form_is_recognised",),
+    "bad_documents_arrive": (_PRESENCE + "test_only_a_document_that_was_never_usable_is_missing",),
+    "failed_job_brings_rest": (
+        _PRESENCE + "test_only_a_document_that_was_never_usable_is_missing",
+    ),
+    "zombie_jobs": (
+        _PRESENCE + "test_a_zombie_job_is_ended_by_its_documents",
+        _PRESENCE + "test_zombie_moves_end_with_what_the_origin_lists",
+    ),
+    "import_flags_ignored": (_SERVER + "test_metadata_that_did_not_arrive_is_a_kept_warning",),
+    "forget_ended_jobs_after_s": (
+        _PRESENCE + "test_a_job_whose_record_vanished_is_decided_by_documents",
+    ),
+    "job_ids_reused": (
+        "safety/test_record_and_past.py::test_an_id_of_a_job_that_the_server_gives_out_again_is_taken",
+    ),
+    "expiry_archives": (
+        _LIFECYCLE + "test_a_date_in_the_past_and_a_limit_that_is_passed_are_warnings",
+    ),
+    "archived_chats_listed": (_PRESENCE + "test_archived_chats_are_told_and_end_the_move",),
+    "archived_chats_counted": (_PRESENCE + "test_archived_chats_are_told_and_end_the_move",),
+    "unknown_frames": (_SERVER + "test_frames_that_the_client_does_not_know_are_a_warning",),
+    "latency_s": ("e2e/test_modes.py::test_requests_in_flight_are_bounded",),
+}
+"""Beside ``_EVERY``, which tries each of them."""
+
+
 def _row(
     habit: str, assumed: str, operations: str, otherwise: str, *values: Any, **along: Any
 ) -> Assumption:
-    return Assumption(habit, assumed, operations, otherwise, values, along, _THEN.get(habit, ""))
+    shown_by = (_EVERY, *_SHOWN_BY.get(habit, ()))
+    then = _THEN.get(habit, "")
+    return Assumption(habit, assumed, operations, otherwise, values, along, then, shown_by)
 
 
 _LISTINGS = "list_collections, list_all_collections, list_documents_for_collection, and others"
@@ -202,6 +353,13 @@ _RECORDS = (
         "GET of one collection carries metadata_dict",
         "get_collection, get_collection_metadata",
         "only the operation for metadata does",
+        False,
+    ),
+    _row(
+        "documents_have_metadata",
+        "listings of documents carry metadata_dict",
+        "list_documents_for_collection, get_document_metadata",
+        "only the operation for the metadata of one document does",
         False,
     ),
     _row(
@@ -438,6 +596,14 @@ _COLLECTIONS = (
         "guardrails",
         "pii",
         "forced",
+    ),
+    _row(
+        "created_shared",
+        "a new collection is its owner's alone",
+        _CREATE,
+        "it is public, or shared with other users, at once",
+        "public",
+        "users",
     ),
     _row(
         "patch_blanks",

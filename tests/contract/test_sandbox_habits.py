@@ -584,6 +584,15 @@ def test_defaults_are_added_to_new_collections(world, ask, create):
     assert created["guardrails_settings"] != mine["guardrails_settings"]
 
 
+def test_new_collections_may_be_shared_at_once(world, create):
+    alone = create().body
+    assert (alone["is_public"], alone["user_count"]) == (False, 1)
+    world.habits.created_shared = "public"
+    assert create().body["is_public"]
+    world.habits.created_shared = "users"
+    assert create().body["user_count"] == len(world.users)
+
+
 def test_patch_may_blank_what_it_does_not_name(world, ask, home):
     home.rag_type = "rag"
     path = f"/collections/{home.id}"

@@ -29,6 +29,7 @@ LAYERS: Tuple[Tuple[str, ...], ...] = (
     ("pipeline",),
     ("steps",),
     ("migration",),
+    ("overview",),
     ("tracking", "gateway"),
     ("ui", "report"),
     ("results", "checked"),

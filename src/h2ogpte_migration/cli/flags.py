@@ -9,6 +9,7 @@ continues a run derive from them. How words become options is in ``options``.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -607,6 +608,30 @@ def mode_of(attributes: AbstractSet[str]) -> Mode:
     """The mode that the given fields choose; the first one, if they choose several."""
     selected = (row.selects for row in FLAGS if row.selects and row.attribute in attributes)
     return next(selected, Mode.MIGRATE)
+
+
+def again(command: str, ids: Sequence[str], *flags: str) -> str:
+    """A command that is on record, once more with these flags: aloud, and of these ids if any.
+
+    One with a word that only a shell could read (``$'..'``) keeps its scope. What was forced is
+    not forced again where only what failed is asked for.
+    """
+    words = shlex.split(command) if "$'" not in command else []
+    if not words:
+        return " ".join([command, *(flag for flag in flags if flag not in command.split())])
+    dropped = {"--quiet", *flags}
+    dropped |= {"--force-remigrate"} if "--retry-failed" in flags else set()
+    if ids:
+        dropped |= {row.name for row in FLAGS if row.choice == "scope"}
+    kept: List[str] = []
+    for number, word in enumerate(words):
+        row = BY_NAME.get(words[number - 1]) if number else None
+        is_value = row is not None and row.read is not None and not word.startswith("-")
+        name = row.name if row is not None and is_value else word.partition("=")[0]
+        if name not in dropped:
+            kept.append(word)
+    scope = ["--collections", ",".join(ids)] if ids else []
+    return shell(*kept, *scope, *flags)
 
 
 def _displaced_by(added: Sequence[Flag]) -> Set[str]:

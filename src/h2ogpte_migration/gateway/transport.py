@@ -107,6 +107,7 @@ class Transport:
         was, of how many; and with an empty text when the server works again. By any thread."""
         self._in_trouble = False
         self._dated: Optional[Tuple[datetime, float]] = None
+        self._date_text = ""
         self._common_headers = {"Accept": "application/json", **_identification()}
 
     def now(self) -> float:
@@ -282,10 +283,17 @@ class Transport:
             redirect=False,
             preload_content=False,
         )
-        date = read_date(raw.headers.get("Date", ""))
+        self._note_date(raw.headers.get("Date", ""))
+        return Reply(raw.status, raw.headers, self._read_body(raw))
+
+    def _note_date(self, text: str) -> None:
+        """The replies of one second are dated alike: the first of them tells the time best."""
+        if text == self._date_text:
+            return
+        self._date_text = text
+        date = read_date(text)
         if date is not None:
             self._dated = (date, self._clock.now())
-        return Reply(raw.status, raw.headers, self._read_body(raw))
 
     def _read_body(self, raw: Any) -> bytes:
         """The whole body, so that the connection can be used again.

@@ -68,7 +68,9 @@ def describe() -> str:
             f"  operations {row.operations}",
         ]
         lines += ["  to try     " + " ".join(each.words) for each in cases_of(row)]
-        lines += [f"  the tool   {row.then}", ""]
+        lines.append(f"  the tool   {row.then}")
+        lines += [f"  shown by   tests/{test}" for test in row.shown_by]
+        lines.append("")
     return "\n".join(lines)
 
 

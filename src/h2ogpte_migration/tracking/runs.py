@@ -189,14 +189,8 @@ class Runs:
         """The newest command that was a migration, from this very folder: paths in it hold."""
         for row in self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {}):
             words = set(row["command"].split())
-            other = {
-                "--verify",
-                "--move-connectors",
-                "--move-chats",
-                "--rollback",
-                "--cleanup",
-                "--dry-run",
-            }
+            other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--dry-run"}
+            other |= {"--rollback", "--sandbox"}
             if row["folder"] == os.getcwd() and not words & other:  # noqa: PTH109
                 return str(row["command"])
         return None
