@@ -40,6 +40,7 @@ LINES: Mapping[Mode, List[str]] = {
     Mode.STATUS: ["--status"],
     Mode.ROLLBACK: [*ADMIN, "--rollback"],
     Mode.CLEANUP: [*ADMIN, "--cleanup", "--yes"],
+    Mode.CHECK: [*USER, "--check-server", "--target-model", "new/model"],
 }
 
 
