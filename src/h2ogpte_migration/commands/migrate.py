@@ -61,7 +61,7 @@ def _announce(
     )
     if found.scope.guests:
         say(f"Skipped: {plural(found.scope.guests, 'guest account')}.")
-    begun = session.tracking.accounts.counts().total
+    begun = session.tracking.accounts.total()
     session.tracking.runs.record_scope(begun + sum(one is None for one in tracked.values()))
     counts = Counter(STANDINGS[one.position].resumed for one in tracked.values() if one)
     del counts[""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
@@ -32,7 +31,7 @@ from h2ogpte_migration.states import TargetFate
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.progress import Progress
-from h2ogpte_migration.ui.text import safe
+from h2ogpte_migration.ui.text import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -155,15 +154,10 @@ def _knowledge(store: Store, scope: Scope) -> Known:
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
     owners: Set[str] = {item.owner for item in scope.collections}
     return [
-        Missing(user, _no_such_user(user, session.credentials.usernames() | owners))
+        Missing(user, f"no such user{did_you_mean(user, session.credentials.usernames() | owners)}")
         for user in dict.fromkeys(session.options.users)
         if user not in owners and not session.credentials.knows_user(user)
     ]
-
-
-def _no_such_user(user: str, known: Set[str]) -> str:
-    close = difflib.get_close_matches(user, sorted(known), 1)
-    return f"no such user; did you mean {safe(close[0])}?" if close else "no such user"
 
 
 def _record_late_duplicates(store: Store, scope: Scope, known: Known) -> None:

@@ -188,6 +188,11 @@ class Accounts:
             counts.add(kind, standing, row["owner"], row["model"], row["n"])
         return counts
 
+    def total(self) -> int:
+        """How many collections are on record."""
+        row = self._db.row("SELECT count(*) AS n FROM collection_migrations", {})
+        return int(row["n"]) if row else 0
+
     def not_on_record(self, ids: Sequence[str]) -> List[str]:
         """Those of some ids that are no source's and no current target's."""
         if not ids:

@@ -6,13 +6,14 @@ them may move a cursor, break a line, turn the reading direction or run as a com
 
 from __future__ import annotations
 
+import difflib
 import html
 import os
 import re
 import shlex
 import textwrap
 import unicodedata
-from typing import Dict, Optional
+from typing import Dict, Iterable, Optional
 
 # Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -135,6 +136,12 @@ def _raw_bytes(char: str) -> bytes:
     """The bytes that the shell must hand over so that Python reads this character again."""
     errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
     return char.encode("utf-8", errors)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean jane.doe?`` where one of the known names is close; else nothing."""
+    close = difflib.get_close_matches(name, sorted(known), 1)
+    return f"; did you mean {safe(close[0])}?" if close else ""
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
