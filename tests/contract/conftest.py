@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, List
 
 import pytest
+from tests.support.client import import_client
 
 from h2ogpte_migration.sandbox.server import SandboxServer
+
+import_client("h2ogpte")
 
 Connect = Callable[..., Any]
 
