@@ -153,6 +153,16 @@ def test_another_database(worked: Operator) -> None:
     assert "of 3 migrated" in worked.plain("--status", "--db-path", "../migration_tracking.db").out
 
 
+def test_who_is_not_on_record_is_said_and_is_no_green_light(worked: Operator) -> None:
+    said = worked.plain("--status", "--users", "ana").out
+    assert "No collection of ana is on record; did you mean anna?" in said
+    assert worked.plain("--status", "--users", "ana", "--check", code=1).out
+    assert (
+        "collection c-none is not on record"
+        in worked.plain("--status", "--collections", "c-none", "--check", "--json", code=1).err
+    )
+
+
 def loaded_by(*words: str, cwd: Path) -> Any:
     """The modules that a command line has loaded when it ends."""
     code = (

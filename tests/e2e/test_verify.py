@@ -118,7 +118,7 @@ def test_users_and_others_collections_are_named(
     said = operator.admin(VERIFY, "--users", "anna,nobody", code=1).out
     assert "Not available: nobody" in said
     said = operator.user("anna", VERIFY, "--collections", submitted["B1"].id, code=1).out
-    assert f"Not available: {submitted['B1'].id}: owned by bertil, not by you" in said
+    assert f"Not available: {submitted['B1'].id}: it is not yours, but owned by bertil" in said
     assert done(operator) == ["A1", "A2"]
 
 

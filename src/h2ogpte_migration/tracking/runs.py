@@ -190,6 +190,7 @@ class Runs:
         for row in self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {}):
             words = set(row["command"].split())
             other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--dry-run"}
+            other |= {"--rollback", "--sandbox"}
             if row["folder"] == os.getcwd() and not words & other:  # noqa: PTH109
                 return str(row["command"])
         return None
