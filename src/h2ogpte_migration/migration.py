@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import defaultdict
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import (
     Any,
     Callable,
@@ -361,6 +361,12 @@ class Migration:
         self.empty_at.clear()
         self.done.clear()
         self.announced = ""
+
+    def drop_details(self) -> None:
+        """It has ended in this run: what was read of it is not kept, as there may be very many."""
+        self.carried = self.tracked = self.job = None
+        if self.created is not None:
+            self.created = replace(self.created, raw=None)
 
     def _begun(self) -> None:
         self.forget_what_was_seen()

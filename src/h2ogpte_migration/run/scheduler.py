@@ -248,6 +248,7 @@ class Scheduler:
                 self._breaker.saw(result)
                 result = self._guarded(lambda: self._with_remarks(migration, result), migration)
                 self._count_down(migration.source.owner)
+                migration.drop_details()
         self._events.put((slot, result, final))
 
     def _with_remarks(self, migration: Migration, result: Result) -> Result:
