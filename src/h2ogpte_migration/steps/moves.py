@@ -132,15 +132,15 @@ class Left:
     ids: FrozenSet[str] = frozenset()
     hidden: int = 0
 
-    def words(self, noun: str) -> str:
+    def words(self, noun: str, origin: str = "source") -> str:
         """What stays behind for good, for people; empty where nothing does."""
         stay = self.listed + self.hidden
         if not stay:
             return ""
         how = "listed" if self.listed else "counted, but not listed"
         return (
-            f"{stay} {noun} of the source are still {how} there and did not move: "
-            "archived ones stay with the source"
+            f"{stay} {noun} of the {origin} are still {how} there and did not move: "
+            f"archived ones stay with the {origin}"
         )
 
 
