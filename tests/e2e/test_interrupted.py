@@ -93,9 +93,13 @@ def test_interrupted_by_hand(
     assert WAIT in line
     assert "Summary: " in result.out
     assert world.targets_of("Not begun") == []
+    standing = operator.plain("--status", "--check", code=1).out
+    assert "0 of 2 migrated" in standing
+    assert "1 not started" in standing
     let_jobs_end(world)
     operator.admin(*SCOPE, WAIT)
     assert len(world.import_jobs(source.id)) == 1
+    assert "2 of 2 migrated (100%)" in operator.plain("--status", "--check").out
 
 
 @pytest.mark.promise("leases.several-terminals")

@@ -29,6 +29,7 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
+from tests.crash.lab import clone
 from tests.support import waits
 from tests.support.client import import_client
 
@@ -150,7 +151,7 @@ def run(folder: Path, *words: str) -> Result:
 def small_world() -> World:
     """Three owners and four collections, with everything that makes requests."""
     world = World()
-    world.times.import_s = world.times.move_s = 0.02
+    world.times.import_s = world.times.move_s = world.times.ingest_s = 0.02
     world.add_user("admin", admin=True, groups=["staff"])
     world.add_user("anna", groups=["staff", "research"], workspaces=["research"])
     world.add_user("bertil", groups=["staff"])
@@ -180,6 +181,9 @@ def small_world() -> World:
     world.add_collection("bertil", "Board", LARGE, documents=2, public=["read"], chats=1)
     world.add_collection("admin", "Empty folder", M3, documents=0)
     return world
+
+
+DATABASE = "migration_tracking.db"
 
 
 # -- ways to run it ------------------------------------------------------------------------
@@ -215,11 +219,52 @@ def self_service(server: SandboxServer, folder: Path) -> Result:
     return run(folder, *words, "--wait-for-completion", "--migrate-chats")
 
 
+def check_server(server: SandboxServer, folder: Path, *more: str, who: str = "admin") -> Result:
+    """A check of the server, which leaves it as it was."""
+    key = "--admin-key" if who == "admin" else "--user-key"
+    words = _common(server, key, f"sk-sandbox-{who}", "--check-server")
+    return run(folder, *words, "--target-model", "mixedbread-ai/mxbai-embed-large-v1", *more)
+
+
+def roll_back(server: SandboxServer, folder: Path) -> Result:
+    """The way back, from a world that was migrated before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DATABASE).write_bytes(_migrated[-1].database)
+    words = _common(server, "--admin-key", "sk-sandbox-admin", "--rollback", "--rebind-server")
+    return run(folder, *words)
+
+
 MODES: Dict[str, Mode] = {
     "admin": admin_waits,
     "verify": submit_then_verify,
     "user": self_service,
+    "check": check_server,
+    "rollback": roll_back,
 }
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The small world after its migration, with the tracking database of it."""
+
+    world: World
+    database: bytes
+
+
+_migrated: List[Migrated] = []
+
+
+def world_for(mode: str, folder: Path) -> World:
+    """The world in which a mode begins."""
+    if mode != "rollback":
+        return small_world()
+    if not _migrated:
+        with serving(small_world()) as server:
+            before = folder / "migrated before"
+            assert admin_waits(server, before).code == 0
+            server.world.wait_until_idle()
+            _migrated.append(Migrated(clone(server.world), (before / DATABASE).read_bytes()))
+    return clone(_migrated[-1].world)
 
 
 # -- helpers -------------------------------------------------------------------------------
@@ -271,7 +316,7 @@ _undisturbed: Dict[str, Undisturbed] = {}
 def undisturbed(mode: str, folder: Path) -> Undisturbed:
     """The undisturbed run of the small world; run once per process."""
     if mode not in _undisturbed:
-        with serving(small_world()) as server:
+        with serving(world_for(mode, folder)) as server:
             result = MODES[mode](server, folder / f"undisturbed {mode}")
             snapshot = settled(server.world)
             counts = dict(Counter(request.route for request in server.requests))
