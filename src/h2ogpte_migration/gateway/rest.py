@@ -183,17 +183,20 @@ class Gateway(Hints):
             )
 
     def connectors(self, collection_id: str) -> List[Json]:
-        """Scheduled connectors. Repeatable. Wire: list_scheduled_connectors_for_collection."""
-        return self._rows(f"{COLLECTION}/scheduled_connectors", collection_id=collection_id)
+        """Scheduled connectors, also such as have no id: they are there, and have to move.
+        Repeatable. Wire: list_scheduled_connectors_for_collection.
+        """
+        path = {"collection_id": collection_id}
+        return _whatever(self._array(f"{COLLECTION}/scheduled_connectors", path))
 
     def chats(self, collection_id: str, limit: int = 100) -> List[Json]:
-        """The first ``limit`` chat sessions. Repeatable.
+        """The first ``limit`` chat sessions, also such as have no id. Repeatable.
 
         Wire: list_chat_sessions_for_collection.
         """
         path = {"collection_id": collection_id}
         listing = replace(self._listing(f"{COLLECTION}/chats", path=path), limit=limit)
-        return named(listing.first(), "id")
+        return _whatever(listing.first())
 
     def chat_count(self, collection_id: str) -> int:
         """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
@@ -501,6 +504,11 @@ class Gateway(Hints):
             Reference(text(row, "document_id"), text(row, "collection_id") or None)
             for row in named(rows, "document_id")
         ]
+
+
+def _whatever(rows: Sequence[Any]) -> List[Json]:
+    """All rows of a listing: what can't be read of one is no reason to say that there is none."""
+    return [row if isinstance(row, dict) else {} for row in rows]
 
 
 def _job(row: Mapping[str, Any]) -> Job:
