@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from h2ogpte_migration import naming, patience
@@ -84,9 +85,7 @@ class _Watched:
         self._seen = 0
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        if filter_text:
-            return self._told(self._gateway.all_collections(filter_text))
-        return self._looked_at_twice(self._gateway.all_collections)
+        return self._looked_at_twice(partial(self._gateway.all_collections, filter_text))
 
     def own_collections(self) -> Iterator[Collection]:
         return self._looked_at_twice(self._gateway.own_collections)
