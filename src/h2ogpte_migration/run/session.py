@@ -149,12 +149,14 @@ class Session:
 
     def _give_overviews(self, migrations: List[Migration], importing: Set[str]) -> None:
         """What was submitted before is looked after: listings tell of all of an owner's at once."""
-        overviews: Dict[str, Overview] = {}
+        by_owner: Dict[str, List[Migration]] = {}
         for migration in migrations:
             if migration.policy.verify or migration.source.id in importing:
-                owner = migration.source.owner
-                overviews.setdefault(owner, Overview(migration.gateway, self.clock))
-                migration.overview = overviews[owner]
+                by_owner.setdefault(migration.source.owner, []).append(migration)
+        for together in by_owner.values():
+            overview = Overview(together[0].gateway, self.clock, len(together))
+            for migration in together:
+                migration.overview = overview
 
     def tidy_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
