@@ -82,12 +82,12 @@ class Shared:
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
         pointers: what still points at a collection, in words; asked with its owner's gateway,
-            its id, and whether its documents are copied.
+            its id, whether its documents are copied, and whether to ask for a graph.
     """
 
     tracking: Tracking
     clock: Clock
-    pointers: Callable[[Gateway, str, bool], List[str]] = lambda _gateway, _id, _copied: []
+    pointers: Callable[[Gateway, str, bool, bool], List[str]] = lambda *_: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
 

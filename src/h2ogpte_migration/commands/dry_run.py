@@ -97,7 +97,7 @@ def _what_to_think_of(
         *settings.what_stays(details, source_settings, how),
         *lifecycle_warnings(details, session.clock.utc()),
         *_archived_chats(gateway, details),
-        *session.shared.pointers(gateway, details.id, how.copy_document),
+        *session.shared.pointers(gateway, details.id, how.copy_document, True),
     ]
 
 

@@ -455,7 +455,7 @@ class _Breaker:
         if self._most and self._counts[alike] >= self._most and not self.tripped:
             self.tripped = (
                 f"{self._counts[alike]} collections failed alike, and none went well in "
-                f"between ({result.reason}); nothing new was started."
+                f"between ({result.reason.rstrip('.')}); nothing new was started."
             )
 
 

@@ -9,6 +9,7 @@ from h2ogpte_migration.results import Result, not_available
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.tracking.store import Store
+from h2ogpte_migration.ui.text import did_you_mean
 
 
 def in_scope(session: Session, candidates: Iterable[Record]) -> Tuple[List[Record], List[Result]]:
@@ -56,9 +57,11 @@ def _by_id(session: Session) -> Tuple[List[Record], List[Result]]:
     for collection_id in session.options.collections:
         record = _tracked(session.tracking.store, collection_id)
         if record is None:
-            missing.append(not_available(collection_id, "never migrated with this database"))
+            missing.append(not_available(collection_id, "not on record in this database"))
         elif not _is_mine(session, record):
-            missing.append(not_available(collection_id, f"owned by {record.owner}, not by you"))
+            missing.append(
+                not_available(collection_id, f"it is not yours, but owned by {record.owner}")
+            )
         elif record not in records:
             records.append(record)
     return records, missing
@@ -79,7 +82,7 @@ def _untracked_users(session: Session) -> List[Result]:
         return []
     owners = session.tracking.store.owners()
     return [
-        not_available(user, "nothing of this user was migrated with this database")
+        not_available(user, f"nothing of this user is on record{did_you_mean(user, owners)}")
         for user in session.options.users
         if user not in owners
     ]

@@ -213,6 +213,13 @@ class DocumentComparison:
             f"{self._pairs('s.name, s.metadata, t.metadata')} AND s.metadata != t.metadata"
         )
 
+    def other_mode(self) -> Tuple[int, List[str]]:
+        """Usable documents that only agents read on one side, and everybody on the other."""
+        good = f"s.status IN ({_GOOD}) AND t.status IN ({_GOOD})"
+        return self._count_rows(
+            f"{self._pairs('s.id, s.name')} AND s.status != t.status AND {good}"
+        )
+
     def pairs_without_metadata(self, limit: int) -> List[Tuple[str, str, str]]:
         """Name, source's id and target's id of documents whose metadata a listing left out.
 
