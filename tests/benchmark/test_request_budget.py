@@ -44,7 +44,7 @@ NEEDED = Counter(
         f"GET {C}/chats": 1,
     }
 )
-# "None" is never believed from one look; and what still points at the source is told.
+# "None" is never believed from one look.
 SAFETY = Counter(
     {
         f"GET {C}/scheduled_connectors": 1,
@@ -55,10 +55,12 @@ SAFETY = Counter(
 VERIFICATION = NEEDED + SAFETY + Counter({f"GET {C}/settings": 1})
 # Once more than pages: nothing tells how many documents the source has by now.
 AFTERMATH = NEEDED + SAFETY + Counter({f"GET {C}/documents": 1})
-# What tells of all of an owner's collections at once: which jobs have ended, the counts, and
-# which assistants point at them.
+# Of a few collections the counts are asked for, and the source's listing to its end; of more
+# they are listed once, like the jobs and the assistants that point at them.
+ONE_BY_ONE = Counter({f"GET {C}/documents": 1, f"GET {C}/chats/count": 1})
 ASSISTANTS = Counter({"GET /ai_assistants": 1})
-OVERVIEW = Counter({"GET /jobs": 1, "GET /collections": 2}) + ASSISTANTS
+COUNTS = Counter({"GET /collections": 2})
+OVERVIEW = Counter({"GET /jobs": 1, "GET /rpc/meta": 1}) + ASSISTANTS
 
 
 @pytest.fixture
@@ -89,17 +91,22 @@ def test_submission_costs_eleven_requests(busy: SandboxServer) -> None:
     assert asked == SUBMISSION + OF_THE_OWNER
 
 
-@pytest.mark.parametrize("collections", [1, 5])
+def times(number: int, counter: Counter[str]) -> Counter[str]:
+    return Counter({route: number * count for route, count in counter.items()})
+
+
+@pytest.mark.parametrize(
+    ("collections", "counts"), [(1, ONE_BY_ONE), (2, times(2, ONE_BY_ONE)), (5, COUNTS)]
+)
 def test_verification_costs_eight_requests_a_collection_and_five_an_owner(
-    busy: SandboxServer, busy_world: World, collections: int
+    busy: SandboxServer, busy_world: World, collections: int, counts: Counter[str]
 ) -> None:
     for number in range(1, collections):
         busy_world.add_collection("anna", f"More {number}", documents=3)
     run(busy, "--all-users", "--use-model-mappings")
     busy_world.wait_until_idle()
     asked = run(busy, "--verify", "--migrate-chats")
-    of_the_collections = Counter({k: collections * v for k, v in VERIFICATION.items()})
-    assert asked == of_the_collections + OVERVIEW + Counter({"GET /rpc/meta": 1})
+    assert asked == times(collections, VERIFICATION) + OVERVIEW + counts
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from h2ogpte_migration.ui.progress import Progress
 from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
-THREADS_A_REQUEST = 3
+THREADS_A_REQUEST = 2
 """How many collections are worked on for each request that may be under way: some of them wait
 for the disk, for a second look at what seems empty, or for their owner's key."""
 
@@ -149,12 +149,14 @@ class Session:
 
     def _give_overviews(self, migrations: List[Migration], importing: Set[str]) -> None:
         """What was submitted before is looked after: listings tell of all of an owner's at once."""
-        overviews: Dict[str, Overview] = {}
+        by_owner: Dict[str, List[Migration]] = {}
         for migration in migrations:
             if migration.policy.verify or migration.source.id in importing:
-                owner = migration.source.owner
-                overviews.setdefault(owner, Overview(migration.gateway, self.clock))
-                migration.overview = overviews[owner]
+                by_owner.setdefault(migration.source.owner, []).append(migration)
+        for together in by_owner.values():
+            overview = Overview(together[0].gateway, self.clock, len(together))
+            for migration in together:
+                migration.overview = overview
 
     def tidy_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
