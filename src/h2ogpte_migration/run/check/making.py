@@ -202,11 +202,11 @@ def _why_not(place: Workplace, rows: List[Document], jobs: List[JobId]) -> str:
 
 
 def _paired(things: List[Thing], rows: List[Document]) -> List[Tuple[Thing, Document]]:
-    """Which document is which; a server may have named them anew."""
+    """Which document is which; a server may have named them anew. In doubt, none is ours."""
     by_name = {row.name: row for row in rows}
     if all(thing.name in by_name for thing in things):
         return [(thing, by_name[thing.name]) for thing in things]
-    return list(zip(things, rows))
+    return list(zip(things, rows)) if len(rows) == len(things) else []
 
 
 # -- the chat ----------------------------------------------------------------------------
