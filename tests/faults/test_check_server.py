@@ -181,6 +181,12 @@ TOLD = {
     "jobs_listed_after_s=3.0",
     "jobs_readable_after_s=1.0",
     "keys_listed_after_s=3.0",
+    "forbidden_is_401=True",
+    "broken_operations=get_collection_group_permissions",
+    "broken_operations=get_collection_permissions,list_collection_public_permissions",
+    "broken_operations=get_collection_settings,get_collection_chat_settings",
+    "broken_operations=list_scheduled_tasks,list_scheduled_tasks_by_admin,list_ai_assistants,"
+    "list_all_api_keys",
     "timestamps=offset",
     "timestamps=naive",
     "percentages=percent",
