@@ -36,7 +36,7 @@ class Policy:
     look_again: bool = False
     rollback: bool = False
     verify_query: Optional[str] = None
-    query_timeout_s: float = 60.0
+    query_timeout_s: float = 300.0
 
     @property
     def forced_start(self) -> Optional[str]:

@@ -1,8 +1,8 @@
 """Run the command in this process, over real HTTP, at a speed that a matrix can afford.
 
 Only waiting is shortened: the clock of back-off and rate limits jumps over every pause, and the
-second look at an unanswered request comes sooner (as late answers do here). Requests, threads,
-the tracking database and everything that is printed are real.
+second look at an unanswered request comes once the server has done what it will do of it, however
+slow this machine is. Requests, threads, the tracking database and all that is printed are real.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ LARGE = "BAAI/bge-large-en-v1.5"
 
 TIMEOUT_S = 1.0
 """What the runs wait for an answer."""
-HANG_S = 1.4
+HANG_S = 1.2
 """How long a hanging server takes."""
-LATE_S = 0.15
+LATE_S = 0.05
 """How long after an error the server may still do the work."""
 SECOND_LOOK_S = 0.4
 SECOND_LOOK_AFTER_TIMEOUT_S = 1.0
+"""What the second looks are told by; no time of this length passes."""
+A_MOMENT_S = 0.005
 
 
 class JumpingClock:
@@ -81,9 +83,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
 
 
 def _quick_sleep(self: Clock, seconds: float) -> None:
-    """Waits for a lock or a job are short; the second look keeps its (scaled) distance."""
-    second_look = seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S)
-    self.stop.wait(seconds if second_look else 0.01)
+    """Waits for a lock or a job are short; a second look waits for all that is under way."""
+    if seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S):
+        deadline = time.monotonic() + 10
+        while any(server.at_work for server in list(_serving)) and time.monotonic() < deadline:
+            self.stop.wait(A_MOMENT_S)
+    self.stop.wait(A_MOMENT_S)
     self.check()
 
 
@@ -259,11 +264,15 @@ def world_for(mode: str, folder: Path) -> World:
 
 
 # -- helpers -------------------------------------------------------------------------------
+_serving: List[SandboxServer] = []
+
+
 @contextmanager
 def serving(world: World, **options: Any) -> Iterator[SandboxServer]:
     """A server on ``world`` that is gone afterwards, whatever happened to it."""
     server = SandboxServer(world, **options)
     server.start()
+    _serving.append(server)
     try:
         if options.get("ssl_context"):
             with leaving_connections_open():
@@ -271,6 +280,7 @@ def serving(world: World, **options: Any) -> Iterator[SandboxServer]:
         else:
             yield server
     finally:
+        _serving.remove(server)
         server.stop()
         if options.get("ssl_context"):
             with leaving_connections_open():

@@ -330,6 +330,8 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
                 "target": kind.count(way.gateway, way.destination),
             }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
+        if left.listed or left.hidden:
+            # What is only counted may be archived, or be hidden by a listing that lags: a move tells.
             left = move_all(way, kind, StepJobs(migration, step))
         if left.words(kind.noun):
             migration.warn(left.words(kind.noun))
