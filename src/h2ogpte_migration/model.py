@@ -118,13 +118,16 @@ class Document:
     """One row of a collection's document listing.
 
     ``index`` is the row's absolute position in that listing: the same document at two
-    positions is there twice.
+    positions is there twice. ``kind`` is the server's word for its type, ``size_bytes`` None where
+    it tells none.
     """
 
     id: str
     name: str
     status: str
     index: int = 0
+    kind: str = ""
+    size_bytes: Optional[int] = None
 
     @property
     def good(self) -> bool:
@@ -374,6 +377,14 @@ class Reference:
 
     document_id: str
     collection_id: Optional[str]
+
+
+@dataclass(frozen=True)
+class ChunkMatch:
+    """A chunk that a search in a vector index found: whose it is. Its text is not kept."""
+
+    document_id: str
+    name: str
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ LAYERS: Tuple[Tuple[str, ...], ...] = (
     ("tracking", "gateway"),
     ("ui", "report"),
     ("results",),
-    ("planner", "validation"),
+    ("planner", "validation", "retrieval"),
     ("model", "states", "naming"),
     ("clock",),
     ("patience", "errors", "redact", "ui.text", ""),
 )
-CORE = ("model", "states", "planner", "validation", "naming", "results")
+CORE = ("model", "states", "planner", "validation", "retrieval", "naming", "results")
 # What the core may use beside itself: words for what went wrong, no doing.
 BASE = ("errors",)
 # Where a library may be imported at all.
