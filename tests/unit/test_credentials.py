@@ -18,7 +18,7 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
-from h2ogpte_migration.gateway.rest import KeySource
+from h2ogpte_migration.gateway.calls import KeySource
 from h2ogpte_migration.model import ApiKey, Identity, User
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.run.credentials import (

@@ -17,26 +17,31 @@ All may raise ``Unauthorized``, ``NotFound``, ``Rejected`` (nothing was done) an
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from h2ogpte_migration import patience
 from h2ogpte_migration.errors import (
     BadReply,
-    Forbidden,
     NotFound,
-    OutcomeUnknown,
     Rejected,
-    ServerError,
     Unauthorized,
     Unavailable,
 )
+from h2ogpte_migration.gateway.calls import (
+    META,
+    Calls,
+    FixedKey,
+    GoodKeys,
+    KeySource,
+    named,
+    nameless,
+    text,
+)
 from h2ogpte_migration.gateway.chat import ChatServer
-from h2ogpte_migration.gateway.paging import Listing, PageSizes
-from h2ogpte_migration.gateway.transport import API, Transport
+from h2ogpte_migration.gateway.paging import PageSizes
+from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.model import (
     Answer,
     ApiKey,
@@ -58,7 +63,6 @@ from h2ogpte_migration.redact import Secret, scrub_words
 
 log = logging.getLogger(__name__)
 
-META = "/rpc/meta"
 COLLECTION = "/collections/{collection_id}"
 POLL = {"X-H2OGPTE-Internal-Poll": "true"}
 """Marks a request that does not count as a use of the key, as the client does when it polls."""
@@ -66,23 +70,6 @@ UNKNOWN_JOB = (400, 401, 404, 500)
 """With what servers may answer for a job that they keep no record of."""
 BY_NAME = {"sort_column": "name", "ascending": True}
 """Not the default order: that one follows the last update, and shifts while people work."""
-
-
-class KeySource(Protocol):
-    """A key that may have to be replaced in mid-run."""
-
-    def current(self) -> Secret:
-        """The key to use now; made when first asked for."""
-
-    def renew(self, stale: Secret) -> Optional[Secret]:
-        """Another key, as ``stale`` was refused; None where there is no other.
-
-        A 401 did nothing, so the call is repeated with it.
-        """
-
-    @property
-    def holder(self) -> Optional[Identity]:
-        """Whose key it is, as the server said; None while that is not known."""
 
 
 class Server:
@@ -107,70 +94,8 @@ class Server:
         self._transport.close()
 
 
-class FixedKey:
-    """A key that was given: there is no other one."""
-
-    def __init__(self, key: Secret, holder: Optional[Identity] = None) -> None:
-        self._key = key
-        self.holder = holder
-
-    def current(self) -> Secret:
-        return self._key
-
-    def renew(self, stale: Secret) -> Optional[Secret]:  # noqa: ARG002 (the protocol's)
-        return None
-
-
-class GoodKeys:
-    """Whether a key that was answered 401 is good all the same: then it was a refusal.
-
-    A good one is remembered for some seconds, so that many refusals cost one question.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._until: Dict[Secret, float] = {}
-        self._lock = threading.Lock()
-
-    def holds(self, key: Secret) -> bool:
-        """Ask the server who the key's holder is, which every good key may.
-
-        Raises:
-            Unavailable: it gave no answer to that, so nobody knows.
-        """
-        with self._lock:
-            if self._until.get(key, 0.0) > self._transport.now():
-                return True
-            try:
-                self._transport.request("GET", META, key=key, repeatable=True, prefix="")
-            except Unauthorized:
-                return False
-            except ServerError as error:
-                raise Unavailable(
-                    f"A request was refused, and whether the key is good could not be asked: "
-                    f"{error.message}",
-                    route=error.route,
-                ) from error
-            self._until[key] = self._transport.now() + patience.KEY_KNOWN_GOOD_S
-            return True
-
-
-class Gateway:
+class Gateway(Calls):
     """The server as one key sees it."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        keys: KeySource,
-        sizes: PageSizes,
-        chat: ChatServer,
-        good_keys: Optional[GoodKeys] = None,
-    ) -> None:
-        self._transport = transport
-        self._keys = keys
-        self._sizes = sizes
-        self._chat = chat
-        self._good_keys = good_keys or GoodKeys(transport)
 
     @property
     def holder(self) -> Optional[Identity]:
@@ -185,12 +110,12 @@ class Gateway:
     def identity(self) -> Identity:
         """Who the key belongs to. Repeatable. Wire: GET /rpc/meta."""
         meta = self._object(META, prefix="")
-        if not _text(meta, "username"):
+        if not text(meta, "username"):
             raise BadReply("GET /rpc/meta: the server names no user.", route="GET /rpc/meta")
         return Identity(
-            username=_text(meta, "username"),
-            user_id=_text(meta, "user_id"),
-            server_version=_text(meta, "version"),
+            username=text(meta, "username"),
+            user_id=text(meta, "user_id"),
+            server_version=text(meta, "version"),
             is_guest=meta.get("is_guest") is True,
         )
 
@@ -199,7 +124,7 @@ class Gateway:
 
         Wire: list_embedding_models.
         """
-        return [_text(row, "id") for row in self._rows("/embedding_models")]
+        return [text(row, "id") for row in self._rows("/embedding_models")]
 
     # -- listings ----------------------------------------------------------------------
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
@@ -225,7 +150,7 @@ class Gateway:
     def users(self) -> Iterator[User]:
         """Registered users; may leave out the caller. Repeatable. Wire: list_users."""
         for row in self._listing("/users").each_once():
-            yield User(id=_text(row, "id"), username=_text(row, "username"))
+            yield User(id=text(row, "id"), username=text(row, "username"))
 
     def documents(
         self, collection_id: str, expected: Optional[int] = None, *, shifting: bool = False
@@ -245,13 +170,13 @@ class Gateway:
         )
         rows = enumerate(listing.each_once()) if shifting else listing.by_position()
         for index, row in rows:
-            if not _text(row, "id"):
+            if not text(row, "id"):
                 log.warning("%s: a row without an id is left out", listing.route)
                 continue
             yield Document(
-                id=_text(row, "id"),
-                name=_text(row, "name"),
-                status=_text(row, "status").strip().lower(),
+                id=text(row, "id"),
+                name=text(row, "name"),
+                status=text(row, "status").strip().lower(),
                 index=index,
             )
 
@@ -266,7 +191,7 @@ class Gateway:
         """
         path = {"collection_id": collection_id}
         listing = replace(self._listing(f"{COLLECTION}/chats", path=path), limit=limit)
-        return _named(listing.first(), "id")
+        return named(listing.first(), "id")
 
     def chat_count(self, collection_id: str) -> int:
         """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
@@ -319,12 +244,12 @@ class Gateway:
         Wire: get_collection_permissions.
         """
         rows = self._array(f"{COLLECTION}/permissions", {"collection_id": collection_id})
-        return [Share.from_json(row, "username") for row in _named(rows, "username")]
+        return [Share.from_json(row, "username") for row in named(rows, "username")]
 
     def group_shares(self, collection_id: str) -> List[Share]:
         """Rights of groups. Repeatable. Wire: get_collection_group_permissions."""
         rows = self._array(f"{COLLECTION}/group_permissions", {"collection_id": collection_id})
-        return [Share.from_json(row, "group_id") for row in _named(rows, "group_id")]
+        return [Share.from_json(row, "group_id") for row in named(rows, "group_id")]
 
     def job(self, job_id: JobId) -> Optional[Job]:
         """A job of the key's user; None when the server keeps no record of it. Repeatable.
@@ -458,7 +383,7 @@ class Gateway:
             body={"source_collection_id": source},
             collection_id=target,
         )
-        return JobId(_text(job, "id"))
+        return JobId(text(job, "id"))
 
     def insert_document(self, target: TargetId, document_id: str) -> None:
         """Put a stored document into one more collection, by reference. NOT repeatable: done
@@ -485,7 +410,7 @@ class Gateway:
             body={"src_collection_id": source},
             collection_id=target,
         )
-        return JobId(_text(job, "id"))
+        return JobId(text(job, "id"))
 
     def move_chats(self, *, source: SourceId, target: TargetId) -> JobId:
         """Start the job that moves all chat sessions; as ``move_connectors``.
@@ -497,7 +422,7 @@ class Gateway:
             body={"target_collection_id": target},
             collection_id=source,
         )
-        return JobId(_text(job, "id"))
+        return JobId(text(job, "id"))
 
     def delete_collection(self, collection_id: str) -> None:
         """Repeatable: 404 counts as done. Wire: delete_collection."""
@@ -514,10 +439,10 @@ class Gateway:
         body = {"user_id": user_id, "name": name, "expires_in": expires_in}
         reply = self._post(template, body=body)
         info = reply.get("api_key")
-        key_id = _text(info, "id") if isinstance(info, dict) else ""
-        secret = _text(reply, "secret_key")
+        key_id = text(info, "id") if isinstance(info, dict) else ""
+        secret = text(reply, "secret_key")
         if not key_id or not secret:
-            raise _nameless(template)
+            raise nameless(template)
         return key_id, Secret(secret)
 
     def keys(self, username: str) -> Iterator[ApiKey]:
@@ -528,9 +453,9 @@ class Gateway:
         query = {"filter": username or None}
         for row in self._listing("/admin/api_keys", query).each_once():
             yield ApiKey(
-                id=_text(row, "id"),
-                name=_text(row, "name"),
-                username=_text(row, "username"),
+                id=text(row, "id"),
+                name=text(row, "name"),
+                username=text(row, "username"),
                 active=row.get("is_active") is not False,
             )
 
@@ -548,7 +473,7 @@ class Gateway:
         Wire: create_chat_session.
         """
         row = self._create("/chats", query={"collection_id": collection_id}, body={})
-        return _text(row, "id")
+        return text(row, "id")
 
     def delete_chat(self, session_id: str) -> None:
         """Repeatable: 404 counts as done. Wire: delete_chat_session."""
@@ -571,155 +496,9 @@ class Gateway:
         """The documents that an answer refers to. Repeatable. Wire: get_message_references."""
         rows = self._array("/messages/{message_id}/references", {"message_id": message_id})
         return [
-            Reference(_text(row, "document_id"), _text(row, "collection_id") or None)
-            for row in _named(rows, "document_id")
+            Reference(text(row, "document_id"), text(row, "collection_id") or None)
+            for row in named(rows, "document_id")
         ]
-
-    # -- the kinds of requests ---------------------------------------------------------
-    def _object(
-        self,
-        template: str,
-        *,
-        prefix: str = API,
-        headers: Optional[Mapping[str, str]] = None,
-        **path: str,
-    ) -> Json:
-        reply: Json = self._request(
-            "GET",
-            template,
-            path=path,
-            headers=headers,
-            repeatable=True,
-            prefix=prefix,
-            expect=dict,
-        )
-        return reply
-
-    def _object_or_null(self, template: str, collection_id: str) -> Json:
-        """Settings of a collection: none at all (null) are empty ones."""
-        path = {"collection_id": collection_id}
-        value = self._request("GET", template, path=path, repeatable=True)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise BadReply(
-                f"GET {template}: JSON of another shape than documented.", route=f"GET {template}"
-            )
-        return value
-
-    def _array(
-        self,
-        template: str,
-        path: Mapping[str, str],
-        query: Optional[Mapping[str, Any]] = None,
-        headers: Optional[Mapping[str, str]] = None,
-    ) -> List[Any]:
-        reply: List[Any] = self._request(
-            "GET",
-            template,
-            path=path,
-            query=query,
-            headers=headers,
-            repeatable=True,
-            expect=list,
-        )
-        return reply
-
-    def _rows(
-        self,
-        template: str,
-        query: Optional[Mapping[str, Any]] = None,
-        headers: Optional[Mapping[str, str]] = None,
-        **path: str,
-    ) -> List[Json]:
-        """A listing that comes in one piece: its rows that have an id."""
-        return _named(self._array(template, path, query, headers), "id")
-
-    def _listing(
-        self,
-        template: str,
-        query: Optional[Mapping[str, Any]] = None,
-        *,
-        path: Optional[Mapping[str, str]] = None,
-        expected: Optional[int] = None,
-    ) -> Listing[Json]:
-        """A listing that comes in pages."""
-
-        def fetch(offset: int, limit: int) -> List[Json]:
-            asked = {**(query or {}), "offset": offset, "limit": limit}
-            rows = self._array(template, path or {}, asked)
-            # Each row keeps its position, whatever it is.
-            return [row if isinstance(row, dict) else {} for row in rows]
-
-        return Listing(
-            fetch=fetch,
-            key=_row_id,
-            route=f"GET {template}",
-            sizes=self._sizes,
-            expected=expected,
-        )
-
-    def _request(self, method: str, template: str, **options: Any) -> Any:
-        """Send with the key of the moment; a refused one is renewed, and did nothing.
-
-        How often is for the key's source to say, which raises when it is enough.
-        """
-        while True:
-            key = self._keys.current()
-            try:
-                return self._transport.request(method, template, key=key, **options)
-            except Unauthorized as error:
-                if template == META:
-                    raise
-                if self._good_keys.holds(key):
-                    raise _forbidden(error) from error
-                if self._keys.renew(key) is None:
-                    raise
-
-    def _change(
-        self, method: str, template: str, body: Optional[Dict[str, Any]] = None, **path: str
-    ) -> None:
-        """A request that may be repeated, and whose answer says nothing more."""
-        self._request(method, template, path=path, body=body, repeatable=True)
-
-    def _post(
-        self,
-        template: str,
-        *,
-        query: Optional[Mapping[str, Any]] = None,
-        body: Dict[str, Any],
-        **path: str,
-    ) -> Json:
-        """A request that must not be repeated blindly."""
-        reply: Json = self._request(
-            "POST",
-            template,
-            path=path,
-            query=query,
-            body=body,
-            repeatable=False,
-            expect=dict,
-        )
-        return reply
-
-    def _create(
-        self,
-        template: str,
-        *,
-        query: Optional[Mapping[str, Any]] = None,
-        body: Dict[str, Any],
-        **path: str,
-    ) -> Json:
-        """A ``_post`` whose answer names what was made; without a name nobody knows."""
-        reply = self._post(template, query=query, body=body, **path)
-        if not _text(reply, "id"):
-            raise _nameless(template)
-        return reply
-
-
-def _text(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _job(row: Mapping[str, Any]) -> Job:
@@ -729,32 +508,6 @@ def _job(row: Mapping[str, Any]) -> Job:
     return replace(job, errors=errors, progress=scrub_words(job.progress))
 
 
-def _row_id(row: Json) -> str:
-    return _text(row, "id")
-
-
-def _named(rows: List[Any], key: str) -> List[Json]:
-    """The rows that say what they are about."""
-    named = [row for row in rows if isinstance(row, dict) and _text(row, key)]
-    if len(named) < len(rows):
-        log.warning("rows without %s are left out: %d", key, len(rows) - len(named))
-    return named
-
-
-def _forbidden(error: Unauthorized) -> Forbidden:
-    """The contract declares no other status than 401 for what is not allowed."""
-    return Forbidden(
-        f"{error.message.rstrip('.')} (the key is good: this is not allowed).",
-        status=error.status,
-        route=error.route,
-    )
-
-
 def _permissions(permissions: Optional[Sequence[str]]) -> Dict[str, Any]:
     """An empty list is sent as such: it differs from none, which grants the defaults."""
     return {} if permissions is None else {"permissions": list(permissions)}
-
-
-def _nameless(template: str) -> OutcomeUnknown:
-    route = f"POST {template}"
-    return OutcomeUnknown(f"{route}: the server did not say what it made.", route=route)

@@ -16,8 +16,8 @@ from h2ogpte_migration.results import OutcomeKind, Recorded, Result
 from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, position
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import KeptWarning
+from h2ogpte_migration.tracking.rows import COUNTED
 from h2ogpte_migration.tracking.runs import Runs
-from h2ogpte_migration.tracking.store import COUNTED
 
 _BATCH = 5000
 _MARK = "\x1f"

@@ -1,0 +1,340 @@
+"""What is on record about collections: questions, each one method. Nothing is written here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import (
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Set,
+)
+
+from h2ogpte_migration.model import (
+    Document,
+    JobId,
+    JobKind,
+    Json,
+    SourceId,
+    parse_time,
+)
+from h2ogpte_migration.states import JobStatus, Position, TargetFate
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.records import (
+    Attempt,
+    Intent,
+    KeptWarning,
+    Record,
+    Tracked,
+    Validation,
+    Watched,
+)
+from h2ogpte_migration.tracking.rows import (
+    JOB_SEEN,
+)
+
+_OVER = (
+    "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
+    "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
+    "AND coalesce(new_collection_id, '') != ''"
+)
+"""The condition for the positions connected and finished."""
+
+_ROLLED_BACK = (
+    "EXISTS (SELECT 1 FROM attempts JOIN checkpoints ON attempt_id = id "
+    "WHERE source_id = old_collection_id AND fate = 'live' AND step = 'rolled back')"
+)
+"""The condition that what was moved is back in the source."""
+
+_BRINGING_OVER = (
+    "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
+    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
+    "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
+    "AND former.target_id != live.target_id AND NOT EXISTS (SELECT 1 FROM checkpoints "
+    "WHERE attempt_id = live.id AND step = 'former connectors'))"
+)
+"""The condition that what former targets hold was not brought over yet."""
+
+_KEPT = (TargetFate.SUPERSEDED.value, TargetFate.FAILED.value, TargetFate.ABANDONED.value)
+
+
+def is_former(row: sqlite3.Row, live: Optional[sqlite3.Row]) -> bool:
+    """Whether an attempt's target is there still, as far as is known, and another one is in use."""
+    in_use = live["target_id"] if live is not None else None
+    return row["fate"] in _KEPT and row["target_id"] not in (None, in_use)
+
+
+class Questions:
+    """What the tables of one database say about its collections."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def load(self, source_id: SourceId) -> Optional[Tracked]:
+        """Everything on record about a source, or None."""
+        row = self._db.row(
+            "SELECT * FROM collection_migrations WHERE old_collection_id = :id", {"id": source_id}
+        )
+        return None if row is None else self._tracked(Record.from_row(row))
+
+    def _tracked(self, record: Record) -> Tracked:
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id", {"id": record.source_id}
+        )
+        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        known = any(row["target_id"] == record.target_id for row in rows)
+        if live is None:
+            return Tracked(record, None, (), known_target=known)
+        values = {"attempt": live["id"]}
+        intents = self._db.rows("SELECT * FROM intents WHERE attempt_id = :attempt", values)
+        validation = self._db.row("SELECT * FROM validations WHERE attempt_id = :attempt", values)
+        done = self._db.rows("SELECT step FROM checkpoints WHERE attempt_id = :attempt", values)
+        return Tracked(
+            record,
+            Attempt.from_row(live),
+            tuple(Intent.from_row(intent) for intent in intents),
+            Validation.from_row(validation) if validation else None,
+            frozenset(row["step"] for row in done),
+            former_targets=any(is_former(row, live) for row in rows),
+            known_target=known,
+        )
+
+    def records(self, where: str = "1") -> Iterator[Record]:
+        """Rows of the documented table, the newest attempt last.
+
+        ``where`` is a condition of this project's own, never text from outside.
+        """
+        sql = (
+            "SELECT rowid AS place, * FROM collection_migrations "
+            f"WHERE ({where}) AND rowid > :place ORDER BY rowid"
+        )
+        for rows in self._db.batches(sql, {}):
+            for row in rows:
+                yield Record.from_row(row)
+
+    def unsubmitted(self) -> Iterator[Record]:
+        """Records whose import was not submitted, as far as is known."""
+        return self.records("NOT coalesce(import_submitted, 0)")
+
+    def failed(self) -> Iterator[Record]:
+        """Records whose import failed for good."""
+        return self.records(f"job_status = '{JobStatus.FAILED}'")
+
+    def unfinished(self, *, with_chats: bool) -> Iterator[Record]:
+        """Records whose work is not over: what ``--verify`` looks at.
+
+        Chats are a reason to look again only where they were asked for.
+        """
+        over = "import_completed AND connectors_migrated"
+        over += " AND chats_migrated" if with_chats else ""
+        return self.records(
+            f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
+            f"AND (NOT ({over}) OR {_BRINGING_OVER})"
+        )
+
+    def imported(self) -> Iterator[Record]:
+        """Records whose documents were imported: what ``--rollback`` looks at."""
+        return self.records(
+            f"coalesce(job_status, '') != 'failed' AND import_completed AND NOT {_ROLLED_BACK}"
+        )
+
+    def over(self) -> Dict[Position, int]:
+        """How many collections are done with, counted by SQLite: they may be very many."""
+        rows = self._db.rows(
+            "SELECT coalesce(chats_migrated, 0) AS chats, count(*) AS n FROM collection_migrations "
+            f"WHERE {_OVER} GROUP BY chats"
+        )
+        names = {True: Position.FINISHED, False: Position.CONNECTED}
+        return {names[bool(row["chats"])]: row["n"] for row in rows}
+
+    def not_over(self) -> Iterator[Tracked]:
+        """Everything on record about the other ones."""
+        for record in self.records(f"NOT ({_OVER})"):
+            yield self._tracked(record)
+
+    def kept_warnings(self) -> List[KeptWarning]:
+        """Kept warnings of all live attempts."""
+        rows = self._db.rows(
+            "SELECT w.* FROM warnings w JOIN attempts a ON a.id = w.attempt_id "
+            "WHERE a.fate = 'live' ORDER BY w.rowid"
+        )
+        return [KeptWarning(row["source_id"], row["step"], row["text"]) for row in rows]
+
+    def sources_behind(self, collection_id: str) -> List[SourceId]:
+        """Tracked sources that an id speaks of: itself, or that it is a target of."""
+        rows = self._db.rows(
+            "SELECT old_collection_id AS id FROM collection_migrations "
+            "WHERE old_collection_id = :id OR new_collection_id = :id "
+            "UNION SELECT source_id FROM attempts WHERE target_id = :id",
+            {"id": collection_id},
+        )
+        return [SourceId(row["id"]) for row in rows]
+
+    def history(self, source_id: SourceId) -> List[Attempt]:
+        """Every attempt of a source, oldest first."""
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id ORDER BY id", {"id": source_id}
+        )
+        return [Attempt.from_row(row) for row in rows]
+
+    def count_given_up(self, source_id: SourceId) -> int:
+        """How many targets of a source were given up since people last asked for a fresh one."""
+        row = self._db.row(
+            "SELECT count(*) AS n FROM attempts WHERE source_id = :id AND fate = 'abandoned' "
+            "AND origin != 'twin' AND id >= coalesce((SELECT max(id) FROM attempts "
+            "WHERE source_id = :id AND origin = 'run'), 0)",
+            {"id": source_id},
+        )
+        return int(row["n"]) if row else 0
+
+    def past_targets(self) -> Set[str]:
+        """Ids of every target ever made, current or not."""
+        rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
+        return {row["target_id"] for row in rows}
+
+    def reserved_names(self) -> Dict[str, Set[str]]:
+        """Names that were given out for targets, by owner, whether used or not."""
+        names: Dict[str, Set[str]] = {}
+        for row in self._db.rows("SELECT owner, target_name FROM attempts"):
+            names.setdefault(row["owner"], set()).add(row["target_name"])
+        return names
+
+    def record_of_target(self, target_id: str) -> Optional[Record]:
+        """The record whose current target has this id."""
+        row = self._db.row(
+            "SELECT * FROM collection_migrations WHERE new_collection_id = :id", {"id": target_id}
+        )
+        return Record.from_row(row) if row else None
+
+    def attempts_named(self, owner: str, target_name: str) -> List[Attempt]:
+        """Attempts whose target was to bear a name."""
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE owner = :owner AND target_name = :name ORDER BY id",
+            {"owner": owner, "name": target_name},
+        )
+        return [Attempt.from_row(row) for row in rows]
+
+    def names_in_doubt(self, attempt: Attempt) -> List[str]:
+        """Names of the same owner's other targets that may exist by now, without a known id."""
+        rows = self._db.rows(
+            "SELECT target_name FROM attempts WHERE owner = :owner AND id != :id "
+            "AND fate = 'live' AND target_id IS NULL",
+            {"owner": attempt.owner, "id": attempt.id},
+        )
+        return [row["target_name"] for row in rows]
+
+    def job_is_claimed(self, job_id: JobId) -> bool:
+        """Whether a job is on record as ours, for whatever collection."""
+        claimed = self._db.row(
+            "SELECT 1 FROM jobs WHERE job_id = :job UNION ALL "
+            "SELECT 1 FROM collection_migrations WHERE job_id = :job LIMIT 1",
+            {"job": job_id},
+        )
+        return claimed is not None
+
+    def import_in_doubt(self, owner: str) -> Optional[Intent]:
+        """The import of an owner that was sent without an answer on record, if any."""
+        row = self._db.row(
+            "SELECT * FROM intents WHERE owner = :owner AND step = 'import' "
+            "AND state = 'open' AND sends > 0",
+            {"owner": owner},
+        )
+        return Intent.from_row(row) if row else None
+
+    def warnings(self, source_id: SourceId) -> List[KeptWarning]:
+        """Kept warnings of a source's live or last attempt."""
+        rows = self._db.rows(
+            "SELECT * FROM warnings WHERE attempt_id = "
+            "(SELECT max(id) FROM attempts WHERE source_id = :id AND origin != 'twin') "
+            "ORDER BY rowid",
+            {"id": source_id},
+        )
+        return [KeptWarning(row["source_id"], row["step"], row["text"]) for row in rows]
+
+    def former_targets(self, source_id: SourceId) -> List[Attempt]:
+        """Attempts of a source whose targets may still hold something, oldest first."""
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id ORDER BY id", {"id": source_id}
+        )
+        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        return [Attempt.from_row(row) for row in rows if is_former(row, live)]
+
+    def spare_targets(self, source_id: SourceId) -> List[Attempt]:
+        """Former targets of a source, and one that was rolled back, oldest first."""
+        rows = self._db.rows(
+            "SELECT * FROM attempts WHERE source_id = :id AND fate = 'live' AND EXISTS "
+            "(SELECT 1 FROM checkpoints WHERE attempt_id = id AND step = 'rolled back') "
+            "AND NOT EXISTS "
+            "(SELECT 1 FROM checkpoints WHERE attempt_id = id AND step = 'target deleted')",
+            {"id": source_id},
+        )
+        return [*self.former_targets(source_id), *(Attempt.from_row(row) for row in rows)]
+
+    def is_in_use(self, collection_id: str) -> bool:
+        """Whether a collection is a source, or the current target of one that is not rolled back."""
+        row = self._db.row(
+            "SELECT 1 FROM collection_migrations WHERE old_collection_id = :id "
+            f"OR (new_collection_id = :id AND coalesce(job_status, '') != 'failed' "
+            f"AND NOT {_ROLLED_BACK}) LIMIT 1",
+            {"id": collection_id},
+        )
+        return row is not None
+
+    def job_of(self, attempt: Attempt) -> Optional[JobId]:
+        """The import job of an attempt, the last one claimed."""
+        row = self._db.row(
+            "SELECT job_id FROM jobs WHERE attempt_id = :id AND kind IN ('', :kind) "
+            "ORDER BY rowid DESC LIMIT 1",
+            {"id": attempt.id, "kind": JobKind.IMPORT},
+        )
+        return JobId(row["job_id"]) if row else None
+
+    def sends(self, attempt: Attempt, step: str) -> int:
+        """How often a request of a step may have reached the server, all intents together."""
+        row = self._db.row(
+            "SELECT coalesce(sum(sends), 0) AS n FROM intents "
+            "WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": step},
+        )
+        return int(row["n"]) if row else 0
+
+    def job_watched(self, attempt: Attempt) -> Optional[Watched]:
+        """How the job stood when it was seen to change last, by whatever run."""
+        row = self._db.row(
+            "SELECT * FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": JOB_SEEN},
+        )
+        since = parse_time(row["done_at"]) if row else None
+        if row is None or since is None:
+            return None
+        return Watched(json.loads(row["detail"]), since)
+
+    def baseline(self, attempt: Attempt) -> Iterator[Document]:
+        """The documents that the source had at submission, as a stream."""
+        sql = (
+            "SELECT document_id, name, status, rowid AS place FROM baseline "
+            "WHERE attempt_id = :id AND rowid > :place ORDER BY rowid"
+        )
+        index = 0
+        for rows in self._db.batches(sql, {"id": attempt.id}):
+            for row in rows:
+                yield Document(row["document_id"], row["name"], row["status"], index)
+                index += 1
+
+    def has_baseline(self, attempt: Attempt) -> bool:
+        """Whether a baseline was taken for an attempt; it may be empty."""
+        row = self._db.row(
+            "SELECT 1 FROM attempts WHERE id = :id AND baseline_at IS NOT NULL", {"id": attempt.id}
+        )
+        return row is not None
+
+    def moved_counts(self, attempt: Attempt, step: str) -> Optional[Json]:
+        """The counts of a finished or open move of an attempt, if anything was moved."""
+        row = self._db.row(
+            "SELECT counts FROM intents WHERE attempt_id = :attempt AND step = :step "
+            "AND counts IS NOT NULL ORDER BY id DESC LIMIT 1",
+            {"attempt": attempt.id, "step": step},
+        )
+        return json.loads(row["counts"]) if row else None

@@ -1,0 +1,231 @@
+"""How the rows of a migration are written: what several facts of the store have in common.
+
+Each function works inside the transaction that it is given, and commits nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import (
+    Any,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from h2ogpte_migration.errors import LeaseLost
+from h2ogpte_migration.model import (
+    Finding,
+    Json,
+    SourceId,
+)
+from h2ogpte_migration.states import JobStatus, TargetFate
+from h2ogpte_migration.tracking.records import (
+    Attempt,
+    utc_now,
+)
+
+COUNTED = "counted"
+"""The checkpoint that keeps how many documents a validation counted: no step of that name."""
+
+JOB_SEEN = "job seen"
+"""The checkpoint that says how the import job stood when it was seen to change last."""
+
+
+def write_checkpoint(
+    db: sqlite3.Connection, attempt: Attempt, step: str, detail: Optional[Json]
+) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+        "VALUES (:attempt, :step, :now, :detail)",
+        {
+            "attempt": attempt.id,
+            "step": step,
+            "now": utc_now(),
+            "detail": None if detail is None else json.dumps(detail),
+        },
+    )
+
+
+def insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
+    columns = ", ".join(values)
+    places = ", ".join(f":{column}" for column in values)
+    # Table and columns are constants of this module.
+    cursor = db.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)
+    return int(cursor.lastrowid or 0)
+
+
+def update_row(db: sqlite3.Connection, source_id: SourceId, values: Mapping[str, Any]) -> None:
+    columns = ", ".join(f"{column} = :{column}" for column in values)
+    db.execute(
+        f"UPDATE collection_migrations SET {columns} WHERE old_collection_id = :source_id",
+        {**values, "source_id": source_id},
+    )
+
+
+def complete_import(db: sqlite3.Connection, source_id: SourceId) -> None:
+    update_row(
+        db,
+        source_id,
+        {
+            "job_status": JobStatus.COMPLETED,
+            "import_completed": 1,
+            "completed_at": utc_now(),
+            "error": None,
+        },
+    )
+
+
+def open_intent(
+    db: sqlite3.Connection, attempt_id: int, source_id: str, owner: str, step: str, sends: int = 0
+) -> None:
+    is_open = db.execute(
+        "SELECT 1 FROM intents WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
+        {"attempt": attempt_id, "step": step},
+    ).fetchone()
+    if is_open is None:
+        values = {
+            "attempt_id": attempt_id,
+            "source_id": source_id,
+            "owner": owner,
+            "step": step,
+            "state": "open",
+            "sends": sends,
+            "opened_at": utc_now(),
+        }
+        insert(db, "intents", values)
+
+
+def count_send(db: sqlite3.Connection, attempt: Attempt, step: str) -> None:
+    """A request of a step may reach the server from now on."""
+    open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
+    db.execute(
+        "UPDATE intents SET sends = sends + 1 WHERE attempt_id = :attempt "
+        "AND step = :step AND state = 'open'",
+        {"attempt": attempt.id, "step": step},
+    )
+
+
+def close_intent(
+    db: sqlite3.Connection,
+    attempt_id: int,
+    step: str,
+    counts: Optional[str],
+    job_id: Optional[str] = None,
+) -> None:
+    db.execute(
+        "UPDATE intents SET state = 'done', counts = coalesce(:counts, counts), "
+        "job_id = coalesce(:job, job_id) "
+        "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
+        {"counts": counts, "job": job_id, "attempt": attempt_id, "step": step},
+    )
+
+
+def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -> None:
+    """Make a job ours; the primary key keeps two collections from claiming one job.
+
+    A server may give an id out again, once its job is over: only a claim that is still
+    being worked on stands against ours.
+    """
+    claimed = db.execute(
+        "INSERT INTO jobs (job_id, kind, attempt_id) VALUES (:job, :kind, :attempt) "
+        "ON CONFLICT (job_id) DO UPDATE SET kind = excluded.kind, attempt_id = excluded.attempt_id "
+        "WHERE attempt_id = excluded.attempt_id OR NOT EXISTS ("
+        "SELECT 1 FROM attempts a JOIN collection_migrations m "
+        "ON m.old_collection_id = a.source_id WHERE a.id = jobs.attempt_id AND a.fate = 'live' "
+        "AND m.job_id = jobs.job_id AND NOT coalesce(m.import_completed, 0) "
+        "AND a.source_id != (SELECT source_id FROM attempts WHERE id = excluded.attempt_id))",
+        {"job": job_id, "kind": kind, "attempt": attempt_id},
+    )
+    if claimed.rowcount != 1:
+        raise LeaseLost(
+            f"The job {job_id} is on record as the import of another collection.",
+            "Run the same command again; it looks afresh.",
+        )
+
+
+def end_live_attempt(db: sqlite3.Connection, source_id: str, fate: TargetFate, reason: str) -> None:
+    values = {"id": source_id, "fate": fate.value, "reason": reason, "now": utc_now()}
+    db.execute(
+        "UPDATE intents SET state = 'void' WHERE state = 'open' AND attempt_id IN "
+        "(SELECT id FROM attempts WHERE source_id = :id AND fate = 'live')",
+        values,
+    )
+    db.execute(
+        "DELETE FROM baseline WHERE attempt_id IN "
+        "(SELECT id FROM attempts WHERE source_id = :id AND fate = 'live')",
+        values,
+    )
+    db.execute(
+        "UPDATE attempts SET fate = :fate, reason = :reason, ended_at = :now "
+        "WHERE source_id = :id AND fate = 'live'",
+        values,
+    )
+
+
+def keep_warnings(
+    db: sqlite3.Connection, attempt: Attempt, step: str, warnings: Sequence[str]
+) -> None:
+    db.executemany(
+        "INSERT OR IGNORE INTO warnings (attempt_id, source_id, step, text, noted_at) "
+        "VALUES (:attempt, :source, :step, :text, :now)",
+        [
+            {
+                "attempt": attempt.id,
+                "source": attempt.source_id,
+                "step": step,
+                "text": text,
+                "now": utc_now(),
+            }
+            for text in warnings
+        ],
+    )
+
+
+def keep_counts(db: sqlite3.Connection, attempt_id: int, documents: Tuple[int, int]) -> None:
+    """For reports: the baseline that they were counted in goes with a clean validation."""
+    db.execute(
+        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
+        "VALUES (:attempt, :step, :now, :detail)",
+        {
+            "attempt": attempt_id,
+            "step": COUNTED,
+            "now": utc_now(),
+            "detail": json.dumps(documents),
+        },
+    )
+
+
+def write_validation(
+    db: sqlite3.Connection,
+    attempt_id: int,
+    verdict: str,
+    findings: Sequence[Finding],
+    late_documents: int,
+    *,
+    ignored: bool,
+) -> None:
+    listed = [
+        {
+            "code": finding.code,
+            "text": finding.text,
+            "blocking": finding.blocking,
+            "samples": list(finding.samples),
+        }
+        for finding in findings
+    ]
+    db.execute(
+        "INSERT OR REPLACE INTO validations "
+        "(attempt_id, verdict, ignored, late_documents, findings, validated_at) "
+        "VALUES (:attempt, :verdict, :ignored, :late, :findings, :now)",
+        {
+            "attempt": attempt_id,
+            "verdict": verdict,
+            "ignored": int(ignored),
+            "late": late_documents,
+            "findings": json.dumps(listed),
+            "now": utc_now(),
+        },
+    )
