@@ -50,6 +50,7 @@ from h2ogpte_migration.model import (
 )
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import StepName, TargetFate
 from h2ogpte_migration.tracking import Tracking
 from h2ogpte_migration.tracking.leases import Lease
@@ -73,11 +74,37 @@ class Locks:
             return self._locks[name]
 
 
+class Down:
+    """Optional requests that the server does not answer: after a few failures in a row they are not
+    made any more in this run, as each would be retried for long, for every collection."""
+
+    MOST = 2
+
+    def __init__(self) -> None:
+        self._failures: Dict[str, Tuple[int, ServerError]] = {}
+
+    def failed(self, what: str, error: ServerError) -> None:
+        """A request was retried in vain."""
+        times, _ = self._failures.get(what, (0, error))
+        self._failures[what] = (times + 1, error)
+
+    def worked(self, what: str) -> None:
+        """A request was answered."""
+        self._failures.pop(what, None)
+
+    def refuse(self, what: str) -> None:
+        """Raise what it failed with, if it is not to be made any more."""
+        times, error = self._failures.get(what, (0, None))
+        if error is not None and times >= self.MOST:
+            raise error
+
+
 @dataclass(frozen=True)
 class Shared:
     """What all collections of a run share.
 
     Args:
+        down: what the server does not answer.
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
     """
@@ -86,6 +113,7 @@ class Shared:
     clock: Clock
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
+    down: Down = field(default_factory=Down)
 
 
 @dataclass(frozen=True)
@@ -166,6 +194,7 @@ class Migration:
         self.warnings: List[str] = []
         self.documents: Optional[int] = None
         self.moved: Dict[str, int] = {}
+        self.retrieval: Optional[Retrieval] = None
         self.seen_at: Optional[float] = None
         self.announced = ""
         self.source_gone = False
@@ -343,6 +372,7 @@ class Migration:
         self.watched = self.job_recorded = None
         self.seen_at = self.rights_copied_at = None
         self.done.clear()
+        self.retrieval = None
         self.announced = ""
 
     def _begun(self) -> None:
@@ -373,6 +403,7 @@ class Migration:
             "notes": tuple(self.notes),
             "documents": self.documents,
             "moved": tuple(self.moved.items()),
+            "retrieval": self.retrieval,
         }
         if self.tracked:
             filled["position"] = self.tracked.position

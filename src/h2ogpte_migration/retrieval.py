@@ -85,7 +85,9 @@ class Sample:
 
     def chosen(self) -> List[Document]:
         """Those that were kept, one of each sort in turn."""
-        sorts = [sorted(kept, key=lambda entry: (-entry[0], entry[1])) for kept in self._kept.values()]
+        sorts = [
+            sorted(kept, key=lambda entry: (-entry[0], entry[1])) for kept in self._kept.values()
+        ]
         sorts.sort(key=lambda kept: (-kept[0][0], kept[0][1]))
         turns = range(max(map(len, sorts), default=0))
         return [kept[turn][2] for turn in turns for kept in sorts if turn < len(kept)]
@@ -295,7 +297,7 @@ class Retrieval:
         if self.new is None:
             return f"retrieval could not be checked: {self.problem}"
         if not self.new.documents:
-            return "no document with text to look for"
+            return "no document to look for"
         before = f" ({self.old.found} before)" if self.old else f" ({self.old_problem})"
         return (
             f"{self.new.found} of {self.new.documents} documents found{before}; "
@@ -433,17 +435,19 @@ class Overall:
     def words(self) -> str:
         """All of it on one line."""
         parts = []
-        if self.collections:
+        noun = "collection" if self.collections == 1 else "collections"
+        if self.documents:
             before = (
-                f", and {self.found_before} of {self.comparable} in the old ones"
+                f", and {self.found_before:,} of {self.comparable:,} in the old"
                 if self.comparable
                 else ""
             )
-            noun = "collection" if self.collections == 1 else "collections"
             parts.append(
-                f"{self.found} of {self.documents} documents found in {self.collections} new "
-                f"{noun}{before}; {self.lost} not found any more"
+                f"{self.found:,} of {self.documents:,} documents found in {self.collections:,} new "
+                f"{noun}{before}; {self.lost:,} not found any more"
             )
+        elif self.collections:
+            parts.append(f"{self.collections:,} {noun} asked, no document looked for")
         if self.unchecked:
             parts.append(f"{self.unchecked} could not be checked")
         return "; ".join(parts)

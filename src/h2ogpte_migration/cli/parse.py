@@ -437,12 +437,12 @@ def _read_questions(draft: _Draft, cwd: Path) -> Tuple[Question, ...]:
     except (OSError, ValueError) as error:
         draft.mistakes.append(f"--verify-queries: {safe(str(file))} {error}.")
         return ()
-    if draft.has("min_recall") and not draft.has("verify_retrieval"):
-        if not any(question.expected for question in questions):
-            draft.mistakes.append(
-                f"--min-recall: no question in {safe(str(file))} names the document that it should "
-                "find; add a tab and a name to some, or give --verify-retrieval."
-            )
+    unnamed = not any(question.expected for question in questions)
+    if unnamed and draft.has("min_recall") and not draft.has("verify_retrieval"):
+        draft.mistakes.append(
+            f"--min-recall: no question in {safe(str(file))} names the document that it should "
+            "find; add a tab and a name to some, or give --verify-retrieval."
+        )
     return questions
 
 

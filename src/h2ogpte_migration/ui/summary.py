@@ -12,6 +12,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
 from h2ogpte_migration.states import Position
+from h2ogpte_migration.ui import retrieval
 from h2ogpte_migration.ui.text import duration, plural, safe
 
 LONGEST_LINE = 4_000_000
@@ -81,6 +82,7 @@ def lines(result: RunResult, how: Telling) -> List[Line]:
     told += [*(Line(f"Attention: {text}", True) for text in result.remarks), *_stopped(result)]
     if not how.details:
         told += _few_done(rows)
+    told += [Line(*each) for each in retrieval.lines(rows, how.width, details=how.details)]
     told += _notes(rows, how)
     told += _left_alone(rows, how)
     told += skips(result, how, "Skipped")
