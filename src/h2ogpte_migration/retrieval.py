@@ -64,17 +64,17 @@ class Sample:
         self.seen = 0
         self._seed = seed
         self._size = size
-        self._kept: Dict[Tuple[str, int], List[Tuple[int, str, Document]]] = {}
+        self._kept: Dict[Tuple[str, int], List[_Entry]] = {}
 
     def add(self, document: Document) -> None:
-        """One more document of the collection."""
+        """One more document of the collection; one that is listed twice is taken once."""
         self.seen += 1
         kept = self._kept.setdefault(self._sort_of(document), [])
-        entry = (-mark(self._seed, document.id), document.id, document)
+        entry = _Entry(-mark(self._seed, document.id), document)
         if len(kept) < self._size:
             heapq.heappush(kept, entry)
-        else:
-            heapq.heappushpop(kept, entry)
+        elif kept and kept[0] < entry and entry not in kept:
+            heapq.heapreplace(kept, entry)
 
     def _sort_of(self, document: Document) -> Tuple[str, int]:
         size_class = len(str(document.size_bytes or 0)) if document.size_bytes else 0
@@ -85,12 +85,19 @@ class Sample:
 
     def chosen(self) -> List[Document]:
         """Those that were kept, one of each sort in turn."""
-        sorts = [
-            sorted(kept, key=lambda entry: (-entry[0], entry[1])) for kept in self._kept.values()
-        ]
-        sorts.sort(key=lambda kept: (-kept[0][0], kept[0][1]))
+        sorts = [sorted(kept, reverse=True) for kept in self._kept.values() if kept]
+        sorts.sort(key=lambda kept: kept[0], reverse=True)
         turns = range(max(map(len, sorts), default=0))
-        return [kept[turn][2] for turn in turns for kept in sorts if turn < len(kept)]
+        found = [kept[turn].document for turn in turns for kept in sorts if turn < len(kept)]
+        return list({document.id: document for document in found}.values())
+
+
+@dataclass(frozen=True, order=True)
+class _Entry:
+    """A document in a heap whose least is the first to go."""
+
+    minus_mark: int
+    document: Document = field(compare=False)
 
 
 def mark(seed: int, text: str) -> int:

@@ -643,7 +643,9 @@ CHECKS = frozenset({"verify_retrieval", "verify_queries"})
 def mode_of(attributes: AbstractSet[str]) -> Mode:
     """The mode that the given fields choose; the first one, if they choose several."""
     selected = (row.selects for row in FLAGS if row.selects and row.attribute in attributes)
-    migrates = {row.attribute for row in FLAGS if Mode.VERIFY not in row.modes}
+    migrates = {
+        row.attribute for row in FLAGS if Mode.MIGRATE in row.modes and Mode.VERIFY not in row.modes
+    }
     alone = CHECKS & attributes and not attributes & (migrates | {"wait_for_completion"})
     return next(selected, Mode.VERIFY if alone else Mode.MIGRATE)
 
