@@ -668,7 +668,7 @@ ENCODE = "POST /embedding_models/m/encode_chunks_for_retrieval"
 
 def test_of_chunks_the_texts_are_kept_whatever_else_there_is(wire: Wire, gateway: Gateway):
     wire.on(CHUNKS, [{"id": 1, "text": "one"}, {"text": ""}, {"text": None}, 7, None, {"new": 1}])
-    assert gateway.document_chunks(SOURCE, "d1") == ["one", "", "", ""]
+    assert gateway.document_chunks(SOURCE, "d1") == ["one"]
     assert wire.asked[0].query == {"collection_id": SOURCE}
 
 
@@ -708,6 +708,22 @@ def test_a_model_or_a_route_that_is_not_there_is_a_refusal(
     wire.on(ENCODE, {"code": status, "message": "no"}, status)
     with pytest.raises(family):
         gateway.encode("m", ["one"])
+
+
+def test_matches_that_name_no_document_are_no_answer(wire: Wire, gateway: Gateway):
+    wire.on(MATCH, [{"text": "found"}, 7])
+    with pytest.raises(BadReply, match="name no document"):
+        gateway.match_chunks(SOURCE, [1.0])
+    wire.on(MATCH, [])
+    assert gateway.match_chunks(SOURCE, [1.0]) == []
+
+
+def test_chunks_that_have_no_text_are_no_answer(wire: Wire, gateway: Gateway):
+    wire.on(CHUNKS, [{"content": "one"}, 7])
+    with pytest.raises(BadReply, match="chunks without text"):
+        gateway.document_chunks(SOURCE, "d1")
+    wire.on(CHUNKS, [])
+    assert gateway.document_chunks(SOURCE, "d1") == []
 
 
 @pytest.mark.parametrize("answer", [{"chunks": []}, "text", 7])

@@ -193,7 +193,10 @@ class Gateway(Calls):
         """
         template = "/documents/{document_id}/chunks"
         rows = self._array(template, {"document_id": document_id}, {"collection_id": collection_id})
-        return [text(row, "text") for row in rows if isinstance(row, dict)]
+        texts = [row["text"] for row in rows if isinstance(row, dict) and text(row, "text")]
+        if rows and not any(isinstance(row, dict) and "text" in row for row in rows):
+            raise BadReply(f"GET {template}: chunks without text.", route=f"GET {template}")
+        return texts
 
     def encode(self, model: str, texts: Sequence[str]) -> List[List[float]]:
         """A vector for each text, by an embedding model of the server. Repeatable: changes nothing.
@@ -234,11 +237,15 @@ class Gateway(Calls):
             repeatable=True,
             expect=list,
         )
-        return [
+        found = [
             ChunkMatch(text(row, "topic"), text(row, "name"))
             for row in rows
             if isinstance(row, dict) and (text(row, "topic") or text(row, "name"))
         ]
+        if rows and not found:
+            route = f"POST {COLLECTION}/chunks/match"
+            raise BadReply(f"{route}: the matches name no document.", route=route)
+        return found
 
     def connectors(self, collection_id: str) -> List[Json]:
         """Scheduled connectors. Repeatable. Wire: list_scheduled_connectors_for_collection."""

@@ -74,6 +74,8 @@ def look(migration: Migration, asked: RetrievalCheck, outcome: Retrieval) -> Ret
         *_passages(migration, survey, asked.documents, outcome.seed),
         *(survey.probe_of(question) for question in asked.questions),
     ]
+    if asked.documents and survey.searchable and not any(probe.name for probe in probes):
+        return replace(outcome, problem="no text of its documents could be read")
     if not probes or not survey.searchable:
         return judged((), survey.searchable, Ranking((), (), by_name=False), None, outcome)
     new = _ranking(migration, migration.target_id, migration.attempt.model, probes)

@@ -92,6 +92,7 @@ def _check(migration: Migration) -> Retrieval:
         raise
     except ServerError as error:
         outcome = replace(outcome, problem=error.message.rstrip("."))
+    if outcome.problem:
         migration.on_warning(outcome.words)
     finding = outcome.finding()
     accepted = finding is not None and migration.policy.ignore_validation
