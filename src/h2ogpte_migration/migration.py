@@ -48,6 +48,7 @@ from h2ogpte_migration.model import (
     TargetId,
     parse_time,
 )
+from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.retrieval import Retrieval
@@ -107,10 +108,13 @@ class Shared:
         down: what the server does not answer.
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
+        pointers: what still points at a collection, in words; asked with its owner's gateway,
+            its id, and whether its documents are copied.
     """
 
     tracking: Tracking
     clock: Clock
+    pointers: Callable[[Gateway, str, bool], List[str]] = lambda _gateway, _id, _copied: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
     down: Down = field(default_factory=Down)
@@ -148,8 +152,8 @@ class Migration:
     """One collection to bring forward in this run, with its owner's key.
 
     ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
-    ``may_submit``, ``job_ended`` and what begins with ``on_``; what else is not an argument gathers over the
-    calls of one run.
+    ``may_submit``, ``job_ended`` and what begins with ``on_``, the session ``overview``; what else
+    is not an argument gathers over the calls of one run.
 
     Args:
         owner_id: the owner's id, as far as it is known by now.
@@ -178,6 +182,7 @@ class Migration:
         self.on_job: Callable[[Job], None] = lambda _: None
         self.on_warning: Callable[[str], None] = lambda _: None
         self.lease_held: Optional[Lease] = None
+        self.overview: Optional[Overview] = None
         self.tracked: Optional[Tracked] = None
         self.carried: Optional[Carried] = None
         self.created: Optional[Collection] = None
@@ -188,6 +193,7 @@ class Migration:
         self.job: Optional[Job] = None
         self.job_looked_at = False
         self.watched: Optional[Watched] = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.job_recorded: Optional[Watched] = None
         self.done: Set[str] = set()
         self.notes: List[str] = []
@@ -195,10 +201,12 @@ class Migration:
         self.documents: Optional[int] = None
         self.moved: Dict[str, int] = {}
         self.retrieval: Optional[Retrieval] = None
+        self.empty_at: Dict[str, float] = {}
         self.seen_at: Optional[float] = None
         self.announced = ""
         self.source_gone = False
         self.owner_confirmed = False
+        self.reconciled = False
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -245,6 +253,13 @@ class Migration:
         if self.attempt.target_id is None:
             raise StepFailed(f"bug: the attempt {self.attempt.id} has no target yet")
         return self.attempt.target_id
+
+    @property
+    def source_counts(self) -> Optional[Collection]:
+        """The source with its counts, as far as this run has listed or read it already."""
+        if self.overview is not None:
+            return self.overview.collection(self.source_id)
+        return self.carried.collection if self.carried is not None else None
 
     @property
     def owner(self) -> str:
@@ -368,9 +383,11 @@ class Migration:
     def forget_what_was_seen(self) -> None:
         """Another target is the live one now: what this run saw of the last one does not count."""
         self.created = self.job = None
-        self.job_looked_at = False
+        self.job_looked_at = self.reconciled = False
         self.watched = self.job_recorded = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.seen_at = self.rights_copied_at = None
+        self.empty_at.clear()
         self.done.clear()
         self.retrieval = None
         self.announced = ""

@@ -23,7 +23,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Action, Plan, plan
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetFate
-from h2ogpte_migration.steps import due, job, moves
+from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Holder, Tracked
@@ -91,10 +91,13 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
         stood: object = None
         while result is None:
             migration.clock.check()
-            tracked = migration.reload()
+            # Read a moment ago where the turn begins; from then on once a step.
+            tracked = migration.tracked if stood is None else migration.reload()
             if tracked is None:
                 raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
             _agree(migration)
+            if reconcile.is_due(migration):
+                reconcile.run(migration)
             tracked = migration.record
             following = due(tracked, migration.policy, frozenset(migration.done))
             if following is None:
@@ -213,12 +216,13 @@ def _agrees(tracked: Tracked) -> bool:
 def _left(migration: Migration, decided: Plan) -> Result:
     tracked = migration.tracked
     where = tracked.position if tracked else Position.NEW
-    reason = decided.reason
+    reason, hint = decided.reason, decided.hint
     if where == Position.FAILED and tracked is not None and tracked.record.error:
-        reason = f"{reason} ({tracked.record.error})"
+        reason = tracked.record.error
     return migration.result(
         _LEFT_AS.get(where, OutcomeKind.LEFT),
         reason=reason,
+        hint=hint,
         needs_attention=decided.needs_attention,
         earlier=True,
     )

@@ -51,14 +51,18 @@ class Policy:
 
 @dataclass(frozen=True)
 class Plan:
-    """An action and the words for it."""
+    """An action and the words for it; ``hint`` is what people may do."""
 
     action: Action
     reason: str = ""
     needs_attention: bool = False
+    hint: str = ""
 
 
 _CONTINUE = Plan(Action.CONTINUE)
+_FAILED_EARLIER = Plan(
+    Action.LEAVE, "its import failed", True, "--retry-failed makes a new target."
+)
 
 
 def plan(
@@ -114,7 +118,7 @@ def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:
     if position == Position.NEW:
         return Plan(Action.BEGIN)
     if position == Position.FAILED:
-        return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
+        return _FAILED_EARLIER
     if position in (Position.CONNECTED, Position.FINISHED) and not due:
         return Plan(Action.LEAVE, "already migrated")
     if position == Position.IMPORTING and not policy.wait:
@@ -124,7 +128,7 @@ def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:
 
 def _plan_verify(position: Position, restarted: bool) -> Plan:
     if position == Position.FAILED:
-        return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
+        return _FAILED_EARLIER
     if position == Position.NEW or (
         position in BEFORE_IMPORT and position != Position.SUBMITTING and not restarted
     ):

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Dict, List
@@ -25,6 +26,8 @@ WORKERS = 8
 ADMIN_KEY = "sk-sandbox-admin"
 START_LIMIT_S = 0.35
 """CPU of a run with nothing to do, over the bare interpreter's."""
+START_CPU_S = 0.25
+"""What is left out of the CPU for each request: about that of a run with nothing to do."""
 MEMORY_LIMIT_MB = 60
 HERE = Path(__file__).parents[2]
 
@@ -42,7 +45,11 @@ class Figures:
     ideal_seconds: float
     over_ideal: float
     process_cpu_seconds: float
+    cpu_ms_per_request: float
+    fsyncs: int
     commits: int
+    selects: int
+    loads: int
     peak_memory_mb: float
     peak_requests_in_flight: int
     connections: int
@@ -63,11 +70,11 @@ class Bench:
     def run(self, scenario: str, collections: int, *args: str) -> Figures:
         """Run the command and count."""
         self.organisation.tell("forget")
-        commits = Path(self.folder.name, "commits")
+        counts = Path(self.folder.name, "counts")
         command = [sys.executable]
         if self.profile:
             command += ["-m", "cProfile", "-o", f"{self.profile}.{scenario.replace(' ', '_')}"]
-        command += ["-m", "tests.benchmark.counted", str(commits), "--url", self.organisation.url]
+        command += ["-m", "tests.benchmark.counted", str(counts), "--url", self.organisation.url]
         command += ["--admin-key", "--quiet", "--max-concurrent-requests", str(WORKERS), *args]
         process = subprocess.Popen(command, cwd=self.folder.name, env=_environment())
         _, status, usage = os.wait4(process.pid, 0)
@@ -76,6 +83,8 @@ class Bench:
         sent = told["requests"]
         seconds = max(ended for _, _, ended in sent) - min(started for _, started, _ in sent)
         ideal = len(sent) * LATENCY_S / WORKERS
+        cpu_s = usage.ru_utime + usage.ru_stime
+        counted = Counter(json.loads(counts.read_text()))
         return Figures(
             scenario=scenario,
             exit_code=process.returncode,
@@ -85,8 +94,12 @@ class Bench:
             seconds=round(seconds, 2),
             ideal_seconds=round(ideal, 2),
             over_ideal=round(seconds / ideal, 2),
-            process_cpu_seconds=round(usage.ru_utime + usage.ru_stime, 2),
-            commits=int(commits.read_text()),
+            process_cpu_seconds=round(cpu_s, 2),
+            cpu_ms_per_request=round(1000 * max(0.0, cpu_s - START_CPU_S) / len(sent), 2),
+            fsyncs=counted["fsyncs"],
+            commits=counted["commits"],
+            selects=counted["selects"],
+            loads=counted["loads"],
             peak_memory_mb=round(usage.ru_maxrss / 1024, 1),
             peak_requests_in_flight=told["peak"],
             connections=told["connections"],
@@ -223,7 +236,9 @@ def main() -> None:
             f"{item.scenario:24} exit {item.exit_code}  {item.requests:6} requests "
             f"({item.requests_per_collection:5.2f} each)  {item.seconds:6.2f} s, limit "
             f"{item.ideal_seconds:6.2f} ({item.over_ideal:4.2f} x)  "
-            f"CPU {item.process_cpu_seconds:5.1f} s  {item.commits:5} commits  "
+            f"CPU {item.process_cpu_seconds:5.2f} s ({item.cpu_ms_per_request:4.2f} ms each)  "
+            f"{item.fsyncs:5} fsyncs, {item.commits} commits, {item.selects} SELECTs, "
+            f"{item.loads} loads  "
             f"{item.peak_memory_mb:5.1f} MB of {MEMORY_LIMIT_MB}  {item.connections} connections"
         )
     print(json.dumps(others, indent=2))

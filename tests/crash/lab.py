@@ -24,11 +24,9 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.support import command
 from tests.support.command import Result, Running
-from tests.support.launcher import PLAN
+from tests.support.launcher import BRIEF_LOOKS_S, PLAN
 
 MODEL = "mixedbread-ai/mxbai-embed-large-v1"
-BRIEF_LOOKS_S = (0.05, 0.1)
-"""Second looks, after an error and after a time-out, where their length is not the subject."""
 TRUE_LOOKS_S = (2.0, 15.0)
 
 

@@ -133,8 +133,7 @@ def test_an_interrupted_forced_run_continues(operator: Operator, world: World, f
     source = by_this_tool(operator, "finished" if flag == FORCE else "failed")
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, WAIT, flag)
-    while world.running_imports() == 0 or not operator.row(source.id)["job_id"]:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: world.running_imports() and operator.row(source.id)["job_id"])
     running.kill()
     assert running.wait().code == -9
     let_imports_end(world)

@@ -27,8 +27,7 @@ def test_killed_while_it_waits_for_the_import(operator: Operator, world: World, 
     world.set_fate(source.id, Fate.NEVER_END)
     words = (*SCOPE, WAIT, CHATS)
     running = operator.start_admin(*words, fork=fork)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 2:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 2)
     running.kill()
     assert running.wait().code == -signal.SIGKILL
     let_imports_end(world)
@@ -84,8 +83,7 @@ def test_interrupted_by_hand(
     world.add_collection("anna", "Not begun", M3)
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, WAIT, fork=fork)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 2:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 2)
     running.signal(number)
     result = running.wait()
     assert result.code == code

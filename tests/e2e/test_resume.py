@@ -70,8 +70,7 @@ def test_importing_is_left_to_verify(operator: Operator, world: World, made_by: 
 def test_importing_is_waited_for(operator: Operator, world: World, made_by: str) -> None:
     _, target = bring(operator, made_by, "importing")
     running = operator.start_admin(*SCOPE, WAIT)
-    while not operator.server.counts().get("GET /jobs/{job_id}"):
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}"))
     let_imports_end(world)
     assert running.wait().code == 0
     assert held(world, target) == (2, 2, 0)

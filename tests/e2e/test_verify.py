@@ -118,7 +118,7 @@ def test_users_and_others_collections_are_named(
     said = operator.admin(VERIFY, "--users", "anna,nobody", code=1).out
     assert "Not available: nobody" in said
     said = operator.user("anna", VERIFY, "--collections", submitted["B1"].id, code=1).out
-    assert f"Not available: {submitted['B1'].id}: owned by bertil, not by you" in said
+    assert f"Not available: {submitted['B1'].id}: it is not yours, but owned by bertil" in said
     assert done(operator) == ["A1", "A2"]
 
 
@@ -168,8 +168,7 @@ def test_verify_that_waits(operator: Operator, world: World) -> None:
         world.set_fate(world.add_collection("anna", name, M3, connectors=1).id, Fate.NEVER_END)
     operator.admin("--users", "anna", MAPPED)
     running = operator.start_admin(VERIFY, WAIT)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 4:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 4)
     let_imports_end(world)
     assert running.wait().code == 0
     assert done(operator) == ["A1", "A2"]

@@ -126,7 +126,7 @@ def run(folder: Path, *words: str) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     _runs.append(replace(current_process(), start=f"run {len(_runs)}"))
     out, err = io.StringIO(), io.StringIO()
-    known, redact._forms = redact._forms, ()
+    known, redact._forms = redact._forms, {}
     before = Path.cwd()
     os.chdir(folder)
     try:

@@ -165,14 +165,70 @@ def test_a_group_of_hundreds_stays_ten_lines() -> None:
     assert "290 more: h2ogpte-migrate --status" in text
 
 
-def test_details_name_every_collection_and_recovery_commands() -> None:
+def test_what_failed_alike_is_one_group_now_and_earlier_whatever_is_missing() -> None:
+    rows = [
+        result(
+            n,
+            OutcomeKind.FAILED,
+            reason="the import job failed: no room left; "
+            f"{plural(n, 'document')} missing in the target: a-{n}.pdf, b-{n}.pdf",
+            cause="" if n % 2 else "job failed",
+            earlier=bool(n % 2),
+            hint="--retry-failed makes a new target.",
+            needs_attention=True,
+        )
+        for n in range(1, 8)
+    ]
+    lines = summary_text(RunResult(rows), 80).splitlines()
+    told = " ".join(" ".join(lines).split())
+    assert (
+        "Failed: 7 collections: the import job failed: no room left. --retry-failed makes" in told
+    )
+    assert "of jane.doe: 3 documents missing in the target" in told
+    assert ".pdf" not in told
+    assert len(lines) < 24, "one screen"
+
+
+def test_numbers_in_a_reason_do_not_make_a_group_of_each() -> None:
+    rows = [
+        result(n, OutcomeKind.FAILED, reason=f"create: quota of {n} used", needs_attention=True)
+        for n in range(1, 4)
+    ]
+    text = summary_text(RunResult(rows), None)
+    assert "Failed: 3 collections: create: quota of # used." in text
+    assert "of m.oliveira: create: quota of 2 used" in text
+
+
+def test_details_name_every_collection() -> None:
     run = organisation()
-    run.results[0] = replace(run.results[0], recovery=("h2ogpte-migrate --move-chats",))
     brief, long = summary_text(run, 80), summary_text(run, None, details=True)
-    assert "--move-chats" not in brief
-    assert "with --details" in " ".join(brief.split())
-    assert "--move-chats" in long
+    assert not all(row.source_id in brief for row in run.results)
     assert all(row.source_id in long for row in run.results)
+
+
+def test_notes_beyond_ten_stand_in_the_details() -> None:
+    run = organisation()
+    notes = tuple(f"the question {n} had no answer" for n in range(12))
+    run.results[0] = replace(run.results[0], notes=notes)
+    brief, long = summary_text(run, 80), summary_text(run, None, details=True)
+    assert sum(note in brief for note in notes) == 10
+    assert "2 more notes: with --details" in " ".join(brief.split())
+    assert all(note in long for note in notes)
+
+
+@pytest.mark.parametrize("details", [False, True])
+def test_what_former_targets_hold_is_told_with_its_command_for_each_of_them(details: bool) -> None:
+    command = "h2ogpte-migrate --rollback --move-from d1 --move-to c1"
+    run = organisation()
+    for number in range(12):
+        held = (f"2 chats in the former target d{number}; {command}",)
+        run.results[number] = replace(run.results[number], left_behind=held)
+    text = summary_text(run, 80, details=details)
+    told = [line for line in text.splitlines() if line.startswith("Left behind: ")]
+    assert len(told) == 12
+    for number, line in enumerate(told):
+        assert source(number).id in line
+        assert line.endswith(f"d{number}; {command}"), "whole, to be pasted"
 
 
 def test_interrupted() -> None:

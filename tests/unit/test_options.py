@@ -14,6 +14,7 @@ import pytest
 from h2ogpte_migration import __version__
 from h2ogpte_migration.cli import help as cli
 from h2ogpte_migration.cli import mappings as model_mappings
+from h2ogpte_migration.cli.again import again
 from h2ogpte_migration.cli.flags import BY_NAME, Group
 from h2ogpte_migration.cli.parse import (
     FLAGS,
@@ -457,3 +458,17 @@ def test_help_and_usage_errors_load_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, check=True, stdout=subprocess.PIPE
     )
     assert done.stdout.decode().strip() == "[]"
+
+
+def test_a_command_on_record_is_typed_again_for_a_few_and_aloud() -> None:
+    run = "h2ogpte-migrate --url http://x --admin-key --users 'a b,c' --copy-document --quiet"
+    assert again(run, ["1", "2"], "--retry-failed") == (
+        "h2ogpte-migrate --url http://x --admin-key --copy-document --collections 1,2 "
+        "--retry-failed"
+    )
+    forced = f"{run} --force-remigrate --retry-failed"
+    assert again(forced, (), "--retry-failed") == (
+        "h2ogpte-migrate --url http://x --admin-key --users 'a b,c' --copy-document --retry-failed"
+    )
+    odd = "h2ogpte-migrate --user-key --collections-file $'a\\x0ab'"
+    assert again(odd, ["1"], "--retry-failed") == f"{odd} --retry-failed"

@@ -29,7 +29,8 @@ SEED = 7
 
 
 def document(number: int, kind: str = "pdf", size: Optional[int] = 1000) -> Document:
-    return Document(f"d{number}", f"{number}.{kind}", "completed", number, kind, size)
+    name = f"{number}.{kind}"
+    return Document(f"d{number}", name, "completed", number, kind=kind, size_bytes=size)
 
 
 def sample(documents: Sequence[Document], size: int, seed: int = SEED) -> List[Document]:

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from h2ogpte_migration.redact import Secret, register, scrub
-from h2ogpte_migration.ui.text import csv_cell, html_text, plural, safe, shell
+from h2ogpte_migration.ui.text import (
+    csv_cell,
+    fold,
+    gist,
+    html_text,
+    plural,
+    safe,
+    shell,
+    without_ids,
+)
 
 HARMFUL = [
     ("\x1b[31m", r"\x1b[31m"),
@@ -146,3 +155,19 @@ def test_words_too_short_to_be_keys_tear_no_holes() -> None:
     register("")
     register("a")
     assert scrub("a banana") == "a banana"
+
+
+def test_long_lines_break_between_words_and_commands_do_not() -> None:
+    text = "  Failed: " + "word " * 30 + "0004.pdf"
+    folded = fold(text, 60).split("\n")
+    assert all(len(line) < 60 for line in folded)
+    assert all(line.startswith("    ") for line in folded[1:])
+    assert " ".join(" ".join(folded).split()) == " ".join(text.split())
+    command = "  h2ogpte-migrate --collections " + "a" * 200
+    assert fold(command, 60) == command
+    assert fold(text, None) == text
+
+
+def test_a_gist_leaves_out_what_only_one_collection_has() -> None:
+    assert gist("no room left; 3 documents missing: a.pdf.") == "no room left"
+    assert without_ids("quota of 12 of 3fbb550a-5128-48d7-8ccb-e4bf1a6bf371") == "quota of # of #"

@@ -44,6 +44,7 @@ class Mode(Enum):
     STATUS = "--status"
     ROLLBACK = "--rollback"
     CLEANUP = "--cleanup"
+    CHECK = "--check-server"
 
 
 _ALL = frozenset(Mode)
@@ -56,6 +57,7 @@ _MOVE = frozenset({Mode.MOVE})
 _STATUS = frozenset({Mode.STATUS})
 _CLEANUP = frozenset({Mode.CLEANUP})
 _ROLLBACK = frozenset({Mode.ROLLBACK})
+_CHECK = frozenset({Mode.CHECK})
 
 
 class Group(Enum):
@@ -247,7 +249,7 @@ class Options:
     target_model: str = _flag(
         "--target-model",
         Group.MODELS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "The new model for all chosen collections.",
         "",
         metavar="MODEL",
@@ -257,7 +259,7 @@ class Options:
     source_model: str = _flag(
         "--source-model",
         Group.MODELS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "Only collections that have this model now (with --target-model).",
         "",
         metavar="MODEL",
@@ -307,7 +309,7 @@ class Options:
     copy_document: bool = _flag(
         "--copy-document",
         Group.DOCUMENTS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "Copy the documents, instead of letting both collections refer to the same ones "
         "(--no-copy-document, the default).",
         negation="--no-copy-document",
@@ -315,13 +317,13 @@ class Options:
     skip_reparse: bool = _flag(
         "--skip-reparse",
         Group.DOCUMENTS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "Embed the existing chunks anew without parsing the documents again: much faster.",
     )
     ocr_model: str = _flag(
         "--ocr-model",
         Group.DOCUMENTS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "OCR model for parsing the documents again, such as auto, off or tesseract.",
         "auto",
         metavar="MODEL",
@@ -334,6 +336,15 @@ class Options:
         "Look after imports that were started earlier: check what they brought, then move the "
         "connectors. Without a scope: everything open in the database.",
         selects=Mode.VERIFY,
+    )
+    check_server: bool = _flag(
+        "--check-server",
+        Group.CHECK,
+        _CHECK,
+        "Before anything is migrated: make a small collection of your own on this server, migrate it "
+        "to --target-model, compare, tell what differs from what this tool assumes of servers, and "
+        "delete all of it.",
+        selects=Mode.CHECK,
     )
     verify_query: Optional[str] = _flag(
         "--verify-query",
@@ -470,7 +481,7 @@ class Options:
     report: Optional[Path] = _flag(
         "--report",
         Group.LOOK,
-        _COLLECTIONS | _STATUS,
+        _COLLECTIONS | _STATUS | _CHECK,
         "Write what happened to this .json, .csv or .html file; with --dry-run what would happen, "
         "with --status how everything stands.",
         None,

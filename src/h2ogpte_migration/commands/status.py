@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shutil
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
+from h2ogpte_migration.cli.again import again
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import line
@@ -53,7 +55,11 @@ def _once(options: Options, console: Console) -> int:
             console.result(json.dumps(desk.for_machines(), indent=2, ensure_ascii=True))
         else:
             _print(desk, console)
-        code = ExitCode.ATTENTION if options.check and desk.open else ExitCode.OK
+        unknown = desk.unknown()
+        for text in unknown:
+            (console.error if options.json else console.attention)(text)
+        not_well = desk.open or unknown
+        code = ExitCode.ATTENTION if options.check and not_well else ExitCode.OK
         if options.report is not None and not _written(desk, options.report, console):
             code = ExitCode.ATTENTION
     return code
@@ -129,6 +135,18 @@ class _Desk:
             OutcomeKind.LEASED_ELSEWHERE,
         )
         return sum(number for kind, number in self.counts.kinds.items() if kind not in calm)
+
+    def unknown(self) -> List[str]:
+        """What was asked for by name or id and is not on record: a line each."""
+        accounts = self._tracking.accounts
+        owners = accounts.counts().owners if self.options.users else {}
+        told = [
+            f"No collection of {safe(user)} is on record{_instead(user, sorted(owners))}"
+            for user in self.options.users
+            if user not in owners
+        ]
+        ids = accounts.not_on_record(self.options.collections)
+        return told + [f"The collection {safe(one)} is not on record." for one in ids]
 
     # -- for people ------------------------------------------------------------------------
     def overview(self) -> status.Overview:
@@ -248,6 +266,11 @@ def _row(row: Result) -> Dict[str, Any]:
     return {key: None if value == "" else value for key, value in asdict(line(row)).items()}
 
 
+def _instead(name: str, known: List[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {safe(close[0])}?" if close else "."
+
+
 def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:
     return {name: {"done": done, "open": still} for name, (done, still) in sorted(table.items())}
 
@@ -262,10 +285,7 @@ def _end_of(run: RunInfo, living: bool) -> str:
 
 def _continued(run: RunInfo, *, retry: bool) -> str:
     """The command of a run again, from the folder in which it was typed."""
-    words = run.command.split(" ")
-    told = run.command
-    if retry and not {"--retry-failed", "--force-remigrate"}.intersection(words):
-        told += " --retry-failed"
+    told = again(run.command, (), *(["--retry-failed"] if retry else []))
     if run.folder and Path(run.folder) != Path.cwd():
         told = f"cd {shell(run.folder)} && {told}"
     return told

@@ -9,7 +9,7 @@ import threading
 from typing import List, Optional
 
 from . import start_sample
-from .assumptions import describe
+from .cases import describe
 from .server import SandboxServer
 
 _COMMANDS = (

@@ -22,10 +22,11 @@ from h2ogpte_migration.migration import (
     send_once,
     settle_doubt,
 )
-from h2ogpte_migration.model import Collection, Json, SourceId
+from h2ogpte_migration.model import Collection, Document, Json, SourceId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import refusals
+from h2ogpte_migration.steps.presence import read_when_visible
 from h2ogpte_migration.steps.source import SETTINGS, carried, facts
 
 _SETTINGS = ("collection_settings", "chat_settings")
@@ -252,10 +253,13 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     there = named(migration, listed)
     if not there:
         return _find_cut(migration, listed)
-    usable = [item for item in there if item.model == attempt.model and _is_empty(migration, item)]
+    usable = [item for item in there if item.model == attempt.model]
     if not usable:
         return Ambiguous("a collection of the target's name exists, but is not the one begun here")
-    usable.sort(key=lambda item: (item.created_at or _LONG_AGO, item.id))
+    # A database from a backup may have missed that it was imported into: that one is in use.
+    usable.sort(
+        key=lambda item: (_is_empty(migration, item), item.created_at or _LONG_AGO, item.id)
+    )
     duplicates = tuple(item for item in there if item.id != usable[0].id)
     return Target(usable[0], adopted=True, duplicates=duplicates)
 
@@ -302,7 +306,16 @@ def named(migration: Migration, listed: Optional[List[Collection]] = None) -> Li
 
 
 def _is_empty(migration: Migration, collection: Collection) -> bool:
-    return next(iter(migration.gateway.documents(collection.id)), None) is None
+    def first() -> Optional[Document]:
+        return next(iter(migration.gateway.documents(collection.id)), None)
+
+    try:
+        return first() is None
+    except NotFound:
+        # It is listed, and may not be readable yet.
+        gateway, clock, within_s = migration.gateway, migration.clock, patience.VISIBLE_WITHIN_S
+        read_when_visible(gateway, clock, collection.id, within_s)
+        return first() is None
 
 
 def note_late_duplicates(migration: Migration) -> None:

@@ -63,8 +63,6 @@ def _submit(migration: Migration) -> Optional[Result]:
     permissions.refresh(migration)
     if migration.record.position != Position.SHARED:
         return None  # the target turned out to be gone, and another one was begun
-    if _take_up(migration):
-        return None
     with closing(DocumentComparison(by_name=migration.by_name)) as scratch:
         _read_baseline(migration, scratch)
         send_once(
@@ -72,35 +70,11 @@ def _submit(migration: Migration) -> Optional[Result]:
             StepName.IMPORT,
             lambda: _send(migration),
             lambda: _find(migration),
-            lambda found: _book(migration, found),
+            lambda found: book(migration, found),
             announce=lambda: _announce(migration, scratch),
             alone=lambda: migration.shared.importing[migration.attempt.owner],
         )
     return running(migration)
-
-
-def _take_up(migration: Migration) -> bool:
-    """A target that this run did not make may hold an import that the record knows nothing of.
-
-    Nothing is ever imported into documents: where they are the source's, the import is done.
-
-    Raises:
-        StepFailed: the target holds something else.
-    """
-    if migration.created is not None:
-        return False
-    found = _by_documents(migration)
-    if isinstance(found, Absent):
-        return False
-    if isinstance(found, Ambiguous):
-        raise StepFailed(
-            f"inconsistent: the record says that nothing was imported into {migration.target_id} "
-            "yet, and the server shows documents in it that are not exactly the source's",
-            "Look at that collection. --force-remigrate makes a new target and leaves it alone.",
-            "inconsistent",
-        )
-    _book(migration, found)
-    return True
 
 
 def _read_baseline(migration: Migration, scratch: DocumentComparison) -> None:
@@ -157,7 +131,8 @@ def _send(migration: Migration) -> Import:
     return Import(job_id)
 
 
-def _book(migration: Migration, found: Import) -> None:
+def book(migration: Migration, found: Import) -> None:
+    """Record a submitted, or found, import."""
     store, attempt = migration.tracking.store, migration.attempt
     if found.job_id is None:
         store.record_import_found_done(migration.lease, attempt)
@@ -208,7 +183,7 @@ def _settle(migration: Migration, *, timed_out: bool) -> bool:
         migration,
         StepName.IMPORT,
         lambda: _find(migration),
-        lambda found: _book(migration, found),
+        lambda found: book(migration, found),
         timed_out=timed_out,
     )
 
@@ -266,7 +241,7 @@ def _claim_and_settle(migration: Migration, intent: Intent) -> None:
             other,
             StepName.IMPORT,
             lambda: _by_jobs(other) or Absent(),
-            lambda found: _book(other, found),
+            lambda found: book(other, found),
             timed_out=intent.timed_out,
         )
     finally:
@@ -280,11 +255,11 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Import]:
     Only jobs that the server made after the target count, by the server's own times.
     Raises ``NotFound`` where the target may be gone.
     """
-    return _by_jobs(migration) or _by_documents(migration)
+    return _by_jobs(migration) or by_documents(migration)
 
 
 def _by_jobs(migration: Migration) -> Union[Ambiguous, Import, None]:
-    jobs = _unclaimed_jobs(migration)
+    jobs = unclaimed_jobs(migration)
     if len(jobs) == 1:
         return Import(jobs[0].id, adopted=True)
     if jobs:
@@ -292,7 +267,8 @@ def _by_jobs(migration: Migration) -> Union[Ambiguous, Import, None]:
     return None
 
 
-def _unclaimed_jobs(migration: Migration) -> List[Job]:
+def unclaimed_jobs(migration: Migration) -> List[Job]:
+    """The owner's import jobs that are not on record, as far as they can be of this target."""
     since = migration.attempt.target_created_at
     return [
         job
@@ -311,7 +287,7 @@ def _not_before(job: Job, since: Optional[datetime]) -> bool:
     return job.created_at.replace(microsecond=0) >= since.replace(microsecond=0)
 
 
-def _by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
+def by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
     """No job is left to tell: the target's own documents do.
 
     A target in which somebody works already is not given up: its import counts as done, and
@@ -337,7 +313,7 @@ def _by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
 
 def all_there(migration: Migration) -> bool:
     """Whether the target lists exactly the documents that the source had at submission."""
-    return isinstance(_by_documents(migration), Import)
+    return isinstance(by_documents(migration), Import)
 
 
 def people_work_there(migration: Migration) -> str:

@@ -72,6 +72,28 @@ def _answers(gateway: Gateway, collection_id: str) -> bool:
     return True
 
 
+def is_empty(gateway: Gateway, clock: Clock, collection_id: str) -> bool:
+    """Whether a collection surely holds no document.
+
+    Raises:
+        NotFound: it may be gone.
+        Unavailable: it counts documents, and lists none.
+    """
+    counted = 0
+    for look in range(_TRIES):
+        if look:
+            clock.sleep(patience.SECOND_LOOK_S if counted else patience.EMPTY_LOOK_S)
+        if next(iter(gateway.documents(collection_id)), None) is not None:
+            return False
+        counted = gateway.collection(collection_id).document_count or 0
+        if look and not counted:
+            return True
+    raise Unavailable(
+        f"the server counts {counted} documents in {collection_id}, and lists none",
+        hint="Run the same command later; nothing was concluded from it.",
+    )
+
+
 def run(migration: Migration) -> Optional[Result]:
     """Whether the target of a finished migration still exists; a deleted one has failed."""
     gateway, target_id = migration.gateway, migration.target_id

@@ -15,7 +15,7 @@ from h2ogpte_migration.errors import BadReply, NotFound, Rejected, ServerError, 
 from h2ogpte_migration.migration import Carried, Migration
 from h2ogpte_migration.model import Collection, ImportOptions, Json, TargetId
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import StepName, TargetFate
+from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import refusals
 from h2ogpte_migration.steps.create import (
     description,
@@ -23,7 +23,12 @@ from h2ogpte_migration.steps.create import (
     target_settings,
     workspace_warning,
 )
-from h2ogpte_migration.steps.presence import is_gone, read_when_visible, when_visible
+from h2ogpte_migration.steps.presence import (
+    is_gone,
+    read_when_visible,
+    restart_if_gone,
+    when_visible,
+)
 from h2ogpte_migration.steps.source import (
     CHAT_SETTINGS,
     SETTINGS,
@@ -43,8 +48,8 @@ def run(migration: Migration) -> Optional[Result]:
         if ignored:
             return _unfit(migration, ignored)
         _bring_up(migration, target)
-    except NotFound:
-        migration.restart(TargetFate.VANISHED, "the target was deleted")
+    except NotFound as error:
+        restart_if_gone(migration, error)
         return None
     store, attempt = migration.tracking.store, migration.attempt
     store.finish_settings(migration.lease, attempt, migration.take_warnings())

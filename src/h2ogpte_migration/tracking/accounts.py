@@ -186,6 +186,14 @@ class Accounts:
             counts.add(kind, standing, row["owner"], row["model"], row["n"])
         return counts
 
+    def not_on_record(self, ids: Sequence[str]) -> List[str]:
+        """Those of some ids that are no source's and no current target's."""
+        if not ids:
+            return []
+        sql = "SELECT old_collection_id AS old, new_collection_id AS new FROM collection_migrations"
+        known = {value for row in self._db.rows(sql, {}) for value in (row["old"], row["new"])}
+        return [one for one in ids if one not in known]
+
     def needing(self, scope: Scope = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
         """What people have to look at, the worst first: not done, and nobody works on it."""
         where, values = scope.where()

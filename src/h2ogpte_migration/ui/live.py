@@ -16,7 +16,7 @@ from h2ogpte_migration.model import Collection, Job
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.logs import tagged
-from h2ogpte_migration.ui.tally import Row, Standing, Tally, headline
+from h2ogpte_migration.ui.tally import Row, Standing, Tally, scrolled
 from h2ogpte_migration.ui.text import duration, safe, time_left
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ class LiveProgress:
         self._tally.job(source, job)
 
     def warning(self, source: Collection, text: str) -> None:
-        self._say(f"WARNING {source.name or source.id}: {text}", attention=True)
+        self._say(f"WARNING {source.name or source.id}  {source.owner}  {text}", attention=True)
 
     def finished(self, result: Result) -> None:
         self._tally.finished(result)
         if result.needs_attention:
-            self._say(headline(result), attention=True)
+            self._say(scrolled(result), attention=True)
 
     def tick(self) -> None:
         pass  # the view is drawn again by itself

@@ -7,8 +7,8 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, Telling, fold, grouped, named, next_lines, skips
-from h2ogpte_migration.ui.text import plural, safe
+from h2ogpte_migration.ui.summary import Line, Telling, grouped, named, next_lines, skips
+from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
 """Up to so many collections are shown one by one, asked for or not."""
@@ -147,7 +147,7 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
         for row in planned:
             if _plan(row).action == action:
                 stands = STANDINGS[row.position].resumed if action == "resume" else ""
-                alike.setdefault(stands or row.reason, []).append(row)
+                alike.setdefault(stands or _why(row), []).append(row)
         for reason, group in alike.items():
             yield Line(f"{word}: {plural(len(group), 'collection')}: {reason}")
 
@@ -208,10 +208,15 @@ def collection(row: Result) -> List[str]:
 
 def _action(row: Result, plan: Plan) -> str:
     if plan.action == "leave":
-        return f"leave: {row.reason}"
+        return f"leave: {_why(row)}"
     if plan.action == "create":
         return f"migrate again ({row.reason})" if row.reason else "migrate"
     return f"resume ({row.reason})"
+
+
+def _why(row: Result) -> str:
+    """The reason, and what may be done about it."""
+    return "; ".join(filter(None, (row.reason, row.hint.rstrip("."))))
 
 
 def _number(count: object) -> str:

@@ -7,15 +7,20 @@ them may move a cursor, break a line, turn the reading direction or run as a com
 from __future__ import annotations
 
 import html
+import re
 import shlex
+import textwrap
 import unicodedata
-from typing import Dict
+from typing import Dict, Optional
 
 # Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
+LONGEST_LINE = 4_000_000
+"""Commands to paste must come out whole, and these may carry thousands of ids."""
+_ID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,}|\d+")
 
 
 class _Visible(Dict[int, str]):
@@ -51,6 +56,43 @@ def safe(text: str, limit: int = 200) -> str:
         return text
     shown = text[: limit + 1].translate(_VISIBLE)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def fold(text: str, width: Optional[int]) -> str:
+    """A text within the terminal, between words; a line with a command stays one line.
+
+    Whatever others wrote into it is made harmless first: only the breaks made here are breaks.
+    """
+    text = safe(text, LONGEST_LINE)
+    if width is None or len(text) < width or "h2ogpte-migrate -" in text:
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            max(40, width - 1),
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+    )
+
+
+def gist(reason: str) -> str:
+    """What a reason says first; which documents it is about is left to the details."""
+    return reason.split("; ")[0].rstrip(".")
+
+
+def brief(reason: str) -> str:
+    """A reason without the names in its later parts: which documents is left to the details."""
+    first, *others = reason.rstrip(".").split("; ")
+    return "; ".join([first, *(part.partition(": ")[0] for part in others)])
+
+
+def without_ids(text: str) -> str:
+    """A text as others of its kind read: free of ids and numbers."""
+    return _ID.sub("#", text)
 
 
 def shell(*words: str) -> str:

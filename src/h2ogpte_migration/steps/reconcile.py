@@ -1,0 +1,101 @@
+"""Before the first write into a target in a run, record and server must agree: the one place that reconciles.
+
+A database may come from a backup, or have been used on another machine: then it is behind the
+server. What is true is taken up; where it can't be told, the collection is left with both facts.
+Nothing is ever imported into what holds documents.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import List, Optional
+
+from h2ogpte_migration.errors import NotFound, StepFailed
+from h2ogpte_migration.migration import Absent, Ambiguous, Migration
+from h2ogpte_migration.model import Job
+from h2ogpte_migration.states import Position
+from h2ogpte_migration.steps import importing, permissions
+from h2ogpte_migration.steps.presence import is_empty, restart_if_gone
+
+_UNSENT = (Position.CONFIGURING, Position.CREATED, Position.SHARED)
+"""A target is known, and by the record nothing was imported into it."""
+
+log = logging.getLogger(__name__)
+
+
+def is_due(migration: Migration) -> bool:
+    """Whether the target was made by an earlier run, and was not looked at in this one."""
+    return (
+        migration.record.position in _UNSENT
+        and migration.created is None
+        and not migration.reconciled
+    )
+
+
+def run(migration: Migration) -> None:
+    """Take up what the server shows of the target, where the record is behind.
+
+    Raises:
+        StepFailed: the two contradict each other; nothing is done.
+    """
+    try:
+        found = _what_is_true(migration)
+    except NotFound as error:
+        restart_if_gone(migration, error)
+        return
+    migration.reconciled = True
+    if found is None:
+        return
+    log.warning("the record is behind: the target %s was imported into", migration.target_id)
+    if migration.attempt.permissions is None:
+        # What was given is not on record: all that it has counts as that, and may be taken back.
+        store, rights = migration.tracking.store, permissions.on_target(migration)
+        store.record_rights(migration.lease, migration.attempt, rights, migration.take_warnings())
+    importing.book(migration, found)
+    migration.reload()
+
+
+def _what_is_true(migration: Migration) -> Optional[importing.Import]:
+    """The import that the record does not know of; None where there is none."""
+    _check_owner(migration)
+    if is_empty(migration.gateway, migration.clock, migration.target_id):
+        return _running(migration)
+    found = importing.by_documents(migration)
+    if isinstance(found, Absent):
+        return None
+    if isinstance(found, Ambiguous):
+        raise _inconsistent(
+            f"the record says that nothing was imported into {migration.target_id} yet, and the "
+            "server shows documents in it that are not exactly the source's"
+        )
+    return found
+
+
+def _check_owner(migration: Migration) -> None:
+    target = migration.gateway.collection(migration.target_id)
+    if target.owner not in ("", migration.owner, migration.attempt.owner):
+        raise _inconsistent(
+            f"the target {target.id} was made for {migration.owner}, and belongs to "
+            f"{target.owner} by now"
+        )
+
+
+def _running(migration: Migration) -> Optional[importing.Import]:
+    """An import that nobody knows and that has brought nothing yet; what it brings will show."""
+    jobs: List[Job] = [job for job in importing.unclaimed_jobs(migration) if not job.ended]
+    if len(jobs) > 1:
+        raise StepFailed(
+            f"{len(jobs)} import jobs of {migration.owner} that this database does not know are "
+            "running, and may bring documents into the target",
+            "Run the same command again once they have ended.",
+            "unknown jobs",
+        )
+    return importing.Import(jobs[0].id, adopted=True) if jobs else None
+
+
+def _inconsistent(what: str) -> StepFailed:
+    return StepFailed(
+        f"inconsistent: {what}",
+        "Look at that collection. --force-remigrate makes a new target and leaves it alone.",
+        "inconsistent",
+    )

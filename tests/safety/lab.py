@@ -1,0 +1,286 @@
+"""A world with one collection, runs in this process, and what must be true whatever was bent.
+
+A test bends one thing (an answer, a row, a database from a backup, what people do meanwhile) and
+runs the command; ``wrong`` then says which promise was broken. A run may well end with exit 1 and a
+reason: what it must not do is lose, double, share more widely, or call a wrong end a success.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+
+import pytest
+
+from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+from h2ogpte_migration.states import Position
+from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.store import Store
+from tests.faults.harness import LARGE, M3, TIMEOUT_S, JumpingClock, Result, clock, run, serving
+from tests.support import waits
+
+__all__ = ["clock"]
+
+DATABASE = "migration_tracking.db"
+DOCUMENTS = ["a.pdf", "b.pdf", "c.pdf"]
+WAIT, CHATS, VERIFY = "--wait-for-completion", "--migrate-chats", "--verify"
+RETRY, FORCE = "--retry-failed", "--force-remigrate"
+
+
+@dataclass
+class Lab:
+    """One source, its server, and the folder that commands are run in."""
+
+    server: SandboxServer
+    source: Collection
+    folder: Path
+    snapshots: Dict[Position, bytes] = field(default_factory=dict)
+    """The database as it stood when the source was first seen at a position."""
+
+    @property
+    def world(self) -> World:
+        return self.server.world
+
+    # -- commands ------------------------------------------------------------------------
+    def migrate(self, *more: str, admin: bool = True) -> Result:
+        """The whole way, in one command."""
+        return self.command("--target-model", M3, WAIT, CHATS, *more, admin=admin)
+
+    def submit(self, *more: str, admin: bool = True) -> Result:
+        """Begin, and let the server work."""
+        result = self.command("--target-model", M3, CHATS, *more, admin=admin)
+        self.world.wait_until_idle()
+        return result
+
+    def verify(self, *more: str, admin: bool = True) -> Result:
+        """What a job of cron does."""
+        return self.command(VERIFY, CHATS, *more, admin=admin)
+
+    def command(self, *words: str, admin: bool = True) -> Result:
+        """Any command, as the administrator or as the owner."""
+        if admin:
+            key = ["--admin-key", "sk-sandbox-admin"]
+            no_scope = VERIFY in words or "--collections" in words
+            key += [] if no_scope else ["--users", "anna"]
+        else:
+            key = ["--user-key", "sk-sandbox-anna"]
+        common = ["--url", self.server.url, "--timeout", str(TIMEOUT_S), *key]
+        return run(self.folder, *common, *words)
+
+    # -- the database ----------------------------------------------------------------------
+    @property
+    def database(self) -> Path:
+        return self.folder / DATABASE
+
+    def sql(self, statement: str, *values: Any) -> List[Dict[str, Any]]:
+        """What somebody does with ``sqlite3``."""
+        with closing(sqlite3.connect(str(self.database))) as connection, connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(statement, values)]
+
+    def rows(self) -> List[Dict[str, Any]]:
+        """The documented table."""
+        if not self.database.exists():
+            return []
+        return self.sql("SELECT * FROM collection_migrations")
+
+    def row(self) -> Dict[str, Any]:
+        """The row of the source."""
+        (row,) = self.rows()
+        return row
+
+    def put_back(self, position: Position) -> None:
+        """The database of a backup: as it stood at an earlier position."""
+        self.forget()
+        if position != Position.NEW:
+            self.database.write_bytes(self.snapshots[position])
+
+    def forget(self) -> None:
+        """Lose the database."""
+        for file in self.folder.glob(f"{DATABASE}*"):
+            file.unlink()
+
+    # -- the server ------------------------------------------------------------------------
+    @property
+    def targets(self) -> List[Collection]:
+        """What was made of the source, in the order of creation."""
+        return [item for item in self.world.collections.values() if item is not self.source]
+
+    @property
+    def target(self) -> Collection:
+        """The only one."""
+        (target,) = self.targets
+        return target
+
+    def current(self) -> Optional[Collection]:
+        """The target that is on record."""
+        rows = self.rows()
+        return self.world.collections.get(str(rows[0]["new_collection_id"])) if rows else None
+
+    def forget_jobs(self) -> None:
+        """A day goes by."""
+        with self.world.lock:
+            self.world.jobs.clear()
+
+    def forget_jobs_that_ended(self) -> None:
+        """The server keeps no record of them."""
+        with self.world.lock:
+            for job_id in [job.id for job in self.world.jobs.values() if not job.running]:
+                del self.world.jobs[job_id]
+
+    def chats_of(self, collection_id: str) -> int:
+        return len(self.world.sessions_of(collection_id))
+
+    # -- the promises ------------------------------------------------------------------------
+    def wrong(
+        self, result: Result, *, chats: int = 2, targets: int = 1, widely: bool = False
+    ) -> str:
+        """The promises that were broken; empty where all were kept.
+
+        Args:
+            chats: how many chats of people there are, wherever.
+            targets: how many targets may hold documents.
+            widely: whether a target may be shared more widely than its source by now.
+        """
+        self.world.wait_until_idle()
+        said = list(self._broken(result, chats, targets, widely))
+        return "\n".join([*said, result.text]) if said else ""
+
+    def _broken(self, result: Result, chats: int, targets: int, widely: bool) -> Iterator[str]:
+        if "bug" in result.text.lower() or "Traceback" in result.text:
+            yield "it speaks of a bug"
+        places = [self.source, *self.targets]
+        for place in self.targets:
+            names = names_in(place)
+            if len(set(names)) < len(names):
+                yield f"{place.name} holds documents twice: {names}"
+            if rights(place) - rights(self.source) and not widely:
+                yield f"{place.name} is shared more widely: {rights(place)}"
+        filled = [place for place in self.targets if place.documents]
+        if len(filled) > targets:
+            yield f"{len(filled)} targets hold documents"
+        if sum(len(place.connectors) for place in places) != 2:
+            yield "connectors were lost"
+        if sum(self.chats_of(place.id) for place in places) != chats:
+            yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
+        if any(key.name.startswith("h2ogpte-migrate") for key in self.world.alive_keys()):
+            yield "temporary keys are left"
+        if result.code == 0 and self.rows():
+            yield from self._unfinished(chats)
+
+    def _unfinished(self, chats: int) -> Iterator[str]:
+        """A success is the whole of it."""
+        current = self.current()
+        if current is None:
+            yield "a success without a target"
+            return
+        missing = set(DOCUMENTS) - set(names_in(current))
+        if missing and missing & set(names_in(self.source)):
+            yield f"a success without {missing}"
+        if len(current.connectors) != 2:
+            yield f"a success with {len(current.connectors)} connectors in the target"
+        if rights(self.source) - rights(current):
+            yield f"a success that is shared with {rights(current)} only"
+        if self.chats_of(current.id) != chats:
+            yield f"a success with {self.chats_of(current.id)} chats in the target"
+
+
+def names_in(collection: Collection) -> List[str]:
+    return sorted(line.document.name for line in collection.documents)
+
+
+def rights(collection: Collection) -> Set[Tuple[str, str]]:
+    """Who may see a collection."""
+    found = {("user", name) for name in collection.shares}
+    found |= {("group", name) for name in collection.group_shares}
+    return found | ({("public", "")} if collection.is_public else set())
+
+
+@contextmanager
+def laboratory(folder: Path) -> Iterator[Lab]:
+    """A lab whose server is gone afterwards."""
+    world = World()
+    world.times.import_s = world.times.move_s = 0.01
+    world.add_user("admin", admin=True)
+    world.add_user("anna", groups=["staff"])
+    world.add_user("bertil")
+    source = world.add_collection(
+        "anna",
+        "Papers",
+        LARGE,
+        documents=DOCUMENTS,
+        connectors=2,
+        chats=2,
+        shares={"bertil": ["read"]},
+        group_shares={"staff": ["read"]},
+        public=["read"],
+    )
+    with serving(world) as server:
+        yield Lab(server, source, folder)
+
+
+@contextmanager
+def recorded(lab: Lab) -> Iterator[None]:
+    """Keep the database as it stands when the source gets to each position."""
+    real = Database.transaction
+
+    @contextmanager
+    def recording(self: Database, *args: Any, **more: Any) -> Iterator[sqlite3.Connection]:
+        with real(self, *args, **more) as db:
+            yield db
+        tracked = Store(self).load(lab.source.id)
+        if tracked is not None and tracked.position not in lab.snapshots:
+            lab.snapshots[tracked.position] = _copy(lab.database)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "transaction", recording)
+        yield
+
+
+def _copy(path: Path) -> bytes:
+    """The whole of a database, without its ``-wal``."""
+    copy = path.with_suffix(".copy")
+    with closing(sqlite3.connect(str(path))) as origin, closing(
+        sqlite3.connect(str(copy))
+    ) as backup:
+        origin.backup(backup)
+    data = copy.read_bytes()
+    copy.unlink()
+    return data
+
+
+POSITIONS: Tuple[Position, ...] = (
+    Position.NEW,
+    Position.CREATING,
+    Position.CONFIGURING,
+    Position.CREATED,
+    Position.SHARED,
+    Position.SUBMITTING,
+    Position.IMPORTING,
+    Position.IMPORTED,
+    Position.VALIDATED,
+    Position.CONNECTED,
+    Position.FINISHED,
+)
+"""The way of a collection that nothing happens to."""
+
+
+@pytest.fixture
+def hurried(clock: JumpingClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks come as soon as a test can afford: nothing is late here, but what a test makes late."""
+    waits.second_looks((0.02, 0.04), monkeypatch.setattr)
+    monkeypatch.setattr(patience, "EMPTY_LOOK_S", 0.01)
+    monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 0.1)
+    monkeypatch.setattr(Clock, "sleep", _briefly)
+
+
+def _briefly(self: Clock, seconds: float) -> None:
+    self.stop.wait(min(seconds, 0.02))
+    self.check()
