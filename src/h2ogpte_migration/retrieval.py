@@ -17,8 +17,8 @@ from h2ogpte_migration.model import ChunkMatch, Document, Finding
 FINDING = "retrieval"
 """The code of the finding that holds a collection back."""
 
-DEPTH = 10
-"""People look at ten documents, at most."""
+DEPTH, LEAST_CUT = 10, 3
+"""People look at ten documents, at most; of few they look at some."""
 SHOWN = 5
 """So many documents are shown for a question."""
 MOST_TYPES = 24
@@ -27,7 +27,7 @@ LEAST_LETTERS = 20
 """A text with fewer letters and digits says too little to be looked for."""
 PASSAGE_WORDS, PASSAGE_CHARS = 30, 400
 
-NO_MODEL = "the server can't encode with the old model any more"
+NO_MODEL = "the server does not encode with the old model any more"
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,12 @@ def same_name(one: str, other: str) -> bool:
 
 
 def cut_for(documents: int) -> int:
-    """Down to which rank a document counts as found: ten, and never half of a small collection.
+    """Down to which rank a document counts as found: ten, and in a small collection half of it.
 
-    Of ten documents any order has each among the first ten.
+    Of ten documents any order has each among the first ten. Three at least, as documents that are
+    nearly alike change places.
     """
-    return max(1, min(DEPTH, documents // 2))
+    return min(DEPTH, max(LEAST_CUT, documents // 2))
 
 
 @dataclass(frozen=True)
