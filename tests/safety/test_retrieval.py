@@ -7,7 +7,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
@@ -84,6 +84,7 @@ def source(world: World) -> Collection:
     return world.add_collection("anna", "Papers", M3, documents=24, connectors=1, chats=2)
 
 
+@pytest.mark.promise("retrieval.compares")
 # -- looking -----------------------------------------------------------------------------
 def test_all_is_found_and_told_everywhere(desk: Desk, source: Collection) -> None:
     said = desk.migrate(LOOK, "--report", "r.json").text
@@ -99,6 +100,7 @@ def test_all_is_found_and_told_everywhere(desk: Desk, source: Collection) -> Non
     assert "10 of 10 documents found" in " ".join(run(desk.folder, "--status").text.split())
 
 
+@pytest.mark.promise("retrieval.cost")
 def test_it_costs_two_requests_at_most_for_each_document_and_index(
     desk: Desk, source: Collection
 ) -> None:
@@ -115,6 +117,7 @@ def test_no_text_of_a_document_gets_into_log_or_record(desk: Desk, source: Colle
     assert passage.encode() not in kept
 
 
+@pytest.mark.promise("retrieval.names-what-is-lost")
 @pytest.mark.parametrize("broken", ["empty", "garbage"])
 def test_a_broken_index_is_told_with_the_names_and_holds_nothing_back(
     desk: Desk, world: World, source: Collection, broken: str
@@ -131,6 +134,7 @@ def test_a_broken_index_is_told_with_the_names_and_holds_nothing_back(
     assert "not found any more" in " ".join(run(desk.folder, "--status", "--all").text.split())
 
 
+@pytest.mark.promise("retrieval.finished-ones")
 def test_finished_ones_are_looked_at_by_verify_and_by_the_check_alone(
     desk: Desk, world: World, source: Collection
 ) -> None:
@@ -201,6 +205,7 @@ def test_a_document_with_huge_and_empty_chunks_is_found(desk: Desk, world: World
     assert "2 of 2 documents found in 1 new collection" in said
 
 
+@pytest.mark.promise("retrieval.old-model-gone")
 # -- the old index -----------------------------------------------------------------------
 def test_without_the_old_model_there_are_new_numbers_only(
     desk: Desk, world: World, source: Collection
@@ -246,15 +251,28 @@ SHAPES: Dict[str, Action] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("shape", "route"),
-    [
-        *((shape, (CHUNKS, ENCODE, MATCH)[turn % 3]) for turn, shape in enumerate(SHAPES)),
-        ("a 404", ENCODE),
-        ("a 500", CHUNKS),
-        ("rows of another shape", ENCODE),
-    ],
+QUICK = (
+    ("a 401", CHUNKS),
+    ("a 404", ENCODE),
+    ("a 405", MATCH),
+    ("a 500", CHUNKS),
+    ("a 501", ENCODE),
+    ("a page", MATCH),
+    ("null", ENCODE),
+    ("rows of another shape", MATCH),
 )
+"""What is tried by default; ``-m slow`` tries every shape at every route."""
+
+
+def shapes() -> Iterator[Any]:
+    for shape in SHAPES:
+        for route in (CHUNKS, ENCODE, MATCH):
+            marks = [] if (shape, route) in QUICK else [pytest.mark.slow]
+            yield pytest.param(shape, route, marks=marks, id=f"{shape} to {route}")
+
+
+@pytest.mark.promise("retrieval.never-fails")
+@pytest.mark.parametrize(("shape", "route"), shapes())
 def test_a_server_without_it_is_told_once_and_the_migration_goes_on(
     desk: Desk, source: Collection, shape: str, route: str
 ) -> None:
@@ -282,10 +300,8 @@ def test_what_does_not_answer_is_not_asked_for_every_collection(desk: Desk, worl
 @pytest.mark.parametrize(
     "habit",
     [
-        {"missing_operations": "encode_chunks_for_retrieval"},
-        {"missing_operations": "match_collection_chunks,list_document_chunks"},
+        {"missing_operations": "encode_chunks_for_retrieval,list_document_chunks"},
         {"foreign_404": "match_collection_chunks", "foreign_404_shape": "html"},
-        {"error_in_body": "encode_chunks_for_retrieval"},
         {"page_cap": 7, "shuffle_ties": True},
         {"restless": "repeat", "listings_are_sparse": True},
     ],
@@ -302,6 +318,7 @@ def test_whatever_the_habits_of_the_server_the_migration_ends_well(
     assert (len(target.connectors), len(world.sessions_of(target.id))) == (1, 2)
 
 
+@pytest.mark.promise("retrieval.min-recall")
 # -- holding back ------------------------------------------------------------------------
 def test_below_the_least_share_everything_is_held_back_until_it_is_found(
     desk: Desk, world: World, source: Collection
@@ -331,6 +348,7 @@ def held(desk: Desk) -> bool:
     return bool(status["counts"]["held"])
 
 
+@pytest.mark.promise("retrieval.accepted")
 def test_people_may_accept_what_is_not_found(desk: Desk, world: World, source: Collection) -> None:
     world.habits.broken_index = "garbage"
     desk.migrate(*GATE, code=1)
@@ -437,6 +455,7 @@ def questions(tmp_path: Path, source: Collection) -> str:
     return file.name
 
 
+@pytest.mark.promise("retrieval.questions")
 def test_questions_are_answered_by_old_and_new_side_by_side(
     desk: Desk, source: Collection, questions: str
 ) -> None:
