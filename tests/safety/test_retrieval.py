@@ -186,6 +186,11 @@ def test_copies_are_found_by_their_names(desk: Desk, source: Collection) -> None
     assert "10 of 10 documents found in 1 new collection, and 10 of 10 in the old" in said
     ids = {m.document.id for m in source.documents}
     assert ids.isdisjoint(m.document.id for m in desk.target(source).documents)
+    asked = [request for request in desk.server.requests if request.route == CHUNKS]
+    assert len(asked) == 10, "each by its own id in the source"
+    assert {(request.query["collection_id"], request.status) for request in asked} == {
+        (source.id, 200)
+    }
 
 
 def test_documents_without_text_are_not_counted(desk: Desk, world: World) -> None:
