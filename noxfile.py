@@ -4,6 +4,7 @@
     nox                              everything, one session after the other
     nox -s tests-3.8                 the suite on one Python, with the newest client
     nox -s oldest_client             the suite with the oldest supported client, on the oldest Python
+    nox -s habits                    the end-to-end tests at servers that are otherwise
     nox -s clients                   each client in between: it installs, and the sandbox migrates
 
 With pyenv, name the interpreters first: ``PYENV_VERSION=3.13.0:3.12.1:... nox``.
@@ -44,6 +45,8 @@ ASK = (
     "What is it about?",
 )
 
+# Newer releases of virtualenv do not make environments for Python 3.8 any more.
+nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.stop_on_first_error = False
 
@@ -60,6 +63,14 @@ def oldest_client(session: nox.Session) -> None:
     """The suite with the oldest client that is supported."""
     session.install(f"h2ogpte=={OLDEST_CLIENT}", "-e", ".[dev]")
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def habits(session: nox.Session) -> None:
+    """Migrations end to end under every habit of the sandbox, each alone."""
+    session.install("-e", ".[dev]")
+    tests = ("tests/e2e/test_every_habit.py", "tests/safety/test_every_habit.py")
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "slow", *tests, *session.posargs)
 
 
 @nox.session(python=[PYTHONS[0], PYTHONS[-1]])

@@ -159,7 +159,7 @@ _SHOWN_BY: Dict[str, Tuple[str, ...]] = {
         + "test_documents_that_come_while_they_are_listed_are_found_or_left_behind_but_never_lost",
     ),
     "filter_ignores_case": (_LIFECYCLE + "test_ids_in_capitals_are_found",),
-    "ids_ignore_case": (_LIFECYCLE + "test_one_collection_named_twice_is_migrated_once",),
+    "ids_ignore_case": (_LIFECYCLE + "test_ids_in_capitals_are_found",),
     "documents_have_metadata": (
         _SERVER + "test_metadata_that_listings_leave_out_is_read_of_a_sample",
     ),

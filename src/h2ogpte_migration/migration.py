@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import defaultdict
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import (
     Any,
     Callable,
@@ -109,12 +109,12 @@ class Shared:
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
         pointers: what still points at a collection, in words; asked with its owner's gateway,
-            its id, and whether its documents are copied.
+            its id, whether its documents are copied, and whether to ask for a graph.
     """
 
     tracking: Tracking
     clock: Clock
-    pointers: Callable[[Gateway, str, bool], List[str]] = lambda _gateway, _id, _copied: []
+    pointers: Callable[[Gateway, str, bool, bool], List[str]] = lambda *_: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
     down: Down = field(default_factory=Down)
@@ -391,6 +391,12 @@ class Migration:
         self.done.clear()
         self.retrieval = None
         self.announced = ""
+
+    def drop_details(self) -> None:
+        """It has ended in this run: what was read of it is not kept, as there may be very many."""
+        self.carried = self.tracked = self.job = None
+        if self.created is not None:
+            self.created = replace(self.created, raw=None)
 
     def _begun(self) -> None:
         self.forget_what_was_seen()

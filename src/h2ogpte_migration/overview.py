@@ -36,18 +36,18 @@ class Overview:
 
     def job(self, job_id: str) -> Optional[Job]:
         """A job that is known to have ended, or to have run a moment ago; else None."""
-        job = self._jobs.get(job_id)
-        if job is None or job.ended or self._jobs.age_s() <= patience.LONGEST_POLL_S:
-            return job
-        return None
+        job = self._jobs.get(job_id, patience.FRESH_FINDINGS_S)
+        if job is not None and not job.ended:
+            job = self._jobs.get(job_id, patience.LONGEST_POLL_S)
+        return job
 
     def collection(self, collection_id: str) -> Optional[Collection]:
         """A collection with its counts as they were at most a minute ago, where they are listed."""
-        return self._collections.get(collection_id)
+        return self._collections.get(collection_id, patience.FRESH_FINDINGS_S)
 
 
 class _Listing(Generic[T]):
-    """Rows by id, read by whoever is first; anew when they are as old as findings may be."""
+    """Rows by id, read by whoever is first, and anew by whoever finds them too old."""
 
     def __init__(self, read: Callable[[], Dict[str, T]], clock: Clock) -> None:
         self._read = read
@@ -56,15 +56,11 @@ class _Listing(Generic[T]):
         self._rows: Dict[str, T] = {}
         self._read_at = float("-inf")
 
-    def age_s(self) -> float:
-        """How long ago it was read."""
-        return self._clock.now() - self._read_at
-
-    def get(self, name: str) -> Optional[T]:
-        """A row; None where it is not listed, or the server does not give the listing."""
+    def get(self, name: str, within_s: float) -> Optional[T]:
+        """A row as it was not longer ago; None where it is not listed, or no listing to be had."""
         with self._lock:
-            if self.age_s() > patience.FRESH_FINDINGS_S:
-                began = self._clock.now()
+            began = self._clock.now()
+            if began - self._read_at > within_s:
                 try:
                     self._rows = self._read()
                 except (Rejected, NotFound, Unavailable, BadReply) as error:

@@ -38,7 +38,7 @@ class Policy:
     look_again: bool = False
     rollback: bool = False
     verify_query: Optional[str] = None
-    query_timeout_s: float = 60.0
+    query_timeout_s: float = 300.0
     retrieval: Optional[RetrievalCheck] = None
 
     @property

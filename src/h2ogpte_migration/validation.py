@@ -121,6 +121,15 @@ def metadata_findings(differing_documents: Tally, looked_at: int) -> List[Findin
     return [Finding("document_metadata", text, samples=tuple(names))]
 
 
+def mode_findings(other_mode: Tally) -> List[Finding]:
+    """Warning: documents that were parsed, or left unparsed, other than in the source."""
+    count, names = other_mode
+    if not count:
+        return []
+    text = f"{_documents(count)} with another ingest mode in the target"
+    return [Finding("ingest_mode", text, samples=tuple(names))]
+
+
 def read_metadata(text: str) -> Json:
     """Metadata as a listing told them."""
     metadata = json.loads(text)

@@ -34,19 +34,30 @@ SUBMISSION = Counter(
 )
 # Whose the owner's key is, before it is used; and what else of that owner's was made meanwhile.
 OF_THE_OWNER = Counter({"GET /rpc/meta": 1, "GET /collections": 2})
-VERIFICATION = Counter(
+# What can't be known otherwise: the target, both listings of documents, connectors and chats.
+NEEDED = Counter(
     {
         f"GET {C}": 1,
         f"GET {C}/documents": 2,
-        # "None" is never believed from one look.
-        f"GET {C}/scheduled_connectors": 2,
-        f"GET {C}/chats": 2,
+        f"GET {C}/scheduled_connectors": 1,
+        f"GET {C}/chats": 1,
     }
 )
+# "None" is never believed from one look; and what still points at the source is told.
+SAFETY = Counter(
+    {
+        f"GET {C}/scheduled_connectors": 1,
+        f"GET {C}/chats": 1,
+    }
+)
+# In another run than that of the submission the target's settings are compared once more.
+VERIFICATION = NEEDED + SAFETY + Counter({f"GET {C}/settings": 1})
 # Once more than pages: nothing tells how many documents the source has by now.
-AFTERMATH = VERIFICATION + Counter({f"GET {C}/documents": 1})
-# What tells of all of an owner's collections at once: which jobs have ended, and the counts.
-OVERVIEW = Counter({"GET /jobs": 1, "GET /collections": 2})
+AFTERMATH = NEEDED + SAFETY + Counter({f"GET {C}/documents": 1})
+# What tells of all of an owner's collections at once: which jobs have ended, the counts, and
+# which assistants point at them.
+ASSISTANTS = Counter({"GET /ai_assistants": 1})
+OVERVIEW = Counter({"GET /jobs": 1, "GET /collections": 2}) + ASSISTANTS
 
 
 @pytest.fixture
@@ -78,7 +89,7 @@ def test_submission_costs_ten_requests(busy: SandboxServer) -> None:
 
 
 @pytest.mark.parametrize("collections", [1, 5])
-def test_verification_costs_seven_requests_a_collection_and_four_an_owner(
+def test_verification_costs_eight_requests_a_collection_and_five_an_owner(
     busy: SandboxServer, busy_world: World, collections: int
 ) -> None:
     for number in range(1, collections):
@@ -105,12 +116,12 @@ def test_with_nothing_left_to_do_no_collection_costs_a_request_and_no_owner_a_ke
     assert "POST /admin/api_keys" not in whole
 
 
-def test_waiting_costs_sixteen_requests_and_the_polls(busy: SandboxServer) -> None:
+def test_waiting_costs_nineteen_requests_and_the_polls(busy: SandboxServer) -> None:
     asked = run(
         busy, "--all-users", "--use-model-mappings", "--wait-for-completion", "--migrate-chats"
     )
     polls = asked.pop(POLL)
-    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER
+    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER + ASSISTANTS
     assert 1 <= polls < 20
 
 

@@ -62,6 +62,7 @@ def small_organisation(*, notes: bool = False) -> World:
     world = World()
     world.times.import_s = 0.04
     world.times.move_s = 0.02
+    world.times.ingest_s = 0.02
     world.times.delete_s = 0.01
     world.add_user("admin", admin=True)
     world.add_user("anna", groups=["staff"], workspaces=["research"])
@@ -267,6 +268,7 @@ def problems(trial: Trial) -> List[str]:
         found.append("marks of forced work are left")
     if any(not key.secret.startswith("sk-sandbox-") for key in world.alive_keys()):
         found.append("temporary keys are left")
+    found += [f"left: {path.name}" for path in trial.folder.glob("*.check-server*")]
     for collection in world.collections.values():
         names = Counter(m.document.name for m in collection.documents)
         twice = [name for name, count in names.items() if count > 1]

@@ -66,7 +66,6 @@ _HELD = Outcome(1, _PAPERS, "1 document missing in the target: c.pdf")
 OUTCOMES: Dict[str, Outcome] = {
     "server_version=1.6.40": Outcome(1, "", "is older than 1.6.57"),
     "server_version=9.0.0": Outcome(says="is newer than what this tool was made for"),
-    "refused_settings": Outcome(says=""),
     "refusals_name_settings": Outcome(
         differs=_ANY_TARGET + r".*/settings/ocr_model", says="differ from the source's: ocr_model"
     ),
@@ -75,9 +74,8 @@ OUTCOMES: Dict[str, Outcome] = {
     "key_refusal_status": _NO_KEYS,
     "collections_per_user": _QUOTA,
     "quota_status": _QUOTA,
-    "documents_per_user": Outcome(),
     "broken_operations=get_collection_group_permissions": Outcome(
-        differs=_PAPERS + "/0/group_shares", says="group permissions"
+        differs=_PAPERS + "/0/group_shares", says="group shares could not be read"
     ),
     "broken_operations=get_collection_permissions": Outcome(
         differs=_ANY_TARGET + ".*/(shares|public_permissions)", says="permissions"
@@ -85,6 +83,19 @@ OUTCOMES: Dict[str, Outcome] = {
     "broken_operations=get_collection_settings": Outcome(
         differs=_ANY_TARGET + ".*settings/", says="settings could not be read, and so not copied"
     ),
+    "empty_listings=list_documents_for_collection": Outcome(1, "", "nothing was imported"),
+    "empty_listings=list_documents_for_collection:": AS_USUAL,
+    "import_flags_ignored=preserve_metadata": Outcome(
+        differs=_PAPERS + "/0/documents", says="3 documents with other metadata in the target"
+    ),
+    "import_flags_ignored=preserve_document_status": Outcome(
+        differs=_PAPERS + "/0/documents", says="1 document with another ingest mode in the target"
+    ),
+    "import_flags_ignored=copy_lifecycle_settings": Outcome(
+        differs=_PAPERS + "/0/(inactivity_interval|size_limit)",
+        says="inactivity_interval is not set in the target, 90 in the source",
+    ),
+    "archived_chats_move": Outcome(differs=_PAPERS + "/0/chats"),
     "server_defaults=forced": Outcome(
         differs=_ANY_TARGET + ".*/settings/guardrails_settings",
         says="differ from the source's: guardrails_settings",

@@ -118,6 +118,16 @@ def test_one_empty_listing_is_not_believed(
     assert "added to the source" not in result.text
 
 
+def test_chats_that_are_counted_and_not_listed_are_moved_all_the_same(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path
+) -> None:
+    world.habits.empty_listings = "list_chat_sessions_for_collection"
+    result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert_all_moved(world, source)
+    assert "did not move" not in result.text
+
+
 def test_a_baseline_that_stays_empty_imports_nothing(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path
 ) -> None:

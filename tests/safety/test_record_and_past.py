@@ -17,7 +17,7 @@ from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import HURRIED
-from tests.support.earlier import by_this_tool, let_imports_end
+from tests.support.earlier import by_this_tool, let_jobs_end
 from tests.support.launcher import PLAN
 from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
 
@@ -90,7 +90,7 @@ def test_a_killed_forced_run_continued_plainly_leaves_nothing_in_the_first_targe
     running.wait_until(lambda: world.running_imports() and operator.row(source.id)["job_id"])
     running.kill()
     running.wait()
-    let_imports_end(world)
+    let_jobs_end(world)
     operator.admin(*SCOPE, WAIT, CHATS)
     last = operator.target_of(source.id)
     assert last is not first
@@ -247,7 +247,7 @@ def test_two_databases_at_the_same_moment_are_told_of(operator: Operator, world:
     first.wait_until(lambda: world.running_imports())
     # Begun before the other's target was there: its listing did not show it.
     world.add_collection("anna", "(Migrated) Alpha - 20260101_000000", GEMMA)
-    let_imports_end(world)
+    let_jobs_end(world)
     result = first.wait()
     assert result.code == 1, result.text
     assert "migrated twice" in result.text

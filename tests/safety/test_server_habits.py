@@ -106,7 +106,8 @@ def test_a_401_to_a_good_key_is_a_refusal_of_one_thing(
     words = ["--url", server.url, "--user-key", "sk-sandbox-anna", "--use-model-mappings", WAIT]
     result = run(tmp_path, *words, "--collections", f"{source.id},{foreign.id}")
     assert result.code == 1
-    assert f"Not available: {foreign.id}: not owned by you." in flat(result.text)
+    assert foreign.id in result.text
+    assert "it is not yours" in flat(result.text)
     assert len(world.targets_of("Papers")) == 1
     assert f"the prompt template {secret.id} could not be carried over" in kept(tmp_path)
     assert [r for r in server.requests if r.route == "GET /rpc/meta"], "the key was asked about"
@@ -198,7 +199,7 @@ POINTERS = (
 def test_what_points_at_the_old_collection_is_told_before_and_after(
     world: World, server: SandboxServer, tmp_path: Path, as_admin: bool
 ) -> None:
-    source = world.add_collection("anna", "Papers", LARGE, chats=1)
+    source = world.add_collection("anna", "Papers", LARGE, chats=1, rag_type="graph_rag")
     world.add_collection("anna", "Free", LARGE)
     world.entangle(source.id)
     who = ["--admin-key", "sk-sandbox-admin", "--users", "anna"]
@@ -239,6 +240,7 @@ def test_one_listing_tells_of_all(world: World, server: SandboxServer, tmp_path:
     counts = server.counts()
     assert counts["GET /admin/scheduled_tasks"] == 1
     assert counts["GET /ai_assistants"] == 1
+    assert "GET /graph/{collection_id}/status" not in counts, "nothing there speaks of a graph"
 
 
 NO_ROUTES = "list_scheduled_tasks,list_scheduled_tasks_by_admin,list_ai_assistants,list_tags"
@@ -348,7 +350,8 @@ def test_frames_that_the_client_does_not_know_are_a_warning(
     world.habits.unknown_frames = True
     result = migrate(server, tmp_path, WAIT, "--verify-query", "What is it about?")
     assert result.code == 0, result.text
-    assert "RAG check" in result.text
+    # Newer clients pass over such frames, older ones stumble.
+    assert "RAG check passed" in result.text or "does not understand what the" in result.text
     assert "Traceback" not in result.text + result.log
     (target,) = world.targets_of("Papers")
     assert (len(source.connectors), len(target.connectors)) == (0, 1)

@@ -25,6 +25,7 @@ from h2ogpte_migration.cli.parse import (
     env_example,
     parse,
 )
+from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.retrieval import Question, RetrievalCheck
 
@@ -42,6 +43,7 @@ LINES: Mapping[Mode, List[str]] = {
     Mode.STATUS: ["--status"],
     Mode.ROLLBACK: [*ADMIN, "--rollback"],
     Mode.CLEANUP: [*ADMIN, "--cleanup", "--yes"],
+    Mode.CHECK: [*USER, "--check-server", "--target-model", "new/model"],
 }
 
 
@@ -336,7 +338,7 @@ def compatible(words: List[str], row: Flag) -> List[str]:
         words = words[:at] + words[at + 2 :]
     if row.choice == "model" or row.name == "--source-model":
         words = [word for word in words if word != "--use-model-mappings"]
-    if row.name == "--source-model":
+    if row.name == "--source-model" and "--target-model" not in words:
         words = [*words, "--target-model", "new"]
     if row.name in LOOKS and "--verify" not in words:
         words = [*words, "--wait-for-completion"]
@@ -344,6 +346,8 @@ def compatible(words: List[str], row: Flag) -> List[str]:
         words = [*words, "--verify-retrieval"]
     if row.name == "--query-timeout" and "--verify" in words:
         words = [*words, "--verify-query", "what"]
+    if row.name == "--report" and "--check-server" in words:
+        words = [*words[:-1], "--report=check.html"]
     if row.name == "--sandbox":
         words = words[len(ADMIN) :]
     return words
@@ -367,6 +371,13 @@ def test_the_round_trip_has_seen_every_flag() -> None:
 def test_a_key_given_by_value_is_left_out_of_the_command(tmp_path: Path) -> None:
     found = read(["--url", "http://h", "--user-key", "sk-by-value", "--verify"], tmp_path)
     assert found.command() == "h2ogpte-migrate --url http://h --user-key --verify"
+
+
+def test_a_check_of_the_server_needs_a_target_model_and_writes_no_table(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read([*USER, "--check-server", "--report", "check.csv"], tmp_path)
+    assert any("--check-server needs --target-model" in each for each in caught.value.mistakes)
+    assert any(".json or an .html" in each for each in caught.value.mistakes)
 
 
 def test_ids_from_standard_input_are_written_out(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
 from h2ogpte_migration.redact import Secret, register, scrub
+from h2ogpte_migration.ui import text
 from h2ogpte_migration.ui.text import (
     csv_cell,
     fold,
@@ -155,6 +158,25 @@ def test_words_too_short_to_be_keys_tear_no_holes() -> None:
     register("")
     register("a")
     assert scrub("a banana") == "a banana"
+
+
+@pytest.mark.parametrize(
+    ("word", "pasted"),
+    [
+        ("--verify", "--verify"),
+        (r"C:\data\my.db", r"C:\data\my.db"),
+        (r"C:\my data\my.db", r'"C:\my data\my.db"'),
+        ("a&del", "'a&del'"),
+        ("$(calc)", "'$(calc)'"),
+        ("100%", "'100%'"),
+        ("Anna's", "'Anna''s'"),
+        ("a\nb", "'a\\nb'"),
+        ("", "''"),
+    ],
+)
+def test_commands_can_be_pasted_on_windows(mocker: MockerFixture, word: str, pasted: str) -> None:
+    mocker.patch.object(text, "os", SimpleNamespace(name="nt"))
+    assert text.shell("h2ogpte-migrate", word) == f"h2ogpte-migrate {pasted}"
 
 
 def test_long_lines_break_between_words_and_commands_do_not() -> None:

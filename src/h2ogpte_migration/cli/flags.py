@@ -70,7 +70,7 @@ class Group(Enum):
     AGAIN = "Running again"
     DOCUMENTS = "How documents are taken over"
     CHECK = "Checking"
-    MOVE = "Moving by hand"
+    MOVE = "Going back, and moving by hand"
     LOOK = "Looking and cleaning up"
     GENERAL = "Files, limits and output"
 
@@ -471,13 +471,13 @@ class Options:
     )
     cleanup: bool = _flag(
         "--cleanup",
-        Group.MOVE,
+        Group.LOOK,
         _CLEANUP,
-        "Delete targets that failed, were replaced, given up or rolled back, after listing them and "
-        "asking. Never what still holds anything that is nowhere else.",
+        "Delete targets that failed, were superseded, abandoned or rolled back, after listing them "
+        "and asking. Never what still holds anything that is nowhere else.",
         selects=Mode.CLEANUP,
     )
-    yes: bool = _flag("--yes", Group.MOVE, _CLEANUP, "Delete without asking, for scripts.")
+    yes: bool = _flag("--yes", Group.LOOK, _CLEANUP, "Delete without asking, for scripts.")
     report: Optional[Path] = _flag(
         "--report",
         Group.LOOK,
@@ -546,7 +546,7 @@ class Options:
         "--details",
         Group.GENERAL,
         _SCOPED,
-        "Print a line for each collection, and the commands that bring connectors and chats back.",
+        "Print a line for each collection, and reasons and warnings in full.",
     )
     quiet: bool = _flag(
         "--quiet",

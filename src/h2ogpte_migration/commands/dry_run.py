@@ -14,7 +14,7 @@ from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.discovery import discover
 from h2ogpte_migration.run.scope import Selected
-from h2ogpte_migration.run.session import Session, import_options, target_models_exist
+from h2ogpte_migration.run.session import Session, import_options, target_models_exist, threads
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import due, permissions, settings
 from h2ogpte_migration.steps.moves import CHATS_PAGE
@@ -28,7 +28,7 @@ def run(session: Session) -> int:
     """Look at everything that the migration would work on; returns the exit code."""
     found = discover(session)
     target_models_exist(session, {item.model for item in found.selected})
-    workers = session.options.max_concurrent_requests
+    workers = threads(session.options)
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="preview")
     planned: List[Result] = []
     what, total = "collections looked at", len(found.selected)
@@ -37,6 +37,8 @@ def run(session: Session) -> int:
         for row in pool.map(lambda item: _guarded(session, item), found.selected):
             planned.append(row)
             session.progress.looking(what, len(planned), total)
+        owners = dict.fromkeys(item.collection.owner for item in found.selected)
+        list(pool.map(session.credentials.release, owners))
     finally:
         pool.shutdown(wait=False)
     result = RunResult([*planned, *found.left_out, *found.missing], guests=found.scope.guests)
@@ -95,7 +97,7 @@ def _what_to_think_of(
         *settings.what_stays(details, source_settings, how),
         *lifecycle_warnings(details, session.clock.utc()),
         *_archived_chats(gateway, details),
-        *session.shared.pointers(gateway, details.id, how.copy_document),
+        *session.shared.pointers(gateway, details.id, how.copy_document, True),
     ]
 
 

@@ -61,6 +61,8 @@ def _announce(
     )
     if found.scope.guests:
         say(f"Skipped: {plural(found.scope.guests, 'guest account')}.")
+    begun = session.tracking.accounts.total()
+    session.tracking.runs.record_scope(begun + sum(one is None for one in tracked.values()))
     counts = Counter(STANDINGS[one.position].resumed for one in tracked.values() if one)
     del counts[""]
     if counts:

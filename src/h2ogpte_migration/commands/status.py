@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 import time
@@ -25,7 +24,7 @@ from h2ogpte_migration.tracking.records import RunInfo
 from h2ogpte_migration.tracking.runs import is_migration
 from h2ogpte_migration.ui import status
 from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.text import safe, shell
+from h2ogpte_migration.ui.text import did_you_mean, safe, shell
 
 SCHEMA = "h2ogpte-migrate/status/1"
 """Grows with every change that could break a reader; new fields do not count as such."""
@@ -115,8 +114,12 @@ class _Desk:
         self.options = options
         self._tracking = tracking
         self._scope = Scope(options.users, options.collections)
+        self._not_begun = 0
         self._now = datetime.now(timezone.utc)
         self.counts: Counts = tracking.accounts.counts(self._scope)
+        if not options.users and not options.collections:
+            self._not_begun = max(0, tracking.runs.scope() - self.counts.total)
+            self.counts.not_begun(self._not_begun)
         self._runs = tracking.runs.last()
         self._living = tracking.runs.living()
 
@@ -134,14 +137,15 @@ class _Desk:
             OutcomeKind.RUNNING,
             OutcomeKind.LEASED_ELSEWHERE,
         )
-        return sum(number for kind, number in self.counts.kinds.items() if kind not in calm)
+        kinds = self.counts.kinds.items()
+        return sum(number for kind, number in kinds if kind not in calm) - self._not_begun
 
     def unknown(self) -> List[str]:
         """What was asked for by name or id and is not on record: a line each."""
         accounts = self._tracking.accounts
         owners = accounts.counts().owners if self.options.users else {}
         told = [
-            f"No collection of {safe(user)} is on record{_instead(user, sorted(owners))}"
+            f"No collection of {safe(user)} is on record{did_you_mean(user, owners) or '.'}"
             for user in self.options.users
             if user not in owners
         ]
@@ -264,11 +268,6 @@ class _Desk:
 
 def _row(row: Result) -> Dict[str, Any]:
     return {key: None if value == "" else value for key, value in asdict(line(row)).items()}
-
-
-def _instead(name: str, known: List[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {safe(close[0])}?" if close else "."
 
 
 def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:

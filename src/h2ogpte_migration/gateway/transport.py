@@ -26,7 +26,7 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
-from h2ogpte_migration.gateway.pools import open_pools, trust_for
+from h2ogpte_migration.gateway.pools import open_pools, sender, trust_for
 from h2ogpte_migration.gateway.replies import Reply, Trouble, read_date, read_failure, read_value
 from h2ogpte_migration.gateway.throttle import Throttle, Ticket
 from h2ogpte_migration.redact import Secret
@@ -53,7 +53,8 @@ class _Call:
     method: str
     route: str
     """What logs and errors call it: free of ids."""
-    url: str
+    path: str
+    """With its query, as it stands in the request line."""
     headers: Mapping[str, str] = field(repr=False)
     body: Optional[bytes]
     repeatable: bool
@@ -98,10 +99,12 @@ class Transport:
         self._clock = clock
         self._throttle = Throttle(max_in_flight, clock)
         self._host = safe(urlsplit(self.base_url).netloc)
+        self._base_path = urlsplit(self.base_url).path
         trust = trust_for(self.base_url, ca_cert, insecure)
         self.verify = trust.verify
         """What the websocket is to trust: a file, the system's store (True) or any (False)."""
         self._pools = open_pools(self.base_url, trust, max_in_flight)
+        self._urlopen = sender(self._pools, self.base_url)
         self.observer: Callable[[str, int, int], None] = lambda _what, _attempt, _of: None
         """Told of each attempt that failed and may be repeated: what happened, which attempt it
         was, of how many; and with an empty text when the server works again. By any thread."""
@@ -174,7 +177,7 @@ class Transport:
         call = _Call(
             method,
             route,
-            _url(self.base_url + prefix + path_template, path or {}, asked),
+            _url(self._base_path + prefix + path_template, path or {}, asked),
             self._headers(key, headers or {}, _content_type(body, text)),
             _encoded(body, text),
             repeatable,
@@ -272,9 +275,9 @@ class Transport:
     def _receive(self, call: _Call) -> Reply:
         from urllib3 import Timeout
 
-        raw = self._pools.urlopen(
+        raw = self._urlopen(
             call.method,
-            call.url,
+            call.path,
             body=call.body,
             headers=call.headers,
             timeout=Timeout(connect=self.connect_timeout_s, read=self.timeout_s),

@@ -141,7 +141,9 @@ def _said(text: str) -> str:
 
 # -- progress ----------------------------------------------------------------------------
 def _progress(report: Report, lines: Sequence[Line]) -> str:
-    wanted = [item for item in lines if item.outcome not in _GREY]
+    wanted = [
+        item for item in lines if item.outcome not in _GREY and (item.owner or item.new_model)
+    ]
     if not wanted:
         return ""
     if report.about == "dry run":

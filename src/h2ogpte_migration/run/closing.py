@@ -45,8 +45,6 @@ def tell(session: Session, result: RunResult) -> int:
 def tell_plan(session: Session, result: RunResult) -> int:
     """Say what would be done; returns the exit code."""
     session.progress.close()
-    for owner in dict.fromkeys(row.owner for row in result.results):
-        session.credentials.release(owner)
     options = _aloud(session)
     stopped = session.clock.stop.is_set()
     # The sandbox's own database is gone when the command ends.

@@ -42,7 +42,7 @@ class Limits:
         workers: threads.
         jobs: server imports at once; None where imports are submitted and left running.
         begun: collections begun and not ended; None for as many as there are workers.
-        begun_at_first: the same until one went well: what all would fail of shows early then.
+        begun_at_first: the same until one went well: what all fail of is seen early then.
         max_failures: same failures in a row after which nothing new is started; 0: never.
     """
 
@@ -195,9 +195,9 @@ class Scheduler:
         return min(0.5, max(0.0, self._next_look() - time.monotonic()))
 
     def _next_look(self) -> float:
-        """When the next collection that waits is looked at: however many wait, not all at once."""
+        """When the next collection that waits is looked at: however many jobs run, not all at once."""
         due = self._due[0][0]
-        return max(due, self._next_poll) if len(self._due) > patience.FEW_JOBS else due
+        return max(due, self._next_poll) if self._jobs_held > patience.FEW_JOBS else due
 
     def _start_ready(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
         now = time.monotonic()
@@ -220,10 +220,10 @@ class Scheduler:
             self._start(pool, slot)
 
     def _most_begun(self) -> Optional[int]:
-        first = self._limits.begun_at_first
-        if first is None or self._limits.begun is None or self._one_went_well:
-            return self._limits.begun
-        return min(first, self._limits.begun)
+        known = [self._limits.begun]
+        if not self._one_went_well:
+            known.append(self._limits.begun_at_first)
+        return min((number for number in known if number is not None), default=None)
 
     def _start(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:
         self._active += 1
@@ -248,6 +248,7 @@ class Scheduler:
                 self._breaker.saw(result)
                 result = self._guarded(lambda: self._with_remarks(migration, result), migration)
                 self._count_down(migration.source.owner)
+                migration.drop_details()
         self._events.put((slot, result, final))
 
     def _with_remarks(self, migration: Migration, result: Result) -> Result:
@@ -454,7 +455,7 @@ class _Breaker:
         if self._most and self._counts[alike] >= self._most and not self.tripped:
             self.tripped = (
                 f"{self._counts[alike]} collections failed alike, and none went well in "
-                f"between ({result.reason}); nothing new was started."
+                f"between ({result.reason.rstrip('.')}); nothing new was started."
             )
 
 

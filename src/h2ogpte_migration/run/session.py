@@ -38,7 +38,8 @@ from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
 THREADS_A_REQUEST = 3
-"""Of a verification: how many collections are worked on for each request that may be under way."""
+"""How many collections are worked on for each request that may be under way: some of them wait
+for the disk, for a second look at what seems empty, or for their owner's key."""
 
 log = logging.getLogger(__name__)
 
@@ -172,23 +173,24 @@ class Session:
 
 
 def _limits(options: Options) -> Limits:
-    workers = options.max_concurrent_requests
     jobs = options.max_concurrent_jobs if options.wait_for_completion else None
     # One job at a time means one collection at a time. With more of them, the next
     # collections are prepared while the jobs of others run. A verification begins
     # nothing, so it may look at all of them.
-    verifies = options.mode is Mode.VERIFY
-    begun = None if jobs is None or verifies else 1 if jobs == 1 else 2 * jobs
-    if verifies:
-        # Between two looks at what seems empty a collection waits, and needs no request.
-        workers *= THREADS_A_REQUEST
+    begun = None if jobs is None or options.mode is Mode.VERIFY else 1 if jobs == 1 else 2 * jobs
     return Limits(
-        workers=max(workers, min(begun or 0, MOST_THREADS)),
+        workers=threads(options),
         jobs=jobs,
         begun=begun,
         begun_at_first=options.max_concurrent_requests,
         max_failures=options.max_failures,
     )
+
+
+def threads(options: Options) -> int:
+    """How many collections are worked on at a time."""
+    requests = options.max_concurrent_requests
+    return max(requests, min(THREADS_A_REQUEST * requests, MOST_THREADS))
 
 
 def import_options(options: Options) -> ImportOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Callable, List, Optional, Tuple
 
@@ -27,16 +28,25 @@ def findings(
     """Compare what the source carried with what the target has; then what still needs the source."""
     facts = migration.attempt.source_facts
     found = validation.carried_findings(facts, target, _metadata(migration, facts, target))
+    found += validation.mode_findings(comparison.other_mode())
     found += _document_metadata(migration, comparison)
     found += _settings(migration, facts or {})
     found += _permissions(migration, target)
     found += [
         Finding(POINTS_HERE, text)
         for text in migration.shared.pointers(
-            migration.gateway, migration.source_id, migration.how.copy_document
+            migration.gateway,
+            migration.source_id,
+            migration.how.copy_document,
+            _speaks_of_a_graph(facts or {}),
         )
     ]
     return found
+
+
+def _speaks_of_a_graph(facts: Json) -> bool:
+    """Whether the source's answers may come from a knowledge graph, so that it is worth asking."""
+    return "graph" in json.dumps([facts.get("rag_type"), facts.get("chat_settings")]).lower()
 
 
 def _metadata(migration: Migration, facts: Optional[Json], target: Collection) -> Optional[Json]:

@@ -132,15 +132,15 @@ class Left:
     ids: FrozenSet[str] = frozenset()
     hidden: int = 0
 
-    def words(self, noun: str) -> str:
+    def words(self, noun: str, origin: str = "source") -> str:
         """What stays behind for good, for people; empty where nothing does."""
         stay = self.listed + self.hidden
         if not stay:
             return ""
         how = "listed" if self.listed else "counted, but not listed"
         return (
-            f"{stay} {noun} of the source are still {how} there and did not move: "
-            "archived ones stay with the source"
+            f"{stay} {noun} of the {origin} are still {how} there and did not move: "
+            f"archived ones stay with the {origin}"
         )
 
 
@@ -333,6 +333,8 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
                 "target": kind.count(way.gateway, way.destination),
             }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
+        if left.listed or left.hidden:
+            # What is only counted may be archived, or be hidden by a listing that lags: a move tells.
             left = move_all(way, kind, StepJobs(migration, step))
         if left.words(kind.noun):
             migration.warn(left.words(kind.noun))

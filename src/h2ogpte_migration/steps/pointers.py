@@ -38,12 +38,15 @@ class Pointers:
         self._locks: Dict[Tuple[str, str], threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def __call__(self, gateway: Gateway, collection_id: str, copied: bool) -> List[str]:
+    def __call__(
+        self, gateway: Gateway, collection_id: str, copied: bool, graph: bool
+    ) -> List[str]:
         """What points at a collection, in words.
 
         Args:
             gateway: as its owner.
             copied: whether its documents are copied, which leaves their tags behind.
+            graph: whether to ask for a knowledge graph, which no listing tells of.
         """
         holder = gateway.holder
         owner = holder.username if holder else collection_id
@@ -60,7 +63,7 @@ class Pointers:
             words.append(
                 f"{plural(assistants, 'assistant')} connected to the old collection, and not moved"
             )
-        if self._has_graph(gateway, collection_id):
+        if graph and self._has_graph(gateway, collection_id):
             words.append("the knowledge graph of the old collection is to be built anew")
         tagged = self._tagged(gateway, owner, collection_id) if copied else 0
         if tagged:

@@ -154,6 +154,12 @@ class Counts:
     def total(self) -> int:
         return sum(self.kinds.values())
 
+    def not_begun(self, n: int) -> None:
+        """So many more that were asked for and are not on record yet."""
+        if n:
+            self.kinds[OutcomeKind.NOT_STARTED] = self.kinds.get(OutcomeKind.NOT_STARTED, 0) + n
+            self.positions[Position.NEW] = self.positions.get(Position.NEW, 0) + n
+
     def add(self, kind: OutcomeKind, where: Position, owner: str, model: str, n: int) -> None:
         """So many more that stand alike."""
         self.kinds[kind] = self.kinds.get(kind, 0) + n
@@ -185,6 +191,11 @@ class Accounts:
             kind = _kind(standing, row, row["run_id"] in living)
             counts.add(kind, standing, row["owner"], row["model"], row["n"])
         return counts
+
+    def total(self) -> int:
+        """How many collections are on record."""
+        row = self._db.row("SELECT count(*) AS n FROM collection_migrations", {})
+        return int(row["n"]) if row else 0
 
     def not_on_record(self, ids: Sequence[str]) -> List[str]:
         """Those of some ids that are no source's and no current target's."""

@@ -11,6 +11,8 @@ from typing import Iterable, Iterator, List, Tuple
 
 from h2ogpte_migration.model import GOOD_STATUSES, PENDING_STATUSES, Document
 
+SAMPLES = 5
+"""So many documents are named with a count."""
 BASELINE, SOURCE, TARGET = "baseline", "source", "target"
 
 _GOOD = ", ".join(f"'{status}'" for status in sorted(GOOD_STATUSES))
@@ -211,6 +213,13 @@ class DocumentComparison:
             f"{self._pairs('s.name, s.metadata, t.metadata')} AND s.metadata != t.metadata"
         )
 
+    def other_mode(self) -> Tuple[int, List[str]]:
+        """Usable documents that only agents read on one side, and everybody on the other."""
+        good = f"s.status IN ({_GOOD}) AND t.status IN ({_GOOD})"
+        return self._count_rows(
+            f"{self._pairs('s.id, s.name')} AND s.status != t.status AND {good}"
+        )
+
     def pairs_without_metadata(self, limit: int) -> List[Tuple[str, str, str]]:
         """Name, source's id and target's id of documents whose metadata a listing left out.
 
@@ -267,8 +276,11 @@ class DocumentComparison:
         return int(total), [row[0] for row in rows]
 
     def _count_rows(self, sql: str) -> Tuple[int, List[str]]:
+        few = [row[1] for row in self._db.execute(f"{sql} LIMIT {SAMPLES + 1}")]
+        if len(few) <= SAMPLES:
+            return len(few), few  # none, most of the time: not counted once more
         total = self._db.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
-        return int(total), [row[1] for row in self._db.execute(f"{sql} LIMIT 5")]
+        return int(total), few[:SAMPLES]
 
 
 def _single(alias: str) -> str:

@@ -148,13 +148,12 @@ def throw_away(db_path: Path) -> Iterator[Database]:
         TrackingError: the file can't be used.
     """
     path, over = path_beside(db_path), False
-    with closing(Database.to_write(path)) as database:
-        try:
-            yield database
-        finally:
-            with suppress(TrackingError):
-                over = Scratch(database).nothing_left
-    if over:
-        for end in _SIDE_FILES:
+    database = Database.to_write(path)
+    try:
+        yield database
+    finally:
+        with suppress(TrackingError), closing(database):
+            over = Scratch(database).nothing_left
+        for end in _SIDE_FILES if over else ():
             with suppress(OSError):
                 path.with_name(path.name + end).unlink()

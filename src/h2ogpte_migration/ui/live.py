@@ -131,11 +131,8 @@ class LiveProgress:
         self._screen.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def _drawn(self) -> Text:
-        from rich.text import Text
-
         width, height = self._screen.size
         ascii_only = not shows_unicode(self._console.err, os.environ)
-        text = Text(no_wrap=True, overflow="crop")
         now = self._tally.now()
         if self._looked:
             lines = [looking_line(self._looked, self._clock() - self._begun, ascii_only)]
@@ -143,11 +140,19 @@ class LiveProgress:
             lines = view(now, width, height, self._clock(), ascii_only)
         lines += [f" {safe(str(now.trouble), LONGEST)}"] if now.trouble else []
         lines.append(STOPPING if self._stopping() else CALM)
-        text.append("\n".join(cut(line, width - 1) for line in lines))
-        text.highlight_regex(r"[1-9]\d* failed", "bold red")
-        text.highlight_regex(r"[1-9]\d* held", "yellow")
-        text.highlight_regex(r"[1-9]\d* done", "green")
-        return text
+        return painted(lines, width)
+
+
+def painted(lines: Sequence[str], width: int) -> Text:
+    """Lines in colour, cut to a terminal's width."""
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="crop")
+    text.append("\n".join(cut(line, width - 1) for line in lines))
+    text.highlight_regex(r"[1-9]\d* failed", "bold red")
+    text.highlight_regex(r"[1-9]\d* held", "yellow")
+    text.highlight_regex(r"[1-9]\d* done", "green")
+    return text
 
 
 # -- what it looks like: pure ---------------------------------------------------------

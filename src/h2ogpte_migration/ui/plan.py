@@ -198,12 +198,16 @@ def collection(row: Result) -> List[str]:
     return [
         f"{named(row)} of {safe(row.owner)}: {_action(row, plan)}",
         f"  model: {safe(row.source_model)} -> {safe(row.target_model)}",
-        f"  documents: {_number(plan.documents)}, connectors: {_number(plan.connectors)}, "
+        f"  documents: {_number(plan.documents)}{_of_size(plan)}, connectors: {_number(plan.connectors)}, "
         f"chats: {_number(plan.chats)}",
         f"  permissions: {'; '.join(map(safe, plan.permissions)) or 'private'}",
         f"  lifecycle: {'; '.join(map(safe, plan.lifecycle)) or 'none'}",
         f"  import: {'; '.join(plan.import_settings)}",
     ]
+
+
+def _of_size(plan: Plan) -> str:
+    return "" if plan.size_bytes is None else f" ({size(plan.size_bytes)})"
 
 
 def _action(row: Result, plan: Plan) -> str:

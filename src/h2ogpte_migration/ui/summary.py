@@ -16,6 +16,7 @@ from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, withou
 
 LISTED = 10
 """At most so many of a group; the rest is counted."""
+WORTH_TELLING_S = 1.0
 FEW = 5
 """Up to so many successes are told one by one: whoever has five wants to see five."""
 
@@ -151,7 +152,8 @@ def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
     yield f"{word}: {many}: {_sentence(common)}{hint}"
     shown = group if how.details else group[:LISTED]
     for row in shown:
-        yield f"  {_short(row)}" + ("" if same else f": {_own_words(row, common)}")
+        own = row.reason if how.details else _own_words(row, common)
+        yield f"  {_short(row)}" + ("" if same else f": {own}")
     if len(group) > len(shown):
         where = "with --details, or in the log" if unknown else how.status
         yield f"  {len(group) - len(shown)} more: {where}"
@@ -197,7 +199,7 @@ def _warnings(rows: Iterable[Result], how: Telling) -> Iterator[Line]:
     """What could not be carried over: news of this run, the same text once."""
     texts: Dict[str, List[Result]] = {}
     for row in rows:
-        if how.details or not (row.earlier and row.kind == OutcomeKind.DONE):
+        if how.details or not (row.earlier and row.well):
             for text in row.warnings:
                 texts.setdefault(text, []).append(row)
     for number, (text, group) in enumerate(texts.items()):
@@ -328,17 +330,17 @@ def counted(number: int, things: str) -> str:
 
 def _times(result: RunResult) -> Iterator[Line]:
     if result.elapsed_s and result.seconds_by_source:
-        jobs, requests = plural(result.peak_jobs, "import"), plural(result.peak_requests, "request")
-        yield Line(
-            f"Time: {duration(result.elapsed_s)}; at most {jobs} at once, {requests} at once."
-        )
+        jobs = [plural(result.peak_jobs, "import")] if result.peak_jobs else []
+        most = " and ".join([*jobs, plural(result.peak_requests, "request")])
+        yield Line(f"Time: {duration(result.elapsed_s)}; at most {most} at once.")
     if result.seconds_by_step:
         spent = ", ".join(
             f"{step} {seconds:.1f} s" for step, seconds in result.seconds_by_step.items()
         )
         yield Line(f"Time by step: {spent}; of all collections together.")
-    if len(result.seconds_by_source) > 1:
-        slowest = sorted(result.seconds_by_source.items(), key=lambda item: -item[1])[:3]
+    slow = [item for item in result.seconds_by_source.items() if item[1] >= WORTH_TELLING_S]
+    if len(slow) > 1:
+        slowest = sorted(slow, key=lambda item: -item[1])[:3]
         names = {row.source_id: row.source_name for row in result.results}
         words = ", ".join(
             f"{safe(names.get(key) or key, 60)} {took:.1f} s" for key, took in slowest

@@ -113,7 +113,8 @@ class Tally:
     def working(self, source: Collection, verb: str) -> None:
         with self._lock:
             row = self._rows.get(source.id)
-            if row is None or row.verb != verb:
+            booking = row is not None and row.verb == CHECKING and verb == IMPORTING
+            if not booking and (row is None or row.verb != verb):
                 self._rows[source.id] = Row(source, verb, self._clock())
 
     def parked(self, source: Collection) -> None:

@@ -6,15 +6,18 @@ them may move a cursor, break a line, turn the reading direction or run as a com
 
 from __future__ import annotations
 
+import difflib
 import html
+import os
 import re
 import shlex
 import textwrap
 import unicodedata
-from typing import Dict, Optional
+from typing import Dict, Iterable, Optional
 
 # Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_PLAIN = re.compile(r"[\w./:\\=,+@-]+")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -96,8 +99,22 @@ def without_ids(text: str) -> str:
 
 
 def shell(*words: str) -> str:
-    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``."""
+    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``.
+
+    On Windows blanks are in double quotes, which both of its shells take; whatever one of them
+    might act on is in single quotes, which PowerShell takes as it is.
+    """
+    if os.name == "nt":
+        return " ".join(_quote_for_windows(word) for word in words)
     return " ".join(_quote(word) for word in words)
+
+
+def _quote_for_windows(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    if _PLAIN.fullmatch(word.replace(" ", "_")):
+        return f'"{word}"'
+    return "'" + safe(word, LONGEST_LINE).replace("'", "''") + "'"
 
 
 def _quote(word: str) -> str:
@@ -119,6 +136,12 @@ def _raw_bytes(char: str) -> bytes:
     """The bytes that the shell must hand over so that Python reads this character again."""
     errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
     return char.encode("utf-8", errors)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean jane.doe?`` where one of the known names is close; else nothing."""
+    close = difflib.get_close_matches(name, sorted(known), 1)
+    return f"; did you mean {safe(close[0])}?" if close else ""
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

@@ -14,9 +14,9 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run.check import Workplace, observing
-from h2ogpte_migration.run.check.comparing import compare
+from h2ogpte_migration.run.check.comparing import CONTENT, compare
 from h2ogpte_migration.run.check.making import TEXTS, Made, make
-from h2ogpte_migration.run.credentials import TriedOut
+from h2ogpte_migration.run.credentials import MAY_BE_THE_LIFE_TIME, TriedOut
 from h2ogpte_migration.states import StepName
 
 _LOOKS = 5
@@ -41,7 +41,7 @@ def take(place: Workplace, check: ServerCheck) -> None:
     check.reason = no_key or _why_not(result)
     if result.target_id:
         check.compared = compare(place, made, result.target_id)
-        lost = [one.what for one in check.different if one.what in ("documents", "chat")]
+        lost = [one.what for one in check.different if one.what in CONTENT]
         if not check.reason and lost:
             check.reason = f"not all of it arrived: {', '.join(lost)}"
     check.worked = not check.reason
@@ -101,7 +101,9 @@ def _try_a_key(place: Workplace, check: ServerCheck) -> str:
             place.notes.note("keys_listed_after_s", listed)
             key.gateway.embedding_models()
     except (ServerError, StepFailed) as error:
-        return f"no temporary key could be made and used: {error.message}"
+        if isinstance(error, ServerError) and error.status in MAY_BE_THE_LIFE_TIME:
+            place.notes.note("key_lifetime_cap_days", False, "refused, whatever was asked for")
+        return f"no temporary key could be made and used: {error}"
     with suppress(ServerError):
         observing.key_habits(place, used.key_id)
     return "" if _is_refused(used.gateway) else "a temporary key is still taken after its deletion"

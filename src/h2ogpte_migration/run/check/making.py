@@ -26,7 +26,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.model import Collection, Document, Job, JobId, TargetId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
-from h2ogpte_migration.steps.presence import read_when_visible
+from h2ogpte_migration.steps.presence import listed, read_when_visible
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 
 T = TypeVar("T")
@@ -87,7 +87,11 @@ def _collection(place: Workplace, token: str, model: str) -> Collection:
     place.scratch.made(thing.number, made.id)
     log.info("made the scratch collection %s (%s)", request["name"], made.id)
     _note_visibility(place, made.id)
-    return read_when_visible(place.gateway, place.clock, made.id, patience.VISIBLE_WITHIN_S)
+    found = read_when_visible(place.gateway, place.clock, made.id, patience.VISIBLE_WITHIN_S)
+    with suppress(ServerError):
+        added = sorted({**place.gateway.settings(made.id), **place.gateway.chat_settings(made.id)})
+        place.notes.note("server_defaults", not added, ", ".join(added[:5]))
+    return found
 
 
 def _note_visibility(place: Workplace, collection_id: str) -> None:
@@ -97,8 +101,8 @@ def _note_visibility(place: Workplace, collection_id: str) -> None:
     except NotFound:
         readable = False
     place.notes.note("collections_readable_after_s", readable)
-    listed = any(item.id == collection_id for item in place.gateway.own_collections())
-    place.notes.note("collections_listed_after_s", listed)
+    shows = any(item.id == collection_id for item in place.gateway.own_collections())
+    place.notes.note("collections_listed_after_s", shows)
 
 
 def _furnish(place: Workplace, collection_id: str) -> None:
@@ -148,13 +152,13 @@ _FOUND = JobId("")
 def _note_job(place: Workplace, job_id: JobId) -> None:
     """Whether a job that was just started shows at once."""
     with suppress(ServerError):
-        listed = any(job.id == job_id for job in place.gateway.jobs())
-        place.notes.note("jobs_listed_after_s", listed)
+        shows = any(job.id == job_id for job in place.gateway.jobs())
+        place.notes.note("jobs_listed_after_s", shows)
         place.notes.note("jobs_readable_after_s", place.gateway.may_read_job(job_id))
 
 
 def _document_is_there(place: Workplace, collection_id: str, name: str) -> Optional[JobId]:
-    rows = place.gateway.documents(collection_id)
+    rows = listed(place.gateway, collection_id, list)
     return _FOUND if any(row.name == name for row in rows) else None
 
 
@@ -168,7 +172,7 @@ def _when_all_are_good(place: Workplace, collection_id: str, jobs: List[JobId]) 
     ended_at: Optional[float] = None
     looks = 0
     while True:
-        rows = list(place.gateway.documents(collection_id))
+        rows = listed(place.gateway, collection_id, list)
         if len(rows) >= len(TEXTS) and all(row.good for row in rows):
             # Listed while the jobs ran, or at once when they had ended.
             place.notes.note("documents_listed_after_s", looks == 0)
@@ -221,8 +225,8 @@ def _chat(place: Workplace, collection_id: str, token: str) -> str:
 
 
 def _note_chat(place: Workplace, collection_id: str, chat_id: str) -> None:
-    listed = any(row["id"] == chat_id for row in place.gateway.chats(collection_id))
-    place.notes.note("chats_listed_after_s", listed)
+    shows = any(row["id"] == chat_id for row in place.gateway.chats(collection_id))
+    place.notes.note("chats_listed_after_s", shows)
     readable = True
     try:
         place.bench.read("/chats/{session_id}", session_id=chat_id)

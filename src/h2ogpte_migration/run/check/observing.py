@@ -25,6 +25,7 @@ from h2ogpte_migration.run import preflight
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.run.check.making import CHAT_SETTINGS, SETTINGS, Made
+from h2ogpte_migration.steps.presence import listed
 
 _COLLECTION = "/collections/{collection_id}"
 _RUNNING = ("in progress", "in_progress", "running")
@@ -68,8 +69,8 @@ def _records(scene: Scene) -> None:
     raw = scene.raw(source_id)
     scene.note("collection_has_metadata", bool(raw.get("metadata_dict")))
     count = raw.get("document_count")
-    listed = len(list(place.gateway.documents(source_id)))
-    scene.note("stale_document_counts", count == listed, f"counts {count}, lists {listed}")
+    there = len(listed(place.gateway, source_id, list))
+    scene.note("stale_document_counts", count == there, f"counts {count}, lists {there}")
     stamp = str(raw.get("created_at") or "")
     if stamp:
         form = "Z" if stamp.endswith("Z") else "an offset" if "+" in stamp[10:] else "no zone"
@@ -99,8 +100,6 @@ def _listings(scene: Scene) -> None:
     second = rows(offset=1, limit=1)
     if len(first) == len(second) == 1:
         scene.note("offset_ignored", first[0].get("id") != second[0].get("id"))
-    again = [r.get("id") for r in rows(offset=0, limit=100)]
-    scene.note("shuffle_ties", True if again == [r.get("id") for r in everything] else None)
     if len(everything) == 100:
         scene.note("page_cap", True, "a page of 100 rows came")
     rows(offset=0, limit=500)  # what is asked for in a migration
@@ -145,7 +144,7 @@ def _settings(scene: Scene) -> None:
     gateway, source_id = scene.place.gateway, scene.made.collection.id
     added = sorted(set(gateway.settings(source_id)) - set(SETTINGS))
     added += sorted(set(gateway.chat_settings(source_id)) - set(CHAT_SETTINGS))
-    scene.note("server_defaults", not added, ", ".join(added[:5]))
+    scene.note("server_defaults", not added, ", ".join(added[:5]))  # those that came back
 
 
 def _patch(scene: Scene) -> None:
@@ -176,8 +175,8 @@ def _jobs(scene: Scene) -> None:
     job_id = scene.import_job
     if job_id is None:
         return
-    listed = {job.id for job in scene.place.gateway.jobs()}
-    scene.note("hide_ended_jobs_after_s", job_id in listed)
+    shown = {job.id for job in scene.place.gateway.jobs()}
+    scene.note("hide_ended_jobs_after_s", job_id in shown)
     try:
         raw = scene.place.bench.read("/jobs/{job_id}", job_id=job_id)
     except (NotFound, Rejected, Unavailable):
@@ -188,7 +187,8 @@ def _jobs(scene: Scene) -> None:
     scene.note("job_words_in_capitals", word == word.lower(), word)
     over = word.lower().startswith(("complete", "fail", "cancel"))
     running = word.lower() in _RUNNING
-    scene.note("zombie_jobs", False if running else True if over else None, word)
+    ended = [job.ended for job in map(scene.place.gateway.job, scene.place.scratch.jobs()) if job]
+    scene.note("zombie_jobs", all(ended) if over or running else None)
     scene.note("job_success_word", None if running else word.lower() == "completed", word)
     progress = raw.get("progress")
     if isinstance(progress, (int, float)) and progress > 0:
@@ -218,7 +218,8 @@ def _import_flags(scene: Scene) -> None:
     )
     if _of_documents(one) != _of_documents(other):
         lost.append("preserve_metadata")
-    scene.note("import_flags_ignored", not lost, ", ".join(lost))
+    tried = "metadata and lifecycle settings were tried, the status of documents was not"
+    scene.note("import_flags_ignored", not lost, ", ".join(lost) or tried)
 
 
 def _of_documents(rows: List[Mapping[str, Any]]) -> Dict[str, Any]:
@@ -254,8 +255,8 @@ def _as_admin(scene: Scene) -> None:
 
 def key_habits(place: Workplace, key_id: str) -> None:
     """After a key was deleted."""
-    listed = [key for key in place.gateway.keys(place.me) if key.id == key_id]
-    place.notes.note("deleted_keys_listed", not listed)
+    shown = [key for key in place.gateway.keys(place.me) if key.id == key_id]
+    place.notes.note("deleted_keys_listed", not shown)
     try:
         place.gateway.delete_key(key_id)
     except (Conflict, NotFound, Rejected) as error:
@@ -285,6 +286,10 @@ def summed_up(check: ServerCheck, place: Workplace) -> None:
     if check.latency_s is not None:
         quick = check.latency_s < _QUICK_S
         place.notes.note("latency_s", quick, f"{check.latency_s * 1000:.0f} ms")
+    if any("could not be read" in remark for remark in place.remarks):
+        place.notes.note("broken_operations", False, "see the notes")
+    if "quota" in check.reason:
+        place.notes.note("collections_per_user", False, check.reason)
     if check.worked:
         place.notes.note("collections_per_user", True, "two more fit")
         place.notes.note("documents_per_user", True, "two more fit")

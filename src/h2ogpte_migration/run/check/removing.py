@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Dict, Iterable, List, Optional, Set
+from typing import Iterable, List, Optional, Set
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound, ServerError
-from h2ogpte_migration.model import JobId, SourceId, parse_time
+from h2ogpte_migration.model import Document, JobId, SourceId, parse_time
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps.presence import listed
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -149,33 +150,31 @@ class Remover:
         """Ids of our documents: on record, or by their names in what is ours."""
         ids = {thing.made_id for thing in self._scratch.left(Kind.DOCUMENT, token)}
         for home in homes:
-            for row in self._listed(home):
-                if names.is_ours(row["name"], token):
-                    ids.add(row["id"])
+            ids.update(row.id for row in self._documents(home) if names.is_ours(row.name, token))
         return {one for one in ids if one}
 
-    def _listed(self, home: str) -> List[Dict[str, str]]:
+    def _documents(self, home: str) -> List[Document]:
         try:
-            return [{"id": row.id, "name": row.name} for row in self._gateway.documents(home)]
+            return listed(self._gateway, home, list)
         except NotFound:
             return []
 
     def _foreign(self, token: str, home: str, documents: Set[str]) -> List[str]:
         """What somebody else put there meanwhile; then it is left alone."""
-        foreign = [row for row in self._listed(home) if row["id"] not in documents]
+        foreign = [row for row in self._documents(home) if row.id not in documents]
         if foreign:
             return [f"{home} holds {plural(len(foreign), 'document')} that the check did not make"]
         known = {thing.made_id for thing in self._scratch.left(Kind.CHAT, token)}
-        others = [row["id"] for row in self._chats(home) if row["id"] not in known]
+        others = [one for one in self._chats(home) if one not in known]
         if None in known and len(others) == 1 and not self._gateway.chat_messages(others[0]):
             return []  # its creation was never answered
         if others:
             return [f"{home} holds {plural(len(others), 'chat')} that the check did not make"]
         return []
 
-    def _chats(self, home: str) -> List[Dict[str, str]]:
+    def _chats(self, home: str) -> List[str]:
         try:
-            return [{"id": str(row["id"])} for row in self._gateway.chats(home)]
+            return [str(row["id"]) for row in self._gateway.chats(home)]
         except NotFound:
             return []
 
@@ -185,8 +184,8 @@ class Remover:
             self._gateway.delete_chat(chat.made_id)
             return
         for home in homes:
-            for row in self._chats(home):  # one at most, and empty: see _foreign
-                self._gateway.delete_chat(row["id"])
+            for session_id in self._chats(home):  # one at most, and empty: see _foreign
+                self._gateway.delete_chat(session_id)
 
     def _delete(self, home: str) -> List[str]:
         self._gateway.delete_collection(home)
