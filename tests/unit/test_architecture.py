@@ -34,12 +34,22 @@ LAYERS: Tuple[Tuple[str, ...], ...] = (
     ("tracking", "gateway"),
     ("ui", "report"),
     ("results", "checked"),
-    ("planner", "validation"),
+    ("planner", "validation", "retrieval"),
     ("model", "states", "naming", "assumptions"),
     ("clock",),
     ("patience", "errors", "redact", "ui.text", ""),
 )
-CORE = ("model", "states", "planner", "validation", "naming", "results", "assumptions", "checked")
+CORE = (
+    "model",
+    "states",
+    "planner",
+    "validation",
+    "retrieval",
+    "naming",
+    "results",
+    "assumptions",
+    "checked",
+)
 # What the core may use beside itself: words for what went wrong, no doing.
 BASE = ("errors",)
 # Where a library may be imported at all.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Set
 
-from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.flags import Mode, Options
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
@@ -107,6 +107,7 @@ class Session:
             rollback=rollback,
             verify_query=options.verify_query,
             query_timeout_s=options.query_timeout,
+            retrieval=options.retrieval,
         )
 
     def carry_out(
@@ -178,7 +179,7 @@ def _limits(options: Options) -> Limits:
     # One job at a time means one collection at a time. With more of them, the next
     # collections are prepared while the jobs of others run. A verification begins
     # nothing, so it may look at all of them.
-    begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
+    begun = None if jobs is None or options.mode is Mode.VERIFY else 1 if jobs == 1 else 2 * jobs
     return Limits(
         workers=threads(options),
         jobs=jobs,
