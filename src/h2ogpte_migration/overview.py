@@ -17,7 +17,7 @@ from h2ogpte_migration.model import Collection, Job
 
 T = TypeVar("T")
 
-WORTH_A_LISTING = 3
+WORTH_A_LISTING = 2
 """From so many on, counts are taken from the listing of all of an owner's collections."""
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ class Overview:
 
     Args:
         gateway: the server with the owner's key.
-        looked_after: how many of the owner's collections this run looks after. A few are asked for
-            one by one, as the listing of all may be long.
+        looked_after: how many of the owner's collections this run looks after. For a single one
+            the listing of all, which may be long, is not read.
     """
 
     def __init__(self, gateway: Gateway, clock: Clock, looked_after: int) -> None:

@@ -109,7 +109,9 @@ def test_a_listing_that_is_not_to_be_had_is_asked_for_once_and_each_is_asked_sin
     assert listings.asked == {"jobs": 1, "collections": 1}
 
 
-def test_for_a_few_collections_a_long_listing_is_not_read(listings: Listings, watch: Watch) -> None:
+def test_for_a_single_collection_a_long_listing_is_not_read(
+    listings: Listings, watch: Watch
+) -> None:
     gateway: Any = listings
     overview = Overview(gateway, watch, WORTH_A_LISTING - 1)
     assert overview.collection("c1") is None
