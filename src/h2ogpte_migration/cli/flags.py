@@ -483,7 +483,7 @@ class Options:
         Group.LOOK,
         _COLLECTIONS | _STATUS | _CHECK,
         "Write what happened to this .json, .csv or .html file; with --dry-run what would happen, "
-        "with --status how everything stands.",
+        "with --status how everything stands, with --check-server what was found (no .csv then).",
         None,
         metavar="FILE",
         read=values.report_path,
