@@ -71,6 +71,8 @@ class Retrievals:
             row = db.execute(
                 "SELECT * FROM retrievals WHERE attempt_id = :id", {"id": attempt.id}
             ).fetchone()
+            update_row(db, lease.source_id, {"error": None})
+            forget_baseline(db, attempt.id)
             if row is not None:
                 outcome = read(row["outcome"], row["checked_at"])
                 _write(db, attempt, replace(outcome, accepted=True), row["checked_at"])
