@@ -306,7 +306,8 @@ class Retrieval:
             return f"retrieval could not be checked: {self.problem}"
         if not self.new.documents:
             return "no document to look for"
-        before = f" ({self.old.found} before)" if self.old else f" ({self.old_problem})"
+        compared = f"{self.old.found} before" if self.old else self.old_problem
+        before = f" ({compared})" if compared else ""
         return (
             f"{self.new.found} of {self.new.documents} documents found{before}; "
             f"recall@1 {_beside(self, 'recall_at_1')}, recall@10 {_beside(self, 'recall_at_10')}, "

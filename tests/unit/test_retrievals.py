@@ -131,6 +131,7 @@ def test_accepting_later_is_on_record(desk: Desk) -> None:
     assert last is not None
     assert last.accepted
     assert desk.position() == Position.VALIDATED
+    assert desk.columns()["error"] is None
 
 
 def test_a_problem_is_one_warning_that_goes_with_the_next_good_check(desk: Desk) -> None:

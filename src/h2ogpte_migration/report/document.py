@@ -154,7 +154,8 @@ def _retrieval(outcome: Optional[Retrieval]) -> Dict[str, Any]:
     if old is not None:
         fields.update(found_before=old.found)
     for measures, suffix in ((new, ""), (old, "_before")):
-        for name in ("recall_at_1", "recall_at_10", "mrr") if measures else ():
+        of_some = measures is not None and measures.documents > 0
+        for name in ("recall_at_1", "recall_at_10", "mrr") if of_some else ():
             fields[name + suffix] = round(getattr(measures, name), 4)
     return fields
 

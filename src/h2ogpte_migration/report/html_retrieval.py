@@ -41,7 +41,7 @@ def section(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _was_checked(item: Line) -> bool:
-    return item.looked_for is not None or bool(item.retrieval_problem or item.questions)
+    return bool(item.looked_for or item.retrieval_problem or item.questions)
 
 
 def _row(item: Line) -> str:

@@ -71,6 +71,8 @@ class Retrievals:
             row = db.execute(
                 "SELECT * FROM retrievals WHERE attempt_id = :id", {"id": attempt.id}
             ).fetchone()
+            update_row(db, lease.source_id, {"error": None})
+            forget_baseline(db, attempt.id)
             if row is not None:
                 outcome = read(row["outcome"], row["checked_at"])
                 _write(db, attempt, replace(outcome, accepted=True), row["checked_at"])
@@ -85,20 +87,22 @@ def _write(
     db: sqlite3.Connection, attempt: Attempt, outcome: Retrieval, checked_at: str = ""
 ) -> None:
     new, old = outcome.new, outcome.old
+    some = new if new and new.documents else None
+    before = old if old and old.documents else None
     values: Dict[str, Any] = {
         "attempt_id": attempt.id,
         "checked_at": checked_at or utc_now(),
         "seed": outcome.seed,
         "documents": new.documents if new else None,
         "found": new.found if new else None,
-        "recall_at_1": new.recall_at_1 if new else None,
-        "recall_at_10": new.recall_at_10 if new else None,
-        "mrr": new.mrr if new else None,
+        "recall_at_1": some.recall_at_1 if some else None,
+        "recall_at_10": some.recall_at_10 if some else None,
+        "mrr": some.mrr if some else None,
         "old_documents": old.documents if old else None,
         "old_found": old.found if old else None,
-        "old_recall_at_1": old.recall_at_1 if old else None,
-        "old_recall_at_10": old.recall_at_10 if old else None,
-        "old_mrr": old.mrr if old else None,
+        "old_recall_at_1": before.recall_at_1 if before else None,
+        "old_recall_at_10": before.recall_at_10 if before else None,
+        "old_mrr": before.mrr if before else None,
         "lost": len(outcome.lost),
         "min_recall": outcome.min_recall,
         "accepted": int(outcome.accepted),
