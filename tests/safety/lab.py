@@ -140,17 +140,26 @@ class Lab:
 
     # -- the promises ------------------------------------------------------------------------
     def wrong(
-        self, result: Result, *, chats: int = 2, targets: int = 1, widely: bool = False
+        self,
+        result: Result,
+        *,
+        chats: int = 2,
+        targets: int = 1,
+        widely: bool = False,
+        ended: bool = True,
     ) -> str:
         """The promises that were broken; empty where all were kept.
 
         Args:
             chats: how many chats of people there are, wherever.
             targets: how many targets may hold documents.
+            ended: whether a success is the end of it.
             widely: whether a target may be shared more widely than its source by now.
         """
         self.world.wait_until_idle()
         said = list(self._broken(result, chats, targets, widely))
+        if ended and result.code == 0 and self.rows():
+            said += self._unfinished(chats)
         return "\n".join([*said, result.text]) if said else ""
 
     def _broken(self, result: Result, chats: int, targets: int, widely: bool) -> Iterator[str]:
@@ -172,8 +181,6 @@ class Lab:
             yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
         if any(key.name.startswith("h2ogpte-migrate") for key in self.world.alive_keys()):
             yield "temporary keys are left"
-        if result.code == 0 and self.rows():
-            yield from self._unfinished(chats)
 
     def _unfinished(self, chats: int) -> Iterator[str]:
         """A success is the whole of it."""
@@ -188,6 +195,8 @@ class Lab:
             yield f"a success with {len(current.connectors)} connectors in the target"
         if rights(self.source) - rights(current):
             yield f"a success that is shared with {rights(current)} only"
+        if made_of(current) != made_of(self.source):
+            yield f"a success with other settings: {made_of(current)}"
         if self.chats_of(current.id) != chats:
             yield f"a success with {self.chats_of(current.id)} chats in the target"
 
@@ -201,6 +210,12 @@ def rights(collection: Collection) -> Set[Tuple[str, str]]:
     found = {("user", name) for name in collection.shares}
     found |= {("group", name) for name in collection.group_shares}
     return found | ({("public", "")} if collection.is_public else set())
+
+
+def made_of(collection: Collection) -> Tuple[object, ...]:
+    """What a collection carries beside its documents."""
+    settings = (collection.settings, collection.chat_settings)
+    return (*settings, collection.metadata, collection.rag_type)
 
 
 @contextmanager
@@ -221,6 +236,10 @@ def laboratory(folder: Path) -> Iterator[Lab]:
         shares={"bertil": ["read"]},
         group_shares={"staff": ["read"]},
         public=["read"],
+        settings={"max_tokens_per_chunk": 320, "ocr_model": "auto"},
+        chat_settings={"llm": "auto"},
+        metadata={"cost_centre": "4711"},
+        rag_type="rag+",
     )
     with serving(world) as server:
         yield Lab(server, source, folder)

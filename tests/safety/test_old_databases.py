@@ -150,7 +150,7 @@ def test_databases_from_backups_do_no_harm_wherever_they_stand(since: str, tmp_p
     points = [point for point in ALL if point[1] == since]
     found = [(point, _run(point, tmp_path / str(n))) for n, point in enumerate(points)]
     wrong = [f"{point}: {text}" for point, text in found if text]
-    print(f"old databases: {len(points)} tried, {len(points) - len(wrong)} ended right")  # noqa: T201
+    print(f"old databases: {len(points)} tried, {len(points) - len(wrong)} ended right")
     assert not wrong, "\n".join(wrong)
 
 

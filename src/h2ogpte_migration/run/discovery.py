@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import logging
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from h2ogpte_migration import naming
+from h2ogpte_migration import naming, patience
 from h2ogpte_migration.errors import Rejected, Unauthorized
-from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import Result, not_available, skipped
@@ -30,7 +29,6 @@ from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import TargetFate
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
-from h2ogpte_migration.ui.progress import Progress
 from h2ogpte_migration.ui.text import safe
 
 log = logging.getLogger(__name__)
@@ -49,7 +47,7 @@ class Discovered:
 def discover(session: Session) -> Discovered:
     """Find the scope and decide about each collection."""
     wanted = _wanted(session)
-    listing = _Watched(session.gateway, session.progress)
+    listing = _Watched(session)
     if session.admin:
         scope = _find_as_admin(session, listing, wanted)
     else:
@@ -75,28 +73,40 @@ def discover(session: Session) -> Discovered:
 
 
 class _Watched:
-    """The listings of a gateway, with whoever watches told how long they are."""
+    """The listings of a gateway, with whoever watches told how long they are.
 
-    def __init__(self, gateway: Gateway, progress: Progress) -> None:
-        self._gateway = gateway
-        self._progress = progress
+    One that is empty is asked for again: "none" counts after a second look.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._gateway = session.gateway
+        self._progress = session.progress
+        self._clock = session.clock
         self._seen = 0
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        return self._told(self._gateway.all_collections(filter_text))
+        return self._told(lambda: self._gateway.all_collections(filter_text))
 
     def own_collections(self) -> Iterator[Collection]:
-        return self._told(self._gateway.own_collections())
+        return self._told(self._gateway.own_collections)
 
     def collection(self, collection_id: str) -> Collection:
         return self._gateway.collection(collection_id)
 
-    def _told(self, rows: Iterator[Collection]) -> Iterator[Collection]:
+    def _told(self, listing: Callable[[], Iterator[Collection]]) -> Iterator[Collection]:
         self._progress.looking("collections listed", self._seen)
-        for row in rows:
-            self._seen += 1
-            self._progress.looking("collections listed", self._seen)
-            yield row
+        before = self._seen
+        for row in listing():
+            yield self._count(row)
+        if self._seen == before:
+            self._clock.sleep(patience.EMPTY_LOOK_S)
+            for row in listing():
+                yield self._count(row)
+
+    def _count(self, row: Collection) -> Collection:
+        self._seen += 1
+        self._progress.looking("collections listed", self._seen)
+        return row
 
 
 def _find_as_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:

@@ -15,7 +15,7 @@ from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import ragcheck
-from h2ogpte_migration.steps.moves import KINDS, StepJobs, Way, move_all
+from h2ogpte_migration.steps.moves import KINDS, StepJobs, Way, left_in, move_all
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ def finish(migration: Migration) -> Optional[Result]:
 def _move_back(migration: Migration, step: str) -> None:
     store, kind = migration.tracking.store, KINDS[step]
     way = Way(migration.gateway, migration.clock, migration.target_id, migration.source_id)
-    held = kind.count(way.gateway, way.origin)
     counts: Optional[Json] = None
-    if held:
+    if left_in(way, kind).listed:
+        held = kind.count(way.gateway, way.origin)
         there = kind.count(way.gateway, way.destination)
         counts = {"source": held, "target": there}
         store.record_move_counts(migration.lease, migration.attempt, step, counts)
