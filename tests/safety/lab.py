@@ -67,12 +67,20 @@ class Lab:
         """Any command, as the administrator or as the owner."""
         if admin:
             key = ["--admin-key", "sk-sandbox-admin"]
-            no_scope = VERIFY in words or "--collections" in words
+            no_scope = {VERIFY, "--collections", "--all-users", "--rollback"} & {*words}
             key += [] if no_scope else ["--users", "anna"]
         else:
             key = ["--user-key", "sk-sandbox-anna"]
+        if words[0] == "--status":
+            return run(self.folder, *words)
         common = ["--url", self.server.url, "--timeout", str(TIMEOUT_S), *key]
         return run(self.folder, *common, *words)
+
+    @property
+    def last_log(self) -> str:
+        """The text of the newest log."""
+        logs = sorted(self.folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return logs[-1].read_text(encoding="utf-8")
 
     # -- the database ----------------------------------------------------------------------
     @property
