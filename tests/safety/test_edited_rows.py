@@ -222,7 +222,9 @@ def _run(point: Point, folder: Path) -> str:
             # An empty one that the row names on purpose may be what it says.
             if names_in(item) != before.get(item.id, []) and edit != "another empty target"
         ]
-        ended = command == "migrate" and not edit.startswith(("chats moved", "a target", "no row"))
+        ended = command == "migrate" and not edit.startswith(
+            ("chats moved", "a target", "another empty")
+        )
         wrong = lab.wrong(result, targets=4, ended=ended and _one_row(lab))
         return "\n".join([*changed, wrong]).strip()
 
