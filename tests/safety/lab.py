@@ -17,6 +17,7 @@ import pytest
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -146,12 +147,20 @@ class Lab:
     def chats_of(self, collection_id: str) -> int:
         return len(self.world.sessions_of(collection_id))
 
+    def let_jobs_end(self) -> None:
+        """Jobs that would never end succeed, now."""
+        for job in self.world.jobs.values():
+            if job.running:
+                job.fate, job.duration_s = Fate.SUCCEED, 0.0
+        self.world.wait_until_idle()
+
     # -- the promises ------------------------------------------------------------------------
     def wrong(
         self,
         result: Result,
         *,
-        chats: int = 2,
+        chats: Optional[int] = 2,
+        connectors: Optional[int] = 2,
         targets: int = 1,
         widely: bool = False,
         ended: bool = True,
@@ -159,38 +168,42 @@ class Lab:
         """The promises that were broken; empty where all were kept.
 
         Args:
-            chats: how many chats of people there are, wherever.
+            chats, connectors: how many there are, wherever; None where some were deleted.
             targets: how many targets may hold documents.
-            ended: whether a success is the end of it.
             widely: whether a target may be shared more widely than its source by now.
+            ended: whether a success is the end of it.
         """
         self.world.wait_until_idle()
-        said = list(self._broken(result, chats, targets, widely))
+        said = list(self._broken(result, targets, widely))
+        said += self._lost(chats, connectors)
         if ended and result.code == 0 and self.rows():
-            said += self._unfinished(chats)
+            said += self._unfinished(chats, connectors)
         return "\n".join([*said, result.text]) if said else ""
 
-    def _broken(self, result: Result, chats: int, targets: int, widely: bool) -> Iterator[str]:
+    def _broken(self, result: Result, targets: int, widely: bool) -> Iterator[str]:
         if "bug" in result.text.lower() or "Traceback" in result.text:
             yield "it speaks of a bug"
-        places = [self.source, *self.targets]
+        owner = {("user", self.source.username)}
         for place in self.targets:
             names = names_in(place)
             if len(set(names)) < len(names):
                 yield f"{place.name} holds documents twice: {names}"
-            if rights(place) - rights(self.source) and not widely:
+            if rights(place) - rights(self.source) - owner and not widely:
                 yield f"{place.name} is shared more widely: {rights(place)}"
         filled = [place for place in self.targets if place.documents]
         if len(filled) > targets:
             yield f"{len(filled)} targets hold documents"
-        if sum(len(place.connectors) for place in places) != 2:
-            yield "connectors were lost"
-        if sum(self.chats_of(place.id) for place in places) != chats:
-            yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
         if any(key.name.startswith("h2ogpte-migrate") for key in self.world.alive_keys()):
             yield "temporary keys are left"
 
-    def _unfinished(self, chats: int) -> Iterator[str]:
+    def _lost(self, chats: Optional[int], connectors: Optional[int]) -> Iterator[str]:
+        places = [self.source, *self.targets]
+        if connectors not in (None, sum(len(place.connectors) for place in places)):
+            yield "connectors were lost"
+        if chats not in (None, sum(self.chats_of(place.id) for place in places)):
+            yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
+
+    def _unfinished(self, chats: Optional[int], connectors: Optional[int]) -> Iterator[str]:
         """A success is the whole of it."""
         current = self.current()
         if current is None:
@@ -199,14 +212,14 @@ class Lab:
         missing = set(DOCUMENTS) - set(names_in(current))
         if missing and missing & set(names_in(self.source)):
             yield f"a success without {missing}"
-        if len(current.connectors) != 2:
+        if connectors not in (None, len(current.connectors)):
             yield f"a success with {len(current.connectors)} connectors in the target"
+        if chats not in (None, self.chats_of(current.id)):
+            yield f"a success with {self.chats_of(current.id)} chats in the target"
         if rights(self.source) - rights(current):
             yield f"a success that is shared with {rights(current)} only"
         if made_of(current) != made_of(self.source):
             yield f"a success with other settings: {made_of(current)}"
-        if self.chats_of(current.id) != chats:
-            yield f"a success with {self.chats_of(current.id)} chats in the target"
 
 
 def names_in(collection: Collection) -> List[str]:
