@@ -79,6 +79,17 @@ def _own_place(
     monkeypatch.chdir(tmp_path)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--habit NAME=VALUE``: the end-to-end tests against a server that is otherwise."""
+    parser.addoption(
+        "--habit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="run tests/e2e with a habit of the sandbox changed; may be repeated",
+    )
+
+
 @pytest.fixture
 def world() -> World:
     """Return a world with an admin, the users ``anna`` and ``bertil``, and nothing else.

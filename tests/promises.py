@@ -248,6 +248,10 @@ PROMISES: Tuple[Promise, ...] = _rows(
     ("output.quiet", NEW, "--quiet prints only what needs attention."),
     ("output.summary", NEW, "The summary says where all went, with times, the slowest and the concurrency."),
     ("env.variables-and-file", NEW, "Address and key come from the environment or .env of the current folder."),
+    ("check-server.works-through", NEW, "--check-server migrates a scratch collection of one's own and tells what differs."),
+    ("check-server.leaves-nothing", NEW, "Whatever a check made is gone: at its end, after Ctrl-C, or with the next one after a kill."),
+    ("check-server.others", NEW, "A check touches nothing that it did not make."),
+    ("rollback.comes-back", NEW, "--rollback brings connectors and chats back, verified by counts, and later plain runs leave it alone."),
     ("sandbox.try-it", NEW, "--sandbox needs no server, key or database."),
     # -- interruptions
     ("killed.import-wait", ONCE, "Killed in the wait for an import, then again: one target, the same job, nothing doubled."),

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import defaultdict
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import (
     Any,
     Callable,
@@ -48,6 +48,7 @@ from h2ogpte_migration.model import (
     TargetId,
     parse_time,
 )
+from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import StepName, TargetFate
@@ -80,10 +81,13 @@ class Shared:
     Args:
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
+        pointers: what still points at a collection, in words; asked with its owner's gateway,
+            its id, whether its documents are copied, and whether to ask for a graph.
     """
 
     tracking: Tracking
     clock: Clock
+    pointers: Callable[[Gateway, str, bool, bool], List[str]] = lambda *_: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
 
@@ -120,8 +124,8 @@ class Migration:
     """One collection to bring forward in this run, with its owner's key.
 
     ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
-    ``may_submit``, ``job_ended`` and what begins with ``on_``; what else is not an argument gathers over the
-    calls of one run.
+    ``may_submit``, ``job_ended`` and what begins with ``on_``, the session ``overview``; what else
+    is not an argument gathers over the calls of one run.
 
     Args:
         owner_id: the owner's id, as far as it is known by now.
@@ -150,6 +154,7 @@ class Migration:
         self.on_job: Callable[[Job], None] = lambda _: None
         self.on_warning: Callable[[str], None] = lambda _: None
         self.lease_held: Optional[Lease] = None
+        self.overview: Optional[Overview] = None
         self.tracked: Optional[Tracked] = None
         self.carried: Optional[Carried] = None
         self.created: Optional[Collection] = None
@@ -160,12 +165,14 @@ class Migration:
         self.job: Optional[Job] = None
         self.job_looked_at = False
         self.watched: Optional[Watched] = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.job_recorded: Optional[Watched] = None
         self.done: Set[str] = set()
         self.notes: List[str] = []
         self.warnings: List[str] = []
         self.documents: Optional[int] = None
         self.moved: Dict[str, int] = {}
+        self.empty_at: Dict[str, float] = {}
         self.seen_at: Optional[float] = None
         self.announced = ""
         self.source_gone = False
@@ -217,6 +224,13 @@ class Migration:
         if self.attempt.target_id is None:
             raise StepFailed(f"bug: the attempt {self.attempt.id} has no target yet")
         return self.attempt.target_id
+
+    @property
+    def source_counts(self) -> Optional[Collection]:
+        """The source with its counts, as far as this run has listed or read it already."""
+        if self.overview is not None:
+            return self.overview.collection(self.source_id)
+        return self.carried.collection if self.carried is not None else None
 
     @property
     def owner(self) -> str:
@@ -342,9 +356,17 @@ class Migration:
         self.created = self.job = None
         self.job_looked_at = self.reconciled = False
         self.watched = self.job_recorded = None
+        self.compare_at_s = patience.SEEMS_OVER_S
         self.seen_at = self.rights_copied_at = None
+        self.empty_at.clear()
         self.done.clear()
         self.announced = ""
+
+    def drop_details(self) -> None:
+        """It has ended in this run: what was read of it is not kept, as there may be very many."""
+        self.carried = self.tracked = self.job = None
+        if self.created is not None:
+            self.created = replace(self.created, raw=None)
 
     def _begun(self) -> None:
         self.forget_what_was_seen()

@@ -82,6 +82,7 @@ class Collection:
     owner: str
     model: str
     document_count: Optional[int] = None
+    sessions_count: Optional[int] = None
     created_at: Optional[datetime] = None
     is_public: bool = False
     status: str = ""
@@ -96,6 +97,7 @@ class Collection:
             owner=_text(raw.get("username")),
             model=_text(raw.get("embedding_model")),
             document_count=_number(raw.get("document_count")),
+            sessions_count=_number(raw.get("sessions_count")),
             created_at=parse_time(raw.get("created_at")),
             is_public=raw.get("is_public") is True,
             status=_text(raw.get("status")),
@@ -118,13 +120,14 @@ class Document:
     """One row of a collection's document listing.
 
     ``index`` is the row's absolute position in that listing: the same document at two
-    positions is there twice.
+    positions is there twice. ``metadata`` is canonical JSON, None where the listing has none.
     """
 
     id: str
     name: str
     status: str
     index: int = 0
+    metadata: Optional[str] = None
 
     @property
     def good(self) -> bool:
@@ -318,13 +321,28 @@ RUNNING_WORDS = frozenset(
 """Words of servers for jobs that have not ended."""
 
 
+_ENDS: Dict[str, Tuple[str, ...]] = {
+    Job.COMPLETED: ("complete", "success", "succeed", "finish", "done"),
+    Job.FAILED: (
+        "fail",
+        "error",
+        "timeout",
+        "timed",
+        "abort",
+        "terminat",
+        "kill",
+        "crash",
+        "expire",
+    ),
+    Job.CANCELED: ("cancel",),
+}
+"""How words for the end of a job begin; the first of each is the contract's. None of them is final:
+the documents decide."""
+
+
 def _job_state(word: str) -> str:
-    for prefix, state in (
-        ("complete", Job.COMPLETED),
-        ("fail", Job.FAILED),
-        ("cancel", Job.CANCELED),
-    ):
-        if word.startswith(prefix):
+    for state, prefixes in _ENDS.items():
+        if word.startswith(prefixes):
             return state
     return Job.RUNNING
 

@@ -34,6 +34,9 @@ MOVE_SETTLED_S = 60.0
 """How long a move job may stand still before what its origin lists decides."""
 STALE_JOB_S = 900.0
 """How long an import job may stand still before the target's documents decide; kept over runs."""
+SEEMS_OVER_S = 60.0
+"""How long it has to stand still before a target that holds everything counts as imported; looked
+at once more each time that the wait has doubled."""
 SETTLE_PATIENCE_S = 900.0
 """How long documents or jobs that do not change any more are waited for."""
 STOP_PATIENCE_S = 10.0
@@ -51,6 +54,12 @@ OUR_CHAT_WITHIN_S = 10.0
 """How long after our request, by the server's clock, a test chat may have been opened."""
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
+MOST_POLLS_A_SECOND = 36
+"""How often running jobs are asked about, all together, where they are more than a few."""
+POLLS_AT_ONCE = 4
+"""How many of these may catch up, after a moment without any."""
+FEW_JOBS = 16
+"""So many are asked each for itself, as often as it takes to notice their ends."""
 
 
 def poll_delay(elapsed_s: float) -> float:

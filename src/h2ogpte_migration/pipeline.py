@@ -91,7 +91,8 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
         stood: object = None
         while result is None:
             migration.clock.check()
-            tracked = migration.reload()
+            # Read a moment ago where the turn begins; from then on once a step.
+            tracked = migration.tracked if stood is None else migration.reload()
             if tracked is None:
                 raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
             reconcile.agree(migration)
@@ -195,12 +196,13 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
 def _left(migration: Migration, decided: Plan) -> Result:
     tracked = migration.tracked
     where = tracked.position if tracked else Position.NEW
-    reason = decided.reason
+    reason, hint = decided.reason, decided.hint
     if where == Position.FAILED and tracked is not None and tracked.record.error:
-        reason = f"{reason} ({tracked.record.error})"
+        reason = tracked.record.error
     return migration.result(
         _LEFT_AS.get(where, OutcomeKind.LEFT),
         reason=reason,
+        hint=hint,
         needs_attention=decided.needs_attention,
         earlier=True,
     )

@@ -36,7 +36,7 @@ class Policy:
     look_again: bool = False
     rollback: bool = False
     verify_query: Optional[str] = None
-    query_timeout_s: float = 60.0
+    query_timeout_s: float = 300.0
 
     @property
     def forced_start(self) -> Optional[str]:
@@ -48,14 +48,18 @@ class Policy:
 
 @dataclass(frozen=True)
 class Plan:
-    """An action and the words for it."""
+    """An action and the words for it; ``hint`` is what people may do."""
 
     action: Action
     reason: str = ""
     needs_attention: bool = False
+    hint: str = ""
 
 
 _CONTINUE = Plan(Action.CONTINUE)
+_FAILED_EARLIER = Plan(
+    Action.LEAVE, "its import failed", True, "--retry-failed makes a new target."
+)
 
 
 def plan(
@@ -111,7 +115,7 @@ def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:
     if position == Position.NEW:
         return Plan(Action.BEGIN)
     if position == Position.FAILED:
-        return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
+        return _FAILED_EARLIER
     if position in (Position.CONNECTED, Position.FINISHED) and not due:
         return Plan(Action.LEAVE, "already migrated")
     if position == Position.IMPORTING and not policy.wait:
@@ -121,7 +125,7 @@ def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:
 
 def _plan_verify(position: Position, restarted: bool) -> Plan:
     if position == Position.FAILED:
-        return Plan(Action.LEAVE, "its import failed; --retry-failed makes a new target", True)
+        return _FAILED_EARLIER
     if position == Position.NEW or (
         position in BEFORE_IMPORT and position != Position.SUBMITTING and not restarted
     ):

@@ -11,7 +11,7 @@ import html
 import json
 import re
 import threading
-from typing import Iterator, Tuple
+from typing import Dict, Iterator, Tuple
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -25,8 +25,12 @@ SHORTEST_ENCODED = 8
 _HEADER = re.compile(r"(?i)(\b(?:bearer|basic)(?:\s+|%20|\+))[\w.~+/=%\\-]{8,}")
 _KEY = re.compile(r"\bsk-[\w-]{12,}")
 
+HEAD = 3
+"""By how many letters the spellings of keys are looked for first: very many texts hold none."""
+
 _lock = threading.Lock()
-_forms: Tuple[str, ...] = ()
+_forms: Dict[str, Tuple[str, ...]] = {}
+"""Every spelling of every key, by its head."""
 
 
 class Secret:
@@ -61,8 +65,12 @@ def register(value: str) -> None:
     if len(value) < SHORTEST:
         return
     with _lock:
-        # Longest first, so that a key which begins with another one leaves no rest behind.
-        _forms = tuple(sorted({*_forms, *_spellings(value)}, key=len, reverse=True))
+        forms = dict(_forms)  # others read it meanwhile
+        for form in _spellings(value):
+            known = forms.get(form[:HEAD], ())
+            if form not in known:
+                forms[form[:HEAD]] = (*known, form)
+        _forms = forms
 
 
 def scrub(text: str) -> str:
@@ -84,9 +92,16 @@ def scrub_record(text: str) -> str:
 
 
 def _masked(text: str, shortest: int) -> str:
-    for form in _forms:
-        if shortest <= len(form) <= len(text) and form in text:
-            text = text.replace(form, MASK)
+    found = [
+        form
+        for head, forms in _forms.items()
+        if head in text
+        for form in forms
+        if len(form) >= shortest and form in text
+    ]
+    # Longest first, so that a key which holds another one leaves no rest behind.
+    for form in sorted(found, key=len, reverse=True):
+        text = text.replace(form, MASK)
     return text
 
 

@@ -23,7 +23,7 @@ class OutcomeKind(str, Enum):
     DOCUMENTS_PENDING = "documents pending"  # imported; documents are still being worked on
     HELD = "held"
     FAILED = "failed"
-    LEASED_ELSEWHERE = "worked on elsewhere"  # another process has it
+    LEASED_ELSEWHERE = "in work"  # another process has it at this moment
     LEFT = "left"  # nothing for this run to do
     ROLLED_BACK = "rolled back"  # what was moved is in the source again
     INTERRUPTED = "interrupted"  # the user asked to stop

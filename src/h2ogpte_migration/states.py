@@ -132,7 +132,8 @@ STANDINGS: Dict[Position, Standing] = {
         "imported, with blocking findings",
         "validate again; moves are held back",
         "held",
-        "--verify once mended, --retry-failed, or --verify --ignore-validation",
+        "mend it and run --verify; or --retry-failed for a new target, or "
+        "--verify --ignore-validation to accept it",
     ),
     Position.VALIDATED: Standing("validated", "move connectors", "imported", "--verify"),
     Position.CONNECTED: Standing("connectors moved", "chats, if asked for", "done"),
@@ -152,7 +153,7 @@ STANDINGS: Dict[Position, Standing] = {
         "the import failed",
         "nothing, or a fresh attempt with --retry-failed",
         "failed",
-        "--retry-failed",
+        "--retry-failed makes a new target",
     ),
     Position.INCONSISTENT: Standing(
         "a combination that cannot arise",

@@ -6,6 +6,7 @@ what else a collection carries comes as values.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
@@ -18,6 +19,9 @@ DUPLICATED = "duplicated"
 NEWLY_BAD = "newly_bad"
 WRONG_MODEL = "wrong_model"
 LATE = "late"
+
+NAMED = 5
+"""So many documents are named in a finding."""
 
 LIFECYCLE_FIELDS = ("expiry_date", "inactivity_interval", "size_limit")
 
@@ -101,6 +105,40 @@ def carried_findings(
     if metadata and target_metadata is not None and metadata != dict(target_metadata):
         findings.append(Finding("metadata", "the collection metadata differ from the source's"))
     return findings
+
+
+def metadata_findings(differing_documents: Tally, looked_at: int) -> List[Finding]:
+    """Warning: documents that have other metadata in the target.
+
+    Args:
+        looked_at: of how many the metadata were read one by one; 0 where listings tell of all.
+    """
+    count, names = differing_documents
+    if not count:
+        return []
+    sample = f", of {looked_at} looked at" if looked_at else ""
+    text = f"{_documents(count)} with other metadata in the target{sample}"
+    return [Finding("document_metadata", text, samples=tuple(names))]
+
+
+def mode_findings(other_mode: Tally) -> List[Finding]:
+    """Warning: documents that were parsed, or left unparsed, other than in the source."""
+    count, names = other_mode
+    if not count:
+        return []
+    text = f"{_documents(count)} with another ingest mode in the target"
+    return [Finding("ingest_mode", text, samples=tuple(names))]
+
+
+def read_metadata(text: str) -> Json:
+    """Metadata as a listing told them."""
+    metadata = json.loads(text)
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def carries(want: Mapping[str, Any], have: Mapping[str, Any]) -> bool:
+    """Whether metadata arrived; a server may have added to them."""
+    return all(key in have and have[key] == value for key, value in want.items())
 
 
 def _equal(want: Any, have: Any) -> bool:

@@ -5,10 +5,8 @@ A number that grows here is felt by every organisation, ten thousand times over.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from pathlib import Path
-from typing import Dict, Iterator
+from typing import Iterator, Tuple
 
 import pytest
 
@@ -16,7 +14,6 @@ from h2ogpte_migration.app import main
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
-README = Path(__file__).parents[2] / "README.md"
 ONCE_PER_OWNER = Counter({"POST /admin/api_keys": 1, "DELETE /admin/api_keys/{key_id}": 1})
 POLL = "GET /jobs/{job_id}"
 C = "/collections/{collection_id}"
@@ -38,15 +35,30 @@ SUBMISSION = Counter(
 )
 # Whose the owner's key is, before it is used; and what else of that owner's was made meanwhile.
 OF_THE_OWNER = Counter({"GET /rpc/meta": 1, "GET /collections": 2})
-AFTERMATH = Counter(
+# What can't be known otherwise: the target, both listings of documents, connectors and chats.
+NEEDED = Counter(
     {
         f"GET {C}": 1,
-        # The source once more than pages: nothing tells how many documents it has by now.
-        f"GET {C}/documents": 3,
-        f"GET {C}/scheduled_connectors": 2,
-        f"GET {C}/chats": 2,
+        f"GET {C}/documents": 2,
+        f"GET {C}/scheduled_connectors": 1,
+        f"GET {C}/chats": 1,
     }
 )
+# "None" is never believed from one look; and what still points at the source is told.
+SAFETY = Counter(
+    {
+        f"GET {C}/scheduled_connectors": 1,
+        f"GET {C}/chats": 1,
+    }
+)
+# In another run than that of the submission the target's settings are compared once more.
+VERIFICATION = NEEDED + SAFETY + Counter({f"GET {C}/settings": 1})
+# Once more than pages: nothing tells how many documents the source has by now.
+AFTERMATH = NEEDED + SAFETY + Counter({f"GET {C}/documents": 1})
+# What tells of all of an owner's collections at once: which jobs have ended, the counts, and
+# which assistants point at them.
+ASSISTANTS = Counter({"GET /ai_assistants": 1})
+OVERVIEW = Counter({"GET /jobs": 1, "GET /collections": 2}) + ASSISTANTS
 
 
 @pytest.fixture
@@ -72,33 +84,45 @@ def run(server: SandboxServer, *args: str) -> Counter[str]:
     return Counter(item.route for item in server.requests if item.username == "anna")
 
 
-def readme_budget() -> Dict[str, int]:
-    rows = re.findall(
-        r"^\| (submission|with `--wait|`--verify`)[^|]*\| (\d+)", README.read_text(), re.M
-    )
-    return {name.strip("` "): int(number) for name, number in rows}
-
-
 def test_submission_costs_fourteen_requests(busy: SandboxServer) -> None:
     asked = run(busy, "--all-users", "--use-model-mappings")
     assert asked == SUBMISSION + OF_THE_OWNER
 
 
-def test_verification_of_a_finished_job_costs_seven_requests_of_nine(
-    busy: SandboxServer, busy_world: World
+@pytest.mark.parametrize("collections", [1, 5])
+def test_verification_costs_eight_requests_a_collection_and_five_an_owner(
+    busy: SandboxServer, busy_world: World, collections: int
 ) -> None:
+    for number in range(1, collections):
+        busy_world.add_collection("anna", f"More {number}", documents=3)
     run(busy, "--all-users", "--use-model-mappings")
     busy_world.wait_until_idle()
     asked = run(busy, "--verify", "--migrate-chats")
-    assert asked == AFTERMATH + Counter({POLL: 1, "GET /rpc/meta": 1, f"GET {C}/chats/count": 1})
+    of_the_collections = Counter({k: collections * v for k, v in VERIFICATION.items()})
+    assert asked == of_the_collections + OVERVIEW + Counter({"GET /rpc/meta": 1})
 
 
-def test_waiting_costs_twenty_one_requests_and_the_polls(busy: SandboxServer) -> None:
+@pytest.mark.parametrize(
+    "again", [("--verify", "--migrate-chats"), ("--all-users", "--use-model-mappings")]
+)
+def test_with_nothing_left_to_do_no_collection_costs_a_request_and_no_owner_a_key(
+    busy: SandboxServer, busy_world: World, again: Tuple[str, ...]
+) -> None:
+    run(busy, "--all-users", "--use-model-mappings")
+    busy_world.wait_until_idle()
+    run(busy, "--verify", "--migrate-chats")
+    assert run(busy, *again) == Counter()
+    whole = [item.route for item in busy.requests]
+    assert len(whole) <= 4, whole
+    assert "POST /admin/api_keys" not in whole
+
+
+def test_waiting_costs_twenty_three_requests_and_the_polls(busy: SandboxServer) -> None:
     asked = run(
         busy, "--all-users", "--use-model-mappings", "--wait-for-completion", "--migrate-chats"
     )
     polls = asked.pop(POLL)
-    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER
+    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER + ASSISTANTS
     assert 1 <= polls < 20
 
 

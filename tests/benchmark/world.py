@@ -1,7 +1,7 @@
 """The organisation that is measured, on a server in a process of its own.
 
-``python -m tests.benchmark.world COLLECTIONS USERS MAPPED_EVERY IMPORT_S`` serves it and obeys one
-JSON line after the other on its standard input, so that nothing of it counts as the tool's.
+``python -m tests.benchmark.world SHAPE`` (JSON of ``Shape``) serves it and obeys one JSON line after
+the other on its standard input, so that nothing of it counts as the tool's.
 """
 
 from __future__ import annotations
@@ -9,28 +9,41 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any, Dict, List
+from dataclasses import asdict, dataclass
+from typing import Any, Dict
 
-LATENCY_S = 0.02
+
+@dataclass(frozen=True)
+class Shape:
+    """An organisation. Every n-th user's collections are on a mapped model."""
+
+    collections: int
+    users: int
+    mapped_every: int = 1
+    documents: int = 3
+    import_s: float = 0.05
+    latency_s: float = 0.02
 
 
-def serve(collections: int, users: int, mapped_every: int, import_s: float) -> None:
-    """Serve until the standard input ends; every n-th user's collections are on a mapped model."""
+def serve(shape: Shape) -> None:
+    """Serve until the standard input ends."""
     from h2ogpte_migration.sandbox.server import SandboxServer
     from h2ogpte_migration.sandbox.world import World
 
     world = World()
     world.add_user("admin", admin=True)
-    for number in range(users):
+    for number in range(shape.users):
         world.add_user(f"user{number:04}")
-    for number in range(collections):
-        owner = number % users
-        model = "BAAI/bge-m3" if owner % mapped_every == 0 else "intfloat/e5-large-v2"
-        world.add_collection(f"user{owner:04}", f"Collection {number:05}", model, documents=3)
-    world.times.import_s = import_s
+    for number in range(shape.collections):
+        owner = number % shape.users
+        model = "BAAI/bge-m3" if owner % shape.mapped_every == 0 else "intfloat/e5-large-v2"
+        world.add_collection(
+            f"user{owner:04}", f"Collection {number:05}", model, documents=shape.documents
+        )
+    world.times.import_s = shape.import_s
     world.times.import_per_document_s = 0.0
     world.times.move_s = 0.01
-    world.habits.latency_s = LATENCY_S
+    world.habits.latency_s = shape.latency_s
     with SandboxServer(world) as server:
         print(json.dumps(server.url), flush=True)
         for line in sys.stdin:
@@ -54,12 +67,10 @@ def _obey(server: Any, order: str) -> Dict[str, Any]:
 class Organisation:
     """The other process, seen from the one that measures."""
 
-    def __init__(
-        self, collections: int, users: int, *, mapped_every: int = 1, import_s: float = 0.05
-    ) -> None:
-        words: List[str] = [str(word) for word in (collections, users, mapped_every, import_s)]
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmark.world", *words],
+            [sys.executable, "-m", "tests.benchmark.world", json.dumps(asdict(shape))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -83,4 +94,4 @@ class Organisation:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    serve(Shape(**json.loads(sys.argv[1])))

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, List
 
 import pytest
+from tests.support.client import import_client
 
 from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+
+import_client("h2ogpte")
 
 Connect = Callable[..., Any]
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """Return the world of every test, whose jobs have ended when the client first asks for them."""
+    times = world.times
+    times.import_s = times.move_s = times.delete_s = times.insert_s = times.ingest_s = 0.0
+    return world
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.gateway.paging import PAGE
 from h2ogpte_migration.gateway.rest import POLL, Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
+from h2ogpte_migration.gateway.workbench import Workbench
 from h2ogpte_migration.model import ImportOptions, JobId, Share, SourceId, TargetId
 from h2ogpte_migration.redact import Secret
 
@@ -437,6 +438,48 @@ CASES: Tuple[Case, ...] = (
         [],
     ),
 )
+BENCH = (
+    Case(
+        "ingest_text",
+        lambda g: Workbench.beside(g).ingest_text(SOURCE, ODD, "plain text", METADATA),
+        "create_ingest_from_plain_text_job",
+        {**of(SOURCE), "file_name": ODD, "body": "plain text", "metadata": json.dumps(METADATA)},
+        {"id": "j"},
+    ),
+    Case(
+        "set_inactivity_interval",
+        lambda g: Workbench.beside(g).set_inactivity_interval(SOURCE, 90),
+        "update_collection_inactivity_interval",
+        {
+            **of(SOURCE),
+            "update_collection_inactivity_interval_request": model(
+                "UpdateCollectionInactivityIntervalRequest", inactivity_interval=90
+            ),
+        },
+    ),
+    Case(
+        "change_description",
+        lambda g: Workbench.beside(g).change_description(SOURCE, ODD),
+        "update_collection",
+        {
+            **of(SOURCE),
+            "collection_update_request": model("CollectionUpdateRequest", description=ODD),
+        },
+    ),
+    Case(
+        "document",
+        lambda g: Workbench.beside(g).document(ODD),
+        "get_document",
+        {"document_id": ODD},
+    ),
+    Case(
+        "delete_document",
+        lambda g: Workbench.beside(g).delete_document(ODD),
+        "delete_document",
+        {"document_id": ODD},
+    ),
+)
+"""The operations that only a check of the server needs."""
 ELSEWHERE = {"ask", "identity", "server_time"}
 """Compared in another way: the question goes over the client's own websocket."""
 
@@ -476,7 +519,7 @@ def _operation(recorder: Recorder, name: str) -> Callable[..., Any]:
     pytest.skip(f"h2ogpte {client_version} knows no {name}")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method}-{case.wire}")
+@pytest.mark.parametrize("case", [*CASES, *BENCH], ids=lambda case: f"{case.method}-{case.wire}")
 def test_our_request_is_the_clients_to_the_byte(recorder: Recorder, case: Case) -> None:
     theirs = sent_by_them(recorder, case)
     assert sent_by_us(recorder, case) == theirs

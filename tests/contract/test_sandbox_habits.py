@@ -14,9 +14,10 @@ from typing import get_type_hints
 
 import pytest
 
+from h2ogpte_migration.assumptions import ASSUMPTIONS, BY_HABIT
 from h2ogpte_migration.sandbox import start_sample
 from h2ogpte_migration.sandbox.__main__ import main
-from h2ogpte_migration.sandbox.assumptions import ASSUMPTIONS, BY_HABIT, CASES, case, describe
+from h2ogpte_migration.sandbox.cases import CASES, case, default_of, describe
 from h2ogpte_migration.sandbox.dispatch import ROUTES, perform
 from h2ogpte_migration.sandbox.habits import Fate, Habits, read_setting
 from h2ogpte_migration.sandbox.model import JobKind
@@ -106,8 +107,9 @@ def test_row_says_something_and_tries_values_of_the_right_type(row):
     assert row.assumed
     assert row.otherwise
     assert row.operations
+    assert row.then
     assert row.values
-    assert row.default not in row.values
+    assert default_of(row) not in row.values
     kinds = get_type_hints(Habits)
     for each in (known for known in CASES if known.assumption is row):
         for words in each.words:
@@ -580,6 +582,15 @@ def test_defaults_are_added_to_new_collections(world, ask, create):
     created, changed = settings(mine)
     assert created == changed
     assert created["guardrails_settings"] != mine["guardrails_settings"]
+
+
+def test_new_collections_may_be_shared_at_once(world, create):
+    alone = create().body
+    assert (alone["is_public"], alone["user_count"]) == (False, 1)
+    world.habits.created_shared = "public"
+    assert create().body["is_public"]
+    world.habits.created_shared = "users"
+    assert create().body["user_count"] == len(world.users)
 
 
 def test_patch_may_blank_what_it_does_not_name(world, ask, home):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from tests.crash.lab import Lab
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """Return a laboratory whose server runs."""
-    with Lab(tmp_path).open() as lab:
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Return a laboratory whose server runs; its trials share nothing but the address."""
+    with Lab(tmp_path_factory.mktemp("lab")).open() as lab:
         yield lab

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from h2ogpte_migration.sandbox.model import JsonObject
 from h2ogpte_migration.sandbox.world import World
@@ -55,3 +55,13 @@ class Experiment:
         story = trial.story() if lines else ""
         shutil.rmtree(trial.folder)
         return ["\n  ".join([f"{what}:", *lines, story])] if lines else []
+
+
+_known: Dict[Tuple[Lab, Mode], Experiment] = {}
+
+
+def experiment_with(lab: Lab, mode: Mode) -> Experiment:
+    """The experiment of a mode: its beginning and its undisturbed end are found out once a lab."""
+    if (lab, mode) not in _known:
+        _known[lab, mode] = Experiment(lab, mode)
+    return _known[lab, mode]

@@ -13,6 +13,7 @@ has been asked about twice, so that no clock decides how often that is.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -25,10 +26,11 @@ from tests.crash.lab import Lab, Plan
 from tests.crash.modes import MODES, Mode
 
 FOLDER = Path(__file__).with_name("golden")
-IN_PARALLEL = ("concurrent", "parallel", "verify", "force-parallel")
+IN_PARALLEL = ("concurrent", "parallel", "verify", "force-parallel", "rollback")
 """Modes with several workers: the order holds within one collection, or one owner's keys."""
 ASKED_TWICE = 2
 _NEVER_S = 1e6
+_UNIQUE = r"(?<=h2ogpte-check)-[0-9a-f]{6}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Observer(Faults):
         """Names of everything there is now; what has gone keeps its name."""
         world = self._world
         for collection in world.collections.values():
-            name = collection.name
+            # The name of a check's collection is another one each time.
+            name = re.sub(_UNIQUE, "", collection.name)
             if name.startswith("(Migrated) "):
                 name = name.rpartition(" - ")[0] or name
             self._names[collection.id] = f"<{name}>"
@@ -102,8 +105,8 @@ class Observer(Faults):
         for text in _texts(request.body):
             if text.startswith("(Migrated) "):
                 named = text.rpartition(" - ")[0]
-                about.append(named.replace("(Migrated) ", ""))
-                words += f" <{named}>"
+                about.append(re.sub(_UNIQUE, "", named.replace("(Migrated) ", "")))
+                words += f" <{re.sub(_UNIQUE, '', named)}>"
         owners = [self._names[i] for i in ids if self._names.get(i) and "api_key" in request.path]
         about += [f"keys of {owner.strip('<>')}" for owner in owners if not about]
         by = f" (by {request.username})"

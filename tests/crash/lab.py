@@ -24,11 +24,9 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.support import command
 from tests.support.command import Result, Running
-from tests.support.launcher import PLAN
+from tests.support.launcher import BRIEF_LOOKS_S, PLAN
 
 MODEL = "mixedbread-ai/mxbai-embed-large-v1"
-BRIEF_LOOKS_S = (0.05, 0.1)
-"""Second looks, after an error and after a time-out, where their length is not the subject."""
 TRUE_LOOKS_S = (2.0, 15.0)
 
 
@@ -64,6 +62,7 @@ def small_organisation(*, notes: bool = False) -> World:
     world = World()
     world.times.import_s = 0.04
     world.times.move_s = 0.02
+    world.times.ingest_s = 0.02
     world.times.delete_s = 0.01
     world.add_user("admin", admin=True)
     world.add_user("anna", groups=["staff"], workspaces=["research"])
@@ -269,6 +268,7 @@ def problems(trial: Trial) -> List[str]:
         found.append("marks of forced work are left")
     if any(not key.secret.startswith("sk-sandbox-") for key in world.alive_keys()):
         found.append("temporary keys are left")
+    found += [f"left: {path.name}" for path in trial.folder.glob("*.check-server*")]
     for collection in world.collections.values():
         names = Counter(m.document.name for m in collection.documents)
         twice = [name for name, count in names.items() if count > 1]

@@ -104,4 +104,11 @@ MODES = (
         prepare=_migrated_before,
         verify=VERIFY,
     ),
+    Mode("rollback", ("--rollback",), prepare=_migrated_before, notes=True),
+    Mode(
+        "check-server",
+        ("--check-server", "--target-model", MODEL),
+        # Its own record lies beside the tracking database, which it must not touch.
+        prepare=_migrated_before,
+    ),
 )

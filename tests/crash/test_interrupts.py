@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from typing import Callable
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import hang
+from h2ogpte_migration import patience
+from h2ogpte_migration.sandbox.faults import Action, hang
 from h2ogpte_migration.sandbox.model import JobKind
-from tests.crash.experiment import Experiment
-from tests.crash.lab import Lab, Trial, until
+from tests.crash.experiment import Experiment, experiment_with
+from tests.crash.lab import Lab, Plan, Trial, until
 from tests.crash.modes import MODES, Mode
 from tests.support.command import Result, Running
+from tests.support.earlier import let_jobs_end
 
 BY_NAME = {mode.name: mode for mode in MODES}
 IMPORT_ROUTE = "POST /collections/{collection_id}/import_collection_job"
+MOVE_CHATS_ROUTE = "POST /collections/{collection_id}/migrate_chat_sessions_job"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+LONG_S = 600.0
+"""How long jobs take that are to run until a test ends them."""
+
+
+class Held:
+    """A request whose work is done, and whose answer the test holds back."""
+
+    def __init__(self, trial: Trial, route: str) -> None:
+        self._go = threading.Event()
+        trial.server.faults.add(Action(call=lambda: self._go.wait(60), after=True), route=route)
+
+    def let_go(self) -> None:
+        self._go.set()
 
 
 def _arrived(trial: Trial, route: str) -> Callable[[], bool]:
@@ -37,16 +54,31 @@ def _stopped_well(trial: Trial, result: Result, code: int) -> None:
 
 def _goes_on(experiment: Experiment, trial: Trial, mode: Mode) -> None:
     trial.world.times.import_s = 0.04
+    let_jobs_end(trial.world)
     trial.server.faults.clear()
     assert trial.run(mode.args(trial)).code == 0, trial.story()
+    _as_if_never_interrupted(experiment, trial, mode)
+
+
+def _as_if_never_interrupted(experiment: Experiment, trial: Trial, mode: Mode) -> None:
     mode.finish(trial)
     wrong = experiment.judge(trial, "interrupted")
     assert not wrong, wrong[0]
 
 
+def _ask_to_stop(running: Running, number: int) -> None:
+    """Send the first signal, and wait until it was noticed."""
+    running.signal(number)
+    running.wait_until(lambda: "Stopping" in running.so_far())
+
+
 def _interrupt(trial: Trial, running: Running, number: int, within_s: float = 5.0) -> Result:
     began = time.monotonic()
     running.signal(number)
+    return _ended(trial, running, began, within_s)
+
+
+def _ended(trial: Trial, running: Running, began: float, within_s: float = 5.0) -> Result:
     result = running.wait()
     trial.results.append(result)
     assert time.monotonic() - began < within_s
@@ -56,9 +88,9 @@ def _interrupt(trial: Trial, running: Running, number: int, within_s: float = 5.
 @pytest.mark.parametrize("number", CODES, ids=lambda number: signal.Signals(number).name)
 def test_an_interrupt_while_polling_leaves_the_servers_job_running(lab: Lab, number: int) -> None:
     mode = BY_NAME["concurrent"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
-    trial.world.times.import_s = 3.0
+    trial.world.times.import_s = LONG_S
     running = trial.start(mode.args(trial))
     until(lambda: trial.world.running_imports() == 3)
     result = _interrupt(trial, running, number)
@@ -72,13 +104,15 @@ def test_an_interrupt_during_submission_lets_the_call_end_and_records_its_job(
     lab: Lab, name: str
 ) -> None:
     mode = BY_NAME[name]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
-    trial.world.times.import_s = 2.0
-    trial.server.faults.add(hang(0.7, after=True), route=IMPORT_ROUTE)
+    trial.world.times.import_s = LONG_S
+    held = Held(trial, IMPORT_ROUTE)
     running = trial.start(mode.args(trial))
     until(_arrived(trial, IMPORT_ROUTE))
-    result = _interrupt(trial, running, signal.SIGINT)
+    _ask_to_stop(running, signal.SIGINT)
+    held.let_go()
+    result = _ended(trial, running, time.monotonic())
     _stopped_well(trial, result, 130)
     jobs = {job.id for job in trial.world.import_jobs()}
     assert {row["job_id"] for row in trial.rows("SELECT job_id FROM jobs")} == jobs
@@ -88,12 +122,14 @@ def test_an_interrupt_during_submission_lets_the_call_end_and_records_its_job(
 
 def test_an_interrupt_during_creation_leaves_no_second_target(lab: Lab) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
-    trial.server.faults.add(hang(0.7, after=True), route="POST /collections")
+    held = Held(trial, "POST /collections")
     running = trial.start(mode.args(trial))
     until(_arrived(trial, "POST /collections"))
-    _stopped_well(trial, _interrupt(trial, running, signal.SIGINT), 130)
+    _ask_to_stop(running, signal.SIGINT)
+    held.let_go()
+    _stopped_well(trial, _ended(trial, running, time.monotonic()), 130)
     _goes_on(experiment, trial, mode)
 
 
@@ -102,20 +138,32 @@ def test_an_interrupt_while_something_moves_is_awaited_by_the_next_run(
     lab: Lab, kind: JobKind
 ) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
-    trial.world.times.move_s = 1.0
+    durations = trial.world.times
+    if kind == JobKind.MOVE_CONNECTORS:
+        durations.move_s = LONG_S
+    else:
+        last_longer = Action(call=lambda: setattr(durations, "move_s", LONG_S))
+        trial.server.faults.add(last_longer, route=MOVE_CHATS_ROUTE)
     running = trial.start(mode.args(trial))
     until(lambda: any(job.kind == kind for job in list(trial.world.jobs.values())))
     _stopped_well(trial, _interrupt(trial, running, signal.SIGINT), 130)
-    assert any(job.running for job in trial.world.jobs.values())
-    trial.world.times.move_s = 0.02
-    _goes_on(experiment, trial, mode)
+    (job,) = [job for job in trial.world.jobs.values() if job.running]
+    durations.move_s = 0.02
+    trial.server.forget_requests()
+    again = trial.start(mode.args(trial))
+    again.wait_until(_arrived(trial, "GET /jobs/{job_id}"))
+    assert job.running
+    let_jobs_end(trial.world)
+    trial.results.append(again.wait())
+    assert trial.results[-1].code == 0, trial.story()
+    _as_if_never_interrupted(experiment, trial, mode)
 
 
 def test_an_interrupt_during_a_second_look_leaves_the_import_in_doubt(lab: Lab) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.server.faults.add(hang(1.4, after=True), route=IMPORT_ROUTE)
     running = trial.start([*mode.args(trial), "--timeout", "1"])
@@ -127,25 +175,27 @@ def test_an_interrupt_during_a_second_look_leaves_the_import_in_doubt(lab: Lab) 
 
 def test_a_second_interrupt_ends_the_run_at_once(lab: Lab) -> None:
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.server.faults.add(hang(20, after=True), route="POST /collections")
     running = trial.start(mode.args(trial))
     until(_arrived(trial, "POST /collections"))
-    running.signal(signal.SIGINT)
-    until(lambda: "Stopping" in running.so_far())
+    _ask_to_stop(running, signal.SIGINT)
     assert _interrupt(trial, running, signal.SIGINT, within_s=2.0).code == 130
     _goes_on(experiment, trial, mode)
 
 
 def test_a_call_that_does_not_end_is_left_after_ten_seconds(lab: Lab) -> None:
+    assert patience.STOP_PATIENCE_S == 10.0
     mode = BY_NAME["wait"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.server.faults.add(hang(25, after=True), route="POST /collections")
-    running = trial.start(mode.args(trial))
+    running = trial.start(mode.args(trial), Plan(stop_patience_s=1.0))
     until(_arrived(trial, "POST /collections"))
+    began = time.monotonic()
     result = _interrupt(trial, running, signal.SIGTERM, within_s=14.0)
+    assert time.monotonic() - began >= 1.0
     assert result.code == 143
     assert "Next: h2ogpte-migrate" in result.text
     _goes_on(experiment, trial, mode)

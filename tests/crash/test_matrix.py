@@ -10,7 +10,7 @@ from typing import Iterator, List
 
 import pytest
 
-from tests.crash.experiment import Experiment
+from tests.crash.experiment import Experiment, experiment_with
 from tests.crash.lab import HURRIED, TRUE_LOOKS_S, Lab, Plan, Trial
 from tests.crash.modes import MODES, Mode
 from tests.crash.points import KILLED, Executioner, Point
@@ -57,7 +57,7 @@ def ended(experiment: Experiment, trial: Trial) -> bool:
 def test_wherever_it_is_killed_the_recovery_ends_as_if_nothing_had_happened(
     lab: Lab, mode: Mode, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     wrong: List[str] = []
     total = 0
     with capsys.disabled():
@@ -75,7 +75,7 @@ def test_wherever_it_is_killed_the_recovery_ends_as_if_nothing_had_happened(
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_a_sample_of_crashes_ends_as_if_nothing_had_happened(lab: Lab, mode: Mode) -> None:
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     all_of_them = list(points(experiment))
     stride = len(all_of_them) // SAMPLE
     wrong: List[str] = []
@@ -85,7 +85,7 @@ def test_a_sample_of_crashes_ends_as_if_nothing_had_happened(lab: Lab, mode: Mod
 
 
 def test_a_lost_creation_is_found_again_with_the_true_waits(lab: Lab) -> None:
-    experiment = Experiment(lab, MODES[0])
+    experiment = experiment_with(lab, MODES[0])
     first_creation = Point("request", 2, after=True)  # the first one makes a temporary key
     unhurried = Plan(hurry=False, looks_s=TRUE_LOOKS_S)
     assert not crash(experiment, first_creation, unhurried)

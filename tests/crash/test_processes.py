@@ -9,7 +9,7 @@ from typing import List, Sequence
 import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
-from tests.crash.experiment import Experiment
+from tests.crash.experiment import experiment_with
 from tests.crash.lab import MODEL, Lab, Trial, problems, until
 from tests.crash.modes import MODES, SCOPE, VERIFY, WAIT, Mode
 from tests.support.command import Result, Running
@@ -40,7 +40,7 @@ def quiet_and_well(trial: Trial, results: Sequence[Result]) -> None:
 )
 def test_the_same_command_in_four_terminals_does_everything_once(lab: Lab, name: str) -> None:
     mode = BY_NAME[name]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     results = at_once(trial, [mode.args(trial)] * TERMINALS)
     quiet_and_well(trial, results)
@@ -54,7 +54,7 @@ def test_the_same_command_in_four_terminals_does_everything_once(lab: Lab, name:
 
 def test_four_verifications_at_once_do_everything_once(lab: Lab) -> None:
     mode = BY_NAME["verify"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     quiet_and_well(trial, at_once(trial, [mode.args(trial)] * TERMINALS))
     wrong = experiment.judge(trial, "four verifications")
@@ -64,7 +64,7 @@ def test_four_verifications_at_once_do_everything_once(lab: Lab) -> None:
 @pytest.mark.parametrize("name", ["concurrent", "parallel"])
 def test_a_verification_from_cron_disturbs_no_running_migration(lab: Lab, name: str) -> None:
     mode = BY_NAME[name]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     trial.world.times.import_s = 0.5
     migration = trial.start(mode.args(trial))
@@ -83,7 +83,7 @@ def test_a_verification_from_cron_disturbs_no_running_migration(lab: Lab, name: 
 
 def test_disjoint_scopes_in_several_terminals_end_as_one_run_does(lab: Lab) -> None:
     mode = BY_NAME["concurrent"]
-    experiment = Experiment(lab, mode)
+    experiment = experiment_with(lab, mode)
     trial = experiment.begin()
     ids = [c.id for c in trial.world.collections.values() if c.username == "anna"]
     scopes = [["--users", "bertil"], *(["--collections", one] for one in ids)]
@@ -102,7 +102,7 @@ def _holding(trial: Trial) -> Running:
 
 
 def test_a_killed_holder_is_taken_over_at_once(lab: Lab) -> None:
-    experiment = Experiment(lab, BY_NAME["wait"])
+    experiment = experiment_with(lab, BY_NAME["wait"])
     trial = experiment.begin()
     holder = _holding(trial)
     holder.kill()
@@ -115,7 +115,7 @@ def test_a_killed_holder_is_taken_over_at_once(lab: Lab) -> None:
 
 
 def test_a_living_holder_is_never_displaced_however_long_it_is_silent(lab: Lab) -> None:
-    experiment = Experiment(lab, BY_NAME["wait"])
+    experiment = experiment_with(lab, BY_NAME["wait"])
     trial = experiment.begin()
     holder = _holding(trial)
     holder.signal(signal.SIGSTOP)

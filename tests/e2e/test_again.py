@@ -10,7 +10,7 @@ import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import by_this_tool, let_imports_end, loaded_source
+from tests.support.earlier import by_this_tool, let_jobs_end, loaded_source
 from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
@@ -133,11 +133,10 @@ def test_an_interrupted_forced_run_continues(operator: Operator, world: World, f
     source = by_this_tool(operator, "finished" if flag == FORCE else "failed")
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, WAIT, flag)
-    while world.running_imports() == 0 or not operator.row(source.id)["job_id"]:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: world.running_imports() and operator.row(source.id)["job_id"])
     running.kill()
     assert running.wait().code == -9
-    let_imports_end(world)
+    let_jobs_end(world)
     world.set_fate(source.id, Fate.SUCCEED)
     operator.admin(*SCOPE, WAIT, flag)
     assert len(world.targets_of("Alpha")) == 2

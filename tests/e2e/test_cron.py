@@ -10,7 +10,7 @@ import pytest
 from h2ogpte_migration import __version__
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
+from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 VERIFY, QUIET = "--verify", "--quiet"
@@ -50,9 +50,9 @@ def test_the_next_command_of_a_verify_mends_it(operator: Operator, open_ones: Li
     said = operator.admin(VERIFY, code=1).out
     (command,) = re.findall(r"^Next: h2ogpte-migrate (.*)$", said, re.M)
     words = command.split()
-    words.remove("--admin-key")
-    words = words[words.index("--collections") :]
-    assert f"--target-model {GEMMA}" in " ".join(words)
+    words = words[words.index("--admin-key") + 1 :]
+    assert MAPPED in words, "as it was migrated"
+    assert "--users" not in words
     operator.admin(*words, WAIT)
     assert operator.admin(VERIFY).code == 0
 

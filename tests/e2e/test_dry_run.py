@@ -46,7 +46,7 @@ def test_everything_is_shown(operator: Operator, world: World, fork: bool) -> No
     for words in (
         f"Alpha ({source.id}) of anna: migrate",
         f"model: {M3} -> {GEMMA}",
-        "documents: 7, connectors: 2, chats: 3",
+        "documents: 7 (7.2 kB), connectors: 2, chats: 3",
         "public (read)",
         "user bertil (read, chat)",
         f"group {world.add_group('staff')} (edit)",

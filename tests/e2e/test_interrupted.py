@@ -13,7 +13,7 @@ import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import let_imports_end, loaded_source
+from tests.support.earlier import let_jobs_end, loaded_source
 from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
@@ -27,11 +27,10 @@ def test_killed_while_it_waits_for_the_import(operator: Operator, world: World, 
     world.set_fate(source.id, Fate.NEVER_END)
     words = (*SCOPE, WAIT, CHATS)
     running = operator.start_admin(*words, fork=fork)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 2:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 2)
     running.kill()
     assert running.wait().code == -signal.SIGKILL
-    let_imports_end(world)
+    let_jobs_end(world)
     operator.admin(*words, fork=fork)
     (target,) = world.targets_of("Alpha")
     (job,) = world.import_jobs()
@@ -84,8 +83,7 @@ def test_interrupted_by_hand(
     world.add_collection("anna", "Not begun", M3)
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, WAIT, fork=fork)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 2:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 2)
     running.signal(number)
     result = running.wait()
     assert result.code == code
@@ -95,9 +93,13 @@ def test_interrupted_by_hand(
     assert WAIT in line
     assert "Summary: " in result.out
     assert world.targets_of("Not begun") == []
-    let_imports_end(world)
+    standing = operator.plain("--status", "--check", code=1).out
+    assert "0 of 2 migrated" in standing
+    assert "1 not started" in standing
+    let_jobs_end(world)
     operator.admin(*SCOPE, WAIT)
     assert len(world.import_jobs(source.id)) == 1
+    assert "2 of 2 migrated (100%)" in operator.plain("--status", "--check").out
 
 
 @pytest.mark.promise("leases.several-terminals")

@@ -116,8 +116,7 @@ def test_imports_found_running_count_as_jobs(operator: Operator, world: World) -
     operator.admin("--users", "anna", MAPPED)
     world.add_collection("anna", "New one", M3)
     running = operator.start_admin("--users", "anna", MAPPED, WAIT)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 5:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 5)
     assert len(world.import_jobs()) == 1
     world.cancel_job(world.import_jobs(first.id)[0].id)
     assert running.wait().code == 1

@@ -54,7 +54,7 @@ def test_a_plan_is_edited_and_run(operator: Operator, world: World, mark: str) -
     writer = csv.DictWriter(out, list(rows[0]), delimiter=mark, quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(row for row in rows if row["collection_id"] == keep.id)
-    plan.write_text(out.getvalue(), encoding="utf-8-sig", newline="")
+    plan.write_bytes(out.getvalue().encode("utf-8-sig"))
     operator.admin("--collections-file", "plan.csv", MAPPED, WAIT)
     assert [row["old_collection_id"] for row in operator.rows()] == [keep.id]
 

@@ -11,7 +11,7 @@ import pytest
 
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0, let_imports_end
+from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0, let_jobs_end
 from tests.support.terminal import MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
@@ -59,7 +59,7 @@ def test_importing_is_left_to_verify(operator: Operator, world: World, made_by: 
     assert operator.changes() == {}
     assert "--verify" in said
     assert world.running_imports() == 1
-    let_imports_end(world)
+    let_jobs_end(world)
     operator.admin("--verify")
     assert held(world, target) == (2, 2, 0)
     assert operator.row(source.id)["job_status"] == "completed"
@@ -70,9 +70,8 @@ def test_importing_is_left_to_verify(operator: Operator, world: World, made_by: 
 def test_importing_is_waited_for(operator: Operator, world: World, made_by: str) -> None:
     _, target = bring(operator, made_by, "importing")
     running = operator.start_admin(*SCOPE, WAIT)
-    while not operator.server.counts().get("GET /jobs/{job_id}"):
-        assert running.poll() is None, running.so_far()
-    let_imports_end(world)
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}"))
+    let_jobs_end(world)
     assert running.wait().code == 0
     assert held(world, target) == (2, 2, 0)
     assert len(world.import_jobs()) == 1
@@ -163,7 +162,7 @@ def test_the_documented_query_works_over_both(operator: Operator, state: str) ->
     source = by_version_1_2_0(operator, state)
     before = operator.sql(query)
     assert before[0]["old_collection_name"] == source.name
-    let_imports_end(operator.world)
+    let_jobs_end(operator.world)
     operator.admin("--verify", code=None)
     columns = operator.sql("PRAGMA table_info(collection_migrations)")
     assert [column["name"] for column in columns][:3] == [

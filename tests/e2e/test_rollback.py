@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import reply
+from h2ogpte_migration.sandbox.faults import call, reply
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import by_this_tool, by_version_1_2_0
 from tests.support.terminal import MAPPED, WAIT, Operator
@@ -19,6 +19,7 @@ def held(world: World, collection_id: str) -> object:
     return len(collection.connectors), len(world.sessions_of(collection_id))
 
 
+@pytest.mark.promise("rollback.comes-back")
 @pytest.mark.parametrize("scope", [[], ["--users", "anna"], ["--all-users"], ["--collections"]])
 def test_connectors_and_chats_come_back(operator: Operator, world: World, scope: list) -> None:
     source = by_this_tool(operator, "finished")
@@ -44,6 +45,7 @@ def test_what_version_1_2_0_migrated_is_rolled_back(operator: Operator, world: W
     assert held(world, source.id) == (2, 2)
 
 
+@pytest.mark.promise("rollback.comes-back")
 def test_a_later_plain_run_leaves_it_alone_and_a_forced_one_migrates_it_anew(
     operator: Operator, world: World
 ) -> None:
@@ -61,6 +63,54 @@ def test_a_later_plain_run_leaves_it_alone_and_a_forced_one_migrates_it_anew(
     second = operator.target_of(source.id)
     assert second is not first
     assert held(world, second.id) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["list_scheduled_connectors_for_collection", "list_chat_sessions_for_collection"],
+)
+def test_an_empty_listing_that_the_record_contradicts_is_not_believed(
+    operator: Operator, world: World, operation: str
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    world.habits.empty_listings = f"{operation}:1"
+    operator.admin(ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+    assert held(world, target.id) == (0, 0)
+
+
+@pytest.mark.promise("rollback.comes-back")
+def test_what_did_not_come_back_is_told_by_its_count(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    lost = world.sessions_of(target.id)[0]
+    operator.server.faults.add(
+        call(lambda: world.drop_session(lost.id)),
+        route="POST /collections/{collection_id}/migrate_chat_sessions_job",
+    )
+    said = operator.admin(ROLLBACK, "--details", code=None)
+    assert held(world, source.id) == (2, 1)
+    words = "the source had 0 chats, 2 were moved back, and it has 1 now"
+    assert words in said.out + operator.plain("--status", "--all").out
+
+
+def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    world.drop_collection(operator.target_of(source.id).id)
+    said = operator.admin(ROLLBACK, code=1)
+    assert "does not exist any more; nothing is left to move" in said.out
+    assert "rolled back" not in operator.plain("--status").out
+
+
+def test_a_plain_run_notes_the_way_back_of_what_it_leaves_as_finished(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    operator.admin(*SCOPE, WAIT, CHATS)
+    assert f"--rollback --collections {source.id}" in operator.log.replace(" --users anna", "")
 
 
 def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to_and_fro(

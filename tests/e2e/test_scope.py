@@ -71,7 +71,7 @@ def test_all_users_include_the_admin_but_no_guests(
         world.add_collection(guest, "Trying more", M3)
     said = operator.admin("--all-users", MAPPED).out
     assert migrated(operator) == {one.id for one in people}
-    assert "Skipped 2 guest accounts" in said
+    assert "Skipped: 2 guest accounts" in said
 
 
 @pytest.mark.promise("scope.collections", "scope.owners-detected")
@@ -207,8 +207,8 @@ def test_others_collections_are_named_not_touched(
     wanted = [people[0].id, people[1].id, shared.id, world.new_id()]
     said = operator.user("anna", MAPPED, "--collections", ",".join(wanted), code=1).out
     assert migrated(operator) == {people[0].id}
-    assert f"Not available: {people[1].id}: not owned by you" in said
-    assert f"Not available: {shared.id}: owned by bertil, not by you" in said
+    assert f"Not available: {people[1].id}: it is not yours" in said
+    assert f"Not available: {shared.id}: it is not yours, but owned by bertil" in said
     assert f"Not available: {wanted[3]}: no such collection" in said
 
 

@@ -114,8 +114,7 @@ def test_no_line_is_wider_than_the_terminal(worked: Operator, columns: int) -> N
 
 def test_watch_follows_the_database_until_it_is_interrupted(worked: Operator) -> None:
     running = start_command(["--status", "--watch"], cwd=worked.folder)
-    while "1 of 3 migrated" not in running.so_far():
-        assert running.poll() is None
+    running.wait_until(lambda: "1 of 3 migrated" in running.so_far())
     running.signal(signal.SIGINT)
     assert running.wait().code == 130
 
@@ -152,6 +151,16 @@ def test_another_database(worked: Operator) -> None:
     (worked.folder / "sub").mkdir()
     worked.folder = worked.folder / "sub"
     assert "of 3 migrated" in worked.plain("--status", "--db-path", "../migration_tracking.db").out
+
+
+def test_who_is_not_on_record_is_said_and_is_no_green_light(worked: Operator) -> None:
+    said = worked.plain("--status", "--users", "ana").out
+    assert "No collection of ana is on record; did you mean anna?" in said
+    assert worked.plain("--status", "--users", "ana", "--check", code=1).out
+    assert (
+        "collection c-none is not on record"
+        in worked.plain("--status", "--collections", "c-none", "--check", "--json", code=1).err
+    )
 
 
 def loaded_by(*words: str, cwd: Path) -> Any:

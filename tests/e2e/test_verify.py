@@ -9,7 +9,7 @@ import pytest
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import let_imports_end
+from tests.support.earlier import let_jobs_end
 from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 VERIFY = "--verify"
@@ -107,7 +107,7 @@ def test_ids_that_were_never_migrated_are_named(
 ) -> None:
     other = world.add_collection("anna", "Never migrated", M3)
     said = operator.admin(VERIFY, "--collections", f"{submitted['A1'].id},{other.id}", code=1).out
-    assert f"Not available: {other.id}: never migrated with this database" in said
+    assert f"Not available: {other.id}: not on record in this database" in said
     assert done(operator) == ["A1"]
 
 
@@ -115,10 +115,11 @@ def test_ids_that_were_never_migrated_are_named(
 def test_users_and_others_collections_are_named(
     operator: Operator, submitted: Dict[str, Collection]
 ) -> None:
-    said = operator.admin(VERIFY, "--users", "anna,nobody", code=1).out
-    assert "Not available: nobody" in said
+    said = operator.admin(VERIFY, "--users", "anna,nobody,ana", code=1).out
+    assert "Not available: nobody: nothing of this user is on record." in said
+    assert "Not available: ana: nothing of this user is on record; did you mean anna?" in said
     said = operator.user("anna", VERIFY, "--collections", submitted["B1"].id, code=1).out
-    assert f"Not available: {submitted['B1'].id}: owned by bertil, not by you" in said
+    assert f"Not available: {submitted['B1'].id}: it is not yours, but owned by bertil" in said
     assert done(operator) == ["A1", "A2"]
 
 
@@ -168,9 +169,8 @@ def test_verify_that_waits(operator: Operator, world: World) -> None:
         world.set_fate(world.add_collection("anna", name, M3, connectors=1).id, Fate.NEVER_END)
     operator.admin("--users", "anna", MAPPED)
     running = operator.start_admin(VERIFY, WAIT)
-    while operator.server.counts().get("GET /jobs/{job_id}", 0) < 4:
-        assert running.poll() is None, running.so_far()
-    let_imports_end(world)
+    running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 4)
+    let_jobs_end(world)
     assert running.wait().code == 0
     assert done(operator) == ["A1", "A2"]
 

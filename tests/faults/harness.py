@@ -1,8 +1,8 @@
 """Run the command in this process, over real HTTP, at a speed that a matrix can afford.
 
 Only waiting is shortened: the clock of back-off and rate limits jumps over every pause, and the
-second look at an unanswered request comes sooner (as late answers do here). Requests, threads,
-the tracking database and everything that is printed are real.
+second look at an unanswered request comes once the server has done what it will do of it, however
+slow this machine is. Requests, threads, the tracking database and all that is printed are real.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
+from tests.crash.lab import clone
 from tests.support import waits
 
 M3 = "BAAI/bge-m3"
@@ -36,12 +37,14 @@ LARGE = "BAAI/bge-large-en-v1.5"
 
 TIMEOUT_S = 1.0
 """What the runs wait for an answer."""
-HANG_S = 1.4
+HANG_S = 1.2
 """How long a hanging server takes."""
-LATE_S = 0.15
+LATE_S = 0.05
 """How long after an error the server may still do the work."""
 SECOND_LOOK_S = 0.4
 SECOND_LOOK_AFTER_TIMEOUT_S = 1.0
+"""What the second looks are told by; no time of this length passes."""
+A_MOMENT_S = 0.005
 
 
 class JumpingClock:
@@ -80,9 +83,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
 
 
 def _quick_sleep(self: Clock, seconds: float) -> None:
-    """Waits for a lock or a job are short; the second look keeps its (scaled) distance."""
-    second_look = seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S)
-    self.stop.wait(seconds if second_look else 0.01)
+    """Waits for a lock or a job are short; a second look waits for all that is under way."""
+    if seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S):
+        deadline = time.monotonic() + 10
+        while any(server.at_work for server in list(_serving)) and time.monotonic() < deadline:
+            self.stop.wait(A_MOMENT_S)
+    self.stop.wait(A_MOMENT_S)
     self.check()
 
 
@@ -128,7 +134,7 @@ def run(folder: Path, *words: str) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     _runs.append(replace(current_process(), start=f"run {len(_runs)}"))
     out, err = io.StringIO(), io.StringIO()
-    known, redact._forms = redact._forms, ()
+    known, redact._forms = redact._forms, {}
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -144,7 +150,7 @@ def run(folder: Path, *words: str) -> Result:
 def small_world() -> World:
     """Three owners and four collections, with everything that makes requests."""
     world = World()
-    world.times.import_s = world.times.move_s = 0.02
+    world.times.import_s = world.times.move_s = world.times.ingest_s = 0.02
     world.add_user("admin", admin=True, groups=["staff"])
     world.add_user("anna", groups=["staff", "research"], workspaces=["research"])
     world.add_user("bertil", groups=["staff"])
@@ -174,6 +180,9 @@ def small_world() -> World:
     world.add_collection("bertil", "Board", LARGE, documents=2, public=["read"], chats=1)
     world.add_collection("admin", "Empty folder", M3, documents=0)
     return world
+
+
+DATABASE = "migration_tracking.db"
 
 
 # -- ways to run it ------------------------------------------------------------------------
@@ -208,19 +217,64 @@ def self_service(server: SandboxServer, folder: Path) -> Result:
     return run(folder, *words, "--wait-for-completion", "--migrate-chats")
 
 
+def check_server(server: SandboxServer, folder: Path, *more: str, who: str = "admin") -> Result:
+    """A check of the server, which leaves it as it was."""
+    key = "--admin-key" if who == "admin" else "--user-key"
+    words = _common(server, key, f"sk-sandbox-{who}", "--check-server")
+    return run(folder, *words, "--target-model", "mixedbread-ai/mxbai-embed-large-v1", *more)
+
+
+def roll_back(server: SandboxServer, folder: Path) -> Result:
+    """The way back, from a world that was migrated before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DATABASE).write_bytes(_migrated[-1].database)
+    words = _common(server, "--admin-key", "sk-sandbox-admin", "--rollback", "--rebind-server")
+    return run(folder, *words)
+
+
 MODES: Dict[str, Mode] = {
     "admin": admin_waits,
     "verify": submit_then_verify,
     "user": self_service,
+    "check": check_server,
+    "rollback": roll_back,
 }
 
 
+@dataclass(frozen=True)
+class Migrated:
+    """The small world after its migration, with the tracking database of it."""
+
+    world: World
+    database: bytes
+
+
+_migrated: List[Migrated] = []
+
+
+def world_for(mode: str, folder: Path) -> World:
+    """The world in which a mode begins."""
+    if mode != "rollback":
+        return small_world()
+    if not _migrated:
+        with serving(small_world()) as server:
+            before = folder / "migrated before"
+            assert admin_waits(server, before).code == 0
+            server.world.wait_until_idle()
+            _migrated.append(Migrated(clone(server.world), (before / DATABASE).read_bytes()))
+    return clone(_migrated[-1].world)
+
+
 # -- helpers -------------------------------------------------------------------------------
+_serving: List[SandboxServer] = []
+
+
 @contextmanager
 def serving(world: World, **options: Any) -> Iterator[SandboxServer]:
     """A server on ``world`` that is gone afterwards, whatever happened to it."""
     server = SandboxServer(world, **options)
     server.start()
+    _serving.append(server)
     try:
         if options.get("ssl_context"):
             with leaving_connections_open():
@@ -228,6 +282,7 @@ def serving(world: World, **options: Any) -> Iterator[SandboxServer]:
         else:
             yield server
     finally:
+        _serving.remove(server)
         server.stop()
         if options.get("ssl_context"):
             with leaving_connections_open():
@@ -259,7 +314,7 @@ _undisturbed: Dict[str, Undisturbed] = {}
 def undisturbed(mode: str, folder: Path) -> Undisturbed:
     """The undisturbed run of the small world; run once per process."""
     if mode not in _undisturbed:
-        with serving(small_world()) as server:
+        with serving(world_for(mode, folder)) as server:
             result = MODES[mode](server, folder / f"undisturbed {mode}")
             snapshot = settled(server.world)
             counts = dict(Counter(request.route for request in server.requests))

@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 import pytest
 
@@ -14,6 +14,7 @@ from h2ogpte_migration import patience
 from h2ogpte_migration.sandbox import faults
 from h2ogpte_migration.sandbox.faults import RateLimit, Request, call, close, html_page, reply
 from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
 
 from .harness import (
     MODES,
@@ -153,6 +154,28 @@ def test_a_sustained_rate_limit_loses_nothing(
     assert not wrong, wrong
     assert limit.refused
     say([f"rate limit: {limit.refused} refused, {len(server.requests)} requests in all"])
+
+
+@pytest.mark.parametrize("how", [(), ("--wait-for-completion", "--max-concurrent-jobs", "8")])
+def test_of_forty_collections_whose_import_is_refused_alike_few_targets_are_made(
+    how: Tuple[str, ...], clock: JumpingClock, tmp_path: Path
+) -> None:
+    world = World()
+    world.add_user("admin", admin=True, key="sk-sandbox-admin")
+    for number in range(8):
+        world.add_user(f"user{number}")
+    for number in range(40):
+        world.add_collection(f"user{number % 8}", f"Notes {number}", documents=1)
+    route = f"POST {COLLECTION}/import_collection_job"
+    with serving(world) as server:
+        server.faults.add(reply(403), route=route, times=None)
+        words = ("--url", server.url, "--admin-key", "sk-sandbox-admin", "--all-users")
+        words += ("--use-model-mappings", "--max-concurrent-requests", "8", *how)
+        result = run(tmp_path / "run", *words)
+    assert result.code == 1, result.text
+    assert "failed alike" in result.out
+    made = [item for item in world.collections.values() if item.name.startswith("(Migrated)")]
+    assert 5 <= len(made) <= 5 + 8 - 1
 
 
 # -- keys ----------------------------------------------------------------------------------

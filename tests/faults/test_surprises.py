@@ -83,11 +83,22 @@ def _set(world: World, habits: Dict[str, Any]) -> None:
         setattr(world.habits, name, value)
 
 
+COMBINED = (
+    "pages of one",
+    "pages of three, ties shuffled",
+    "clock a year ahead, naive",
+    "everything at once",
+)
+"""What the default run tries: single habits are tried by ``tests/safety/test_every_habit.py``."""
+SAMPLED = [
+    pytest.param(habits, id=name, marks=[] if name in COMBINED else [pytest.mark.slow])
+    for name, habits in HABITS.items()
+]
 OTHER_MODES = [pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode != "verify"]
 
 
 @pytest.mark.parametrize("mode", ["verify", *OTHER_MODES])
-@pytest.mark.parametrize("habits", HABITS.values(), ids=HABITS.keys())
+@pytest.mark.parametrize("habits", SAMPLED)
 def test_a_habit_of_the_server_changes_nothing(
     habits: Dict[str, Any], mode: str, clock: Any, tmp_path: Path
 ) -> None:

@@ -165,6 +165,40 @@ def test_a_group_of_hundreds_stays_ten_lines() -> None:
     assert "290 more: h2ogpte-migrate --status" in text
 
 
+def test_what_failed_alike_is_one_group_now_and_earlier_whatever_is_missing() -> None:
+    rows = [
+        result(
+            n,
+            OutcomeKind.FAILED,
+            reason="the import job failed: no room left; "
+            f"{plural(n, 'document')} missing in the target: a-{n}.pdf, b-{n}.pdf",
+            cause="" if n % 2 else "job failed",
+            earlier=bool(n % 2),
+            hint="--retry-failed makes a new target.",
+            needs_attention=True,
+        )
+        for n in range(1, 8)
+    ]
+    lines = summary_text(RunResult(rows), 80).splitlines()
+    told = " ".join(" ".join(lines).split())
+    assert (
+        "Failed: 7 collections: the import job failed: no room left. --retry-failed makes" in told
+    )
+    assert "of jane.doe: 3 documents missing in the target" in told
+    assert ".pdf" not in told
+    assert len(lines) < 24, "one screen"
+
+
+def test_numbers_in_a_reason_do_not_make_a_group_of_each() -> None:
+    rows = [
+        result(n, OutcomeKind.FAILED, reason=f"create: quota of {n} used", needs_attention=True)
+        for n in range(1, 4)
+    ]
+    text = summary_text(RunResult(rows), None)
+    assert "Failed: 3 collections: create: quota of # used." in text
+    assert "of m.oliveira: create: quota of 2 used" in text
+
+
 def test_details_name_every_collection() -> None:
     run = organisation()
     brief, long = summary_text(run, 80), summary_text(run, None, details=True)

@@ -81,8 +81,11 @@ def test_a_date_in_the_past_and_a_limit_that_is_passed_are_warnings(
         "anna", "Fine", LARGE, expiry_date=world.now() + 86400 * 30, size_limit=10**6
     )
     with serving(world) as server:
+        plan = flat(migrate(server, tmp_path, "--dry-run").text)
         result = migrate(server, tmp_path)
     assert result.code == 0, result.text
+    assert plan.count("is in the past") == 1
+    assert plan.count("exceed the size limit of 2000") == 1
     status = flat(run(tmp_path, "--status").text)
     assert status.count("is in the past") == 1
     assert status.count("exceed the size limit of 2000") == 1
@@ -128,9 +131,13 @@ def test_a_quota_of_documents_counts_for_its_owner(world: World, tmp_path: Path)
 
 
 @pytest.mark.parametrize("as_admin", [True, False])
-def test_ids_in_capitals_are_found(world: World, tmp_path: Path, as_admin: bool) -> None:
+@pytest.mark.parametrize("ids_ignore_case", [True, False])
+def test_ids_in_capitals_are_found(
+    world: World, tmp_path: Path, as_admin: bool, ids_ignore_case: bool
+) -> None:
     source = world.add_collection("anna", "Papers", LARGE)
     world.habits.filter_ignores_case = False
+    world.habits.ids_ignore_case = ids_ignore_case
     key = ["--admin-key", "sk-sandbox-admin"] if as_admin else ["--user-key", "sk-sandbox-anna"]
     with serving(world) as server:
         words = ["--url", server.url, *key, "--collections", source.id.upper()]

@@ -214,6 +214,36 @@ def test_two_unknown_imports_under_way_are_waited_out(tmp_path: Path) -> None:
         assert made.documents == []
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_of_several_unknown_imports_the_documents_tell_once_they_have_ended(
+    tmp_path: Path, running: bool
+) -> None:
+    with laboratory(tmp_path) as lab:
+        with recorded(lab):
+            lab.submit()
+        anna, made = lab.world.users["anna"], lab.target
+        other = lab.world.add_collection("anna", "One")
+        lab.world.set_fate(other.id, Fate.NEVER_END if running else Fate.SUCCEED, times=1)
+        to = lab.world.add_collection("anna", "To One")
+        lab.world.start_import(anna, other, to.id, {})
+        ours, job = lab.world.import_jobs()
+        if running:
+            ours.fate, ours.duration_s = Fate.NEVER_END, 9e9
+        lab.put_back(Position.SUBMITTING)
+        words = ["--collections", lab.source.id, "--target-model", "BAAI/bge-m3"]
+        if running:
+            result = lab.command(*words)
+            assert (result.code, lab.targets) == (1, [made, other, to]), result.text
+            assert "2 import jobs of anna" in result.text
+            for each in (ours, job):
+                each.fate, each.duration_s = Fate.SUCCEED, 0.0
+        lab.world.wait_until_idle()
+        result = lab.command(*words, "--wait-for-completion")
+        assert result.code == 0, result.text
+        assert lab.targets == [made, other, to]
+        assert names_in(made) == names_in(lab.source)
+
+
 def test_a_target_that_changed_hands_is_not_imported_into(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
         with recorded(lab):

@@ -118,6 +118,16 @@ def test_one_empty_listing_is_not_believed(
     assert "added to the source" not in result.text
 
 
+def test_chats_that_are_counted_and_not_listed_are_moved_all_the_same(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path
+) -> None:
+    world.habits.empty_listings = "list_chat_sessions_for_collection"
+    result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert_all_moved(world, source)
+    assert "did not move" not in result.text
+
+
 def test_a_baseline_that_stays_empty_imports_nothing(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path
 ) -> None:
@@ -241,6 +251,44 @@ def test_a_zombie_job_is_ended_by_its_documents(
         monkeypatch.setattr(patience, "STALE_JOB_S", 0.0)
         result = verify(server, tmp_path)
     assert result.code == 0, result.text
+    assert_all_moved(world, source)
+
+
+def test_a_job_that_stands_still_with_all_documents_is_over_long_before_it_is_stale(
+    world: World,
+    server: SandboxServer,
+    source: Collection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.habits.zombie_jobs = "imports"
+    monkeypatch.setattr(patience, "SEEMS_OVER_S", 0.1)
+    assert migrate(server, tmp_path).code == 0
+    assert_all_moved(world, source)
+
+
+def test_a_job_that_stands_still_for_a_while_is_waited_for(
+    world: World,
+    server: SandboxServer,
+    source: Collection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.times.import_s = 0.4
+    world.habits.job_running_word = "indexing"
+    monkeypatch.setattr(patience, "SEEMS_OVER_S", 0.05)
+    assert migrate(server, tmp_path).code == 0
+    assert_all_moved(world, source)
+
+
+@pytest.mark.parametrize("word", ["success", "Finished", "timeout", "Timed out"])
+def test_other_words_for_the_end_of_a_job_are_understood_at_once(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path, word: str
+) -> None:
+    world.habits.job_success_word = word
+    command(server, tmp_path, "--target-model", M3)
+    world.wait_until_idle()
+    assert verify(server, tmp_path).code == 0
     assert_all_moved(world, source)
 
 

@@ -17,7 +17,7 @@ from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import HURRIED
-from tests.support.earlier import by_this_tool, let_imports_end
+from tests.support.earlier import by_this_tool, let_jobs_end
 from tests.support.launcher import PLAN
 from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
 
@@ -87,11 +87,10 @@ def test_a_killed_forced_run_continued_plainly_leaves_nothing_in_the_first_targe
     first = operator.target_of(source.id)
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, FORCE, WAIT, CHATS)
-    while world.running_imports() == 0 or not operator.row(source.id)["job_id"]:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: world.running_imports() and operator.row(source.id)["job_id"])
     running.kill()
     running.wait()
-    let_imports_end(world)
+    let_jobs_end(world)
     operator.admin(*SCOPE, WAIT, CHATS)
     last = operator.target_of(source.id)
     assert last is not first
@@ -233,8 +232,7 @@ def test_a_database_that_is_deleted_during_a_run_is_no_success(
     world.add_collection("anna", "Alpha")
     world.times.import_s = 0.5
     running = operator.start_admin(*SCOPE, WAIT)
-    while world.running_imports() == 0:
-        assert running.poll() is None, running.so_far()
+    running.wait_until(lambda: world.running_imports())
     for file in operator.folder.glob("migration_tracking.db*"):
         file.unlink()
     result = running.wait()
@@ -246,11 +244,10 @@ def test_two_databases_at_the_same_moment_are_told_of(operator: Operator, world:
     source = world.add_collection("anna", "Alpha")
     world.set_fate(source.id, Fate.NEVER_END)
     first = operator.start_admin(*SCOPE, WAIT, "--db-path", "one.db")
-    while world.running_imports() == 0:
-        assert first.poll() is None, first.so_far()
+    first.wait_until(lambda: world.running_imports())
     # Begun before the other's target was there: its listing did not show it.
     world.add_collection("anna", "(Migrated) Alpha - 20260101_000000", GEMMA)
-    let_imports_end(world)
+    let_jobs_end(world)
     result = first.wait()
     assert result.code == 1, result.text
     assert "migrated twice" in result.text

@@ -145,6 +145,27 @@ def test_shares_withdrawn_after_the_import_are_taken_back_at_validation(
     )
 
 
+@pytest.mark.parametrize("adopted", [False, True])
+@pytest.mark.parametrize("habit", ["public", "users"])
+def test_what_a_server_shares_at_creation_is_taken_back_before_the_import(
+    world: World, tmp_path: Path, habit: str, adopted: bool
+) -> None:
+    world.habits.created_shared = habit
+    world.habits.collections_readable_after_s = 0.1
+    private = world.add_collection("anna", "Private", LARGE)
+    source = shared(world, shares={"carla": ["read"]}, group_shares={})
+    with serving(world) as server:
+        seen = watch(server)
+        if adopted:
+            server.faults.add(close(after=True), route="POST /collections", times=2)
+        result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert [seen[targets(world, each)[0].id] for each in (private, source)] == [
+        ({}, {}, False),
+        ONLY_CARLA,
+    ]
+
+
 @pytest.mark.parametrize("conflicts", [False, True])
 @pytest.mark.parametrize("when", ["before the import", "before validation"])
 def test_a_narrower_list_of_rights_counts_as_well(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -27,7 +28,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Sequence, Union
+from typing import Callable, Dict, Mapping, Optional, Sequence, Union
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 PATIENCE_S = 60.0
@@ -88,10 +89,32 @@ class Running:
             if time.monotonic() > deadline:
                 self.kill()
                 raise TimeoutError(f"the command did not end:\n{self.so_far()}")
-            time.sleep(0.005)
+            _sleep_until_it_ends(self.pid, deadline)
         code = self.poll()
         assert code is not None
         return Result(code, _text(self._out), _text(self._err))
+
+    def wait_until(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
+        """Wait for something that it does while it runs; it must not end before."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            ended = self.poll() is not None and not condition()
+            assert not ended, f"it ended before:\n{self.so_far()}"
+            assert time.monotonic() < deadline, f"it never happened:\n{self.so_far()}"
+            time.sleep(0.005)
+
+
+def _sleep_until_it_ends(pid: int, deadline: float) -> None:
+    """Sleep until a process has ended, or the deadline; where that can't be told, for a moment."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # before Python 3.9, or not on Linux, or it has just gone
+        time.sleep(0.005)
+        return
+    try:
+        select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(descriptor)
 
 
 def _text(path: Path) -> str:

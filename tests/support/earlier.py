@@ -159,8 +159,8 @@ def by_this_tool(operator: Operator, state: str) -> Collection:
     return source
 
 
-def let_imports_end(world: World) -> None:
-    """Let the jobs that would never end succeed, now."""
+def let_jobs_end(world: World) -> None:
+    """Let the jobs that would run for long, or for ever, succeed now."""
     for job in world.jobs.values():
         if job.running:
             job.fate = Fate.SUCCEED

@@ -21,6 +21,8 @@ from typing import Any, Dict, NoReturn, Optional
 
 PLAN = "H2OGPTE_TESTS_PLAN"
 """What a run does differently from a user's, in its environment: see ``become_ready``."""
+BRIEF_LOOKS_S = (0.05, 0.1)
+"""Second looks, after an error and after a time-out, where their length is not the subject."""
 
 
 def preload() -> None:
@@ -29,17 +31,19 @@ def preload() -> None:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     from tests.crash import arming  # noqa: F401
     from tests.support import waits
+    from tests.support.client import import_client
 
     sys.path[0:1] = []
     waits.load_everything()
-    for name in ("urllib3", "h2ogpte.session", "rich.progress", "rich.live"):
+    for name in ("urllib3", "rich.progress", "rich.live"):
         importlib.import_module(name)
+    import_client("h2ogpte.session")
     gc.collect()
     gc.freeze()
 
 
 def become_ready() -> None:
-    """Change the fork as its plan says; without one, it looks after jobs at shorter intervals."""
+    """Change the fork as its plan says; without one, it just looks again sooner than users' runs."""
     plan = os.environ.pop(PLAN, "")
     if plan:
         from tests.crash import arming
@@ -48,6 +52,7 @@ def become_ready() -> None:
     else:
         from tests.support import waits
 
+        waits.second_looks(BRIEF_LOOKS_S)
         waits.polls(0.02)
 
 

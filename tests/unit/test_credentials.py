@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Conflict,
     NotFound,
@@ -112,6 +113,20 @@ class FakeServer:
         return AsOwner(keys)
 
 
+class Leaping(Clock):
+    """Time that passes at once wherever somebody waits."""
+
+    def __init__(self) -> None:
+        super().__init__(threading.Event())
+        self._ahead_s = 0.0
+
+    def now(self) -> float:
+        return super().now() + self._ahead_s
+
+    def pause(self, seconds: float) -> None:
+        self._ahead_s += seconds
+
+
 class Desk:
     def __init__(self, records: Leftovers, admin: bool = True, label: str = "run-1") -> None:
         self.own = Administration()
@@ -122,7 +137,9 @@ class Desk:
         server: Any = FakeServer(self.own)
         own: Any = self.own
         policy = KeyPolicy(label, "30 days")
-        return Credentials(server, own, "admin", admin=admin, records=self.records, policy=policy)
+        return Credentials(
+            server, own, "admin", admin=admin, records=self.records, policy=policy, clock=Leaping()
+        )
 
     def act_as(self, owner: str, owner_id: Optional[str] = None) -> AsOwner:
         gateway: Any = self.credentials.gateway_for(owner, owner_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import signal
@@ -10,9 +11,11 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Dict, Iterator, Optional, Tuple
+from unittest.mock import Mock
 
 import pytest
+from pytest_mock import MockerFixture
 
 from h2ogpte_migration.tracking import liveness
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process, is_alive
@@ -139,3 +142,75 @@ def test_without_ps_a_process_that_can_be_signalled_lives(
     child.kill()
     child.wait()
     assert liveness._start_by_signal(child.pid) is None
+
+
+# -- Windows, put in the place of this system ---------------------------------------------
+class Kernel:
+    """As much of kernel32 as is asked, with processes by their pid: when started, exit code."""
+
+    def __init__(self, processes: Dict[int, Tuple[int, int]], denied: Tuple[int, ...] = ()) -> None:
+        self.processes = processes
+        self.denied = denied
+        self.error = 0
+        self.open = 0
+        self.OpenProcess = Mock(side_effect=self._open)
+
+    def _open(self, _access: int, _inherit: bool, pid: int) -> Optional[int]:
+        self.error = 5 if pid in self.denied else 87
+        if pid not in self.processes:
+            return None
+        self.open += 1
+        return pid
+
+    def GetExitCodeProcess(self, handle: Any, code: Any) -> int:
+        code._obj.value = self.processes[handle.value][1]
+        return 1
+
+    def GetProcessTimes(self, handle: Any, created: Any, *_: Any) -> int:
+        created._obj.value = self.processes[handle.value][0]
+        return 1
+
+    def CloseHandle(self, _handle: Any) -> int:
+        self.open -= 1
+        return 1
+
+
+@pytest.fixture
+def windows(mocker: MockerFixture) -> Kernel:
+    """Return a system that knows no /proc, no ps and no signals that only ask."""
+    kernel = Kernel({77: (132_000_000, 259), 78: (133_000_000, 0)}, denied=(79,))
+    mocker.patch.object(platform, "system", return_value="Windows")
+    mocker.patch.object(ctypes, "WinDLL", create=True, return_value=kernel)
+    mocker.patch.object(ctypes, "get_last_error", create=True, side_effect=lambda: kernel.error)
+    mocker.patch.object(liveness, "_read", return_value="")
+    mocker.patch.object(subprocess, "run", side_effect=AssertionError("there is no ps"))
+    mocker.patch.object(os, "kill", side_effect=AssertionError("number 0 is Ctrl-C there"))
+    return kernel
+
+
+def test_on_windows_the_system_tells_who_lives(windows: Kernel) -> None:
+    me = ProcessIdentity("host", liveness._machine(), 77, "132000000")
+    assert is_alive(me) is True
+    assert is_alive(replace(me, start="131")) is False, "another process of that pid"
+    assert is_alive(replace(me, pid=78, start="133000000")) is False, "it has ended"
+    assert is_alive(replace(me, pid=80)) is False, "there is none"
+    assert is_alive(replace(me, pid=79, start="")) is True, "somebody else's"
+    assert windows.open == 0
+
+
+def test_on_windows_this_process_has_an_identity(windows: Kernel) -> None:
+    windows.processes[os.getpid()] = (134_000_000, 259)
+    me = current_process()
+    assert me.start == "134000000"
+    assert is_alive(me) is True
+
+
+def test_ps_is_asked_in_words_and_hours_that_are_the_same_for_everybody(
+    mocker: MockerFixture,
+) -> None:
+    ran = mocker.patch.object(subprocess, "run")
+    ran.return_value.stdout = "Wed Nov 25 19:34:54 2026\n"
+    mocker.patch.object(platform, "system", return_value="Darwin")
+    assert liveness._start_of(77) == "Wed Nov 25 19:34:54 2026"
+    env = ran.call_args.kwargs["env"]
+    assert (env["LC_ALL"], env["TZ"]) == ("C", "UTC0")

@@ -14,7 +14,7 @@ import pytest
 from h2ogpte_migration import __version__
 from h2ogpte_migration.cli import help as cli
 from h2ogpte_migration.cli import mappings as model_mappings
-from h2ogpte_migration.cli.flags import BY_NAME, Group
+from h2ogpte_migration.cli.flags import BY_NAME, Group, again
 from h2ogpte_migration.cli.parse import (
     FLAGS,
     RULES,
@@ -24,6 +24,7 @@ from h2ogpte_migration.cli.parse import (
     env_example,
     parse,
 )
+from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.redact import Secret
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,6 +41,7 @@ LINES: Mapping[Mode, List[str]] = {
     Mode.STATUS: ["--status"],
     Mode.ROLLBACK: [*ADMIN, "--rollback"],
     Mode.CLEANUP: [*ADMIN, "--cleanup", "--yes"],
+    Mode.CHECK: [*USER, "--check-server", "--target-model", "new/model"],
 }
 
 
@@ -296,12 +298,14 @@ def compatible(words: List[str], row: Flag) -> List[str]:
         words = words[:at] + words[at + 2 :]
     if row.choice == "model" or row.name == "--source-model":
         words = [word for word in words if word != "--use-model-mappings"]
-    if row.name == "--source-model":
+    if row.name == "--source-model" and "--target-model" not in words:
         words = [*words, "--target-model", "new"]
     if row.name == "--verify-query" and "--verify" not in words:
         words = [*words, "--wait-for-completion"]
     if row.name == "--query-timeout" and "--verify" in words:
         words = [*words, "--verify-query", "what"]
+    if row.name == "--report" and "--check-server" in words:
+        words = [*words[:-1], "--report=check.html"]
     if row.name == "--sandbox":
         words = words[len(ADMIN) :]
     return words
@@ -325,6 +329,13 @@ def test_the_round_trip_has_seen_every_flag() -> None:
 def test_a_key_given_by_value_is_left_out_of_the_command(tmp_path: Path) -> None:
     found = read(["--url", "http://h", "--user-key", "sk-by-value", "--verify"], tmp_path)
     assert found.command() == "h2ogpte-migrate --url http://h --user-key --verify"
+
+
+def test_a_check_of_the_server_needs_a_target_model_and_writes_no_table(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read([*USER, "--check-server", "--report", "check.csv"], tmp_path)
+    assert any("--check-server needs --target-model" in each for each in caught.value.mistakes)
+    assert any(".json or an .html" in each for each in caught.value.mistakes)
 
 
 def test_ids_from_standard_input_are_written_out(tmp_path: Path) -> None:
@@ -416,3 +427,17 @@ def test_help_and_usage_errors_load_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, check=True, stdout=subprocess.PIPE
     )
     assert done.stdout.decode().strip() == "[]"
+
+
+def test_a_command_on_record_is_typed_again_for_a_few_and_aloud() -> None:
+    run = "h2ogpte-migrate --url http://x --admin-key --users 'a b,c' --copy-document --quiet"
+    assert again(run, ["1", "2"], "--retry-failed") == (
+        "h2ogpte-migrate --url http://x --admin-key --copy-document --collections 1,2 "
+        "--retry-failed"
+    )
+    forced = f"{run} --force-remigrate --retry-failed"
+    assert again(forced, (), "--retry-failed") == (
+        "h2ogpte-migrate --url http://x --admin-key --users 'a b,c' --copy-document --retry-failed"
+    )
+    odd = "h2ogpte-migrate --user-key --collections-file $'a\\x0ab'"
+    assert again(odd, ["1"], "--retry-failed") == f"{odd} --retry-failed"

@@ -97,6 +97,20 @@ def test_what_was_done_earlier_is_counted_and_not_told(times: Times) -> None:
     assert text_of(console.out).splitlines() == ["00:16:40 2/2 FAILED [red]Beta: as before"]
 
 
+def test_a_job_that_has_ended_is_no_import_any_more(times: Times) -> None:
+    tally = Tally(times, lambda: 0.0)
+    tally.started([ALPHA, BETA])
+    for source in (ALPHA, BETA):
+        tally.working(source, "importing")
+    tally.job(ALPHA, Job.from_json({"progress": 50, "overall_status": "failed"}))
+    tally.working(ALPHA, "importing")  # the step that waited for it books its end
+    now = tally.now()
+    assert (now.importing, now.in_work) == (1, 1)
+    assert [(row.verb, row.share) for row in now.rows if row.source is ALPHA] == [
+        ("validating", None)
+    ]
+
+
 def test_every_half_minute_a_line_with_the_time_left(times: Times) -> None:
     console, progress = plain(times)
     progress.started([ALPHA, BETA])
@@ -260,7 +274,7 @@ def test_the_live_view(environment: pytest.MonkeyPatch, times: Times) -> None:
     seen = shown(terminal, main, times)
     assert "2 collections listed" in seen
     assert "a line [bold]above[/bold] :smile:" in seen
-    assert "00:00:00 FAILED [red]Beta: import rejected" in seen
+    assert "00:00:00 FAILED  [red]Beta  susan  import rejected" in seen
     assert "Al\\x1bpha" in seen
     assert " 62%" in seen
     assert "429 since 00:00" in seen

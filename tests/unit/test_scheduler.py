@@ -484,6 +484,36 @@ def test_only_what_other_workers_were_at_is_begun_beside_the_failures_that_trip_
     assert result.breaker
 
 
+def test_before_one_went_well_no_more_are_prepared_than_requests_may_be_under_way() -> None:
+    """What all would fail of shows before targets are made that have to wait for a job."""
+    desk = bench(limits=replace(waiting(8, workers=16), begun_at_first=4))
+    desk.pipeline.script = {f"c{n:02}": [failure()] for n in range(40)}
+    result = desk.run(several(40))
+    assert 5 <= len(begun(result)) <= 5 + 4 - 1
+
+
+def test_once_an_import_was_taken_the_next_collections_are_prepared_while_jobs_run() -> None:
+    desk = bench(limits=replace(waiting(4, workers=8), begun_at_first=2), polls=30)
+    waits = threading.Event()
+    desk.pipeline.pause = lambda _: waits.wait(0.001) and None
+    desk.run(several(12))
+    parked = [call for call in desk.pipeline.calls[:30] if call > "c03"]
+    assert parked, "some were begun while the jobs of the first four ran"
+
+
+def test_however_many_jobs_run_the_server_is_asked_a_bounded_number_of_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience, "MOST_POLLS_A_SECOND", 100)
+    desk = bench(limits=waiting(50, workers=50), polls=3)
+    began = time.monotonic()
+    desk.run(several(50))
+    took = time.monotonic() - began
+    # The last few are asked each for itself.
+    asked = 3 * 50 - 3 * patience.FEW_JOBS
+    assert took >= (asked - patience.POLLS_AT_ONCE) / 100 * 0.9
+
+
 @pytest.mark.parametrize(
     "reasons",
     [

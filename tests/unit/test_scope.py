@@ -149,9 +149,9 @@ def test_ids_of_an_owner_that_are_not_theirs_are_told_with_the_reason() -> None:
     scope = find_mine(server, "c1", "c2", "gone", "secret", "c1")
     assert ids(scope.collections) == ["c1"]
     assert scope.missing == (
-        Missing("c2", "owned by bo, not by you"),
+        Missing("c2", "it is not yours, but owned by bo"),
         Missing("gone", "no such collection"),
-        Missing("secret", "not owned by you"),
+        Missing("secret", "it is not yours"),
     )
 
 

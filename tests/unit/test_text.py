@@ -8,15 +8,27 @@ import json
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 from typing import Callable, Dict
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
 from h2ogpte_migration.redact import Secret, register, scrub, scrub_record, scrub_words
-from h2ogpte_migration.ui.text import csv_cell, html_text, plural, safe, shell
+from h2ogpte_migration.ui import text
+from h2ogpte_migration.ui.text import (
+    csv_cell,
+    fold,
+    gist,
+    html_text,
+    plural,
+    safe,
+    shell,
+    without_ids,
+)
 
 HARMFUL = [
     ("\x1b[31m", r"\x1b[31m"),
@@ -205,3 +217,38 @@ def test_words_too_short_to_be_keys_tear_no_holes() -> None:
     register("")
     register("a")
     assert scrub("a banana") == "a banana"
+
+
+@pytest.mark.parametrize(
+    ("word", "pasted"),
+    [
+        ("--verify", "--verify"),
+        (r"C:\data\my.db", r"C:\data\my.db"),
+        (r"C:\my data\my.db", r'"C:\my data\my.db"'),
+        ("a&del", "'a&del'"),
+        ("$(calc)", "'$(calc)'"),
+        ("100%", "'100%'"),
+        ("Anna's", "'Anna''s'"),
+        ("a\nb", "'a\\nb'"),
+        ("", "''"),
+    ],
+)
+def test_commands_can_be_pasted_on_windows(mocker: MockerFixture, word: str, pasted: str) -> None:
+    mocker.patch.object(text, "os", SimpleNamespace(name="nt"))
+    assert text.shell("h2ogpte-migrate", word) == f"h2ogpte-migrate {pasted}"
+
+
+def test_long_lines_break_between_words_and_commands_do_not() -> None:
+    text = "  Failed: " + "word " * 30 + "0004.pdf"
+    folded = fold(text, 60).split("\n")
+    assert all(len(line) < 60 for line in folded)
+    assert all(line.startswith("    ") for line in folded[1:])
+    assert " ".join(" ".join(folded).split()) == " ".join(text.split())
+    command = "  h2ogpte-migrate --collections " + "a" * 200
+    assert fold(command, 60) == command
+    assert fold(text, None) == text
+
+
+def test_a_gist_leaves_out_what_only_one_collection_has() -> None:
+    assert gist("no room left; 3 documents missing: a.pdf.") == "no room left"
+    assert without_ids("quota of 12 of 3fbb550a-5128-48d7-8ccb-e4bf1a6bf371") == "quota of # of #"

@@ -9,6 +9,7 @@ continues a run derive from them. How words become options is in ``options``.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -43,6 +44,7 @@ class Mode(Enum):
     STATUS = "--status"
     ROLLBACK = "--rollback"
     CLEANUP = "--cleanup"
+    CHECK = "--check-server"
 
 
 _ALL = frozenset(Mode)
@@ -55,6 +57,7 @@ _MOVE = frozenset({Mode.MOVE})
 _STATUS = frozenset({Mode.STATUS})
 _CLEANUP = frozenset({Mode.CLEANUP})
 _ROLLBACK = frozenset({Mode.ROLLBACK})
+_CHECK = frozenset({Mode.CHECK})
 
 
 class Group(Enum):
@@ -67,7 +70,7 @@ class Group(Enum):
     AGAIN = "Running again"
     DOCUMENTS = "How documents are taken over"
     CHECK = "Checking"
-    MOVE = "Moving by hand"
+    MOVE = "Going back, and moving by hand"
     LOOK = "Looking and cleaning up"
     GENERAL = "Files, limits and output"
 
@@ -244,7 +247,7 @@ class Options:
     target_model: str = _flag(
         "--target-model",
         Group.MODELS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "The new model for all chosen collections.",
         "",
         metavar="MODEL",
@@ -254,7 +257,7 @@ class Options:
     source_model: str = _flag(
         "--source-model",
         Group.MODELS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "Only collections that have this model now (with --target-model).",
         "",
         metavar="MODEL",
@@ -304,7 +307,7 @@ class Options:
     copy_document: bool = _flag(
         "--copy-document",
         Group.DOCUMENTS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "Copy the documents, instead of letting both collections refer to the same ones "
         "(--no-copy-document, the default).",
         negation="--no-copy-document",
@@ -312,13 +315,13 @@ class Options:
     skip_reparse: bool = _flag(
         "--skip-reparse",
         Group.DOCUMENTS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "Embed the existing chunks anew without parsing the documents again: much faster.",
     )
     ocr_model: str = _flag(
         "--ocr-model",
         Group.DOCUMENTS,
-        _MIGRATE,
+        _MIGRATE | _CHECK,
         "OCR model for parsing the documents again, such as auto, off or tesseract.",
         "auto",
         metavar="MODEL",
@@ -331,6 +334,15 @@ class Options:
         "Look after imports that were started earlier: check what they brought, then move the "
         "connectors. Without a scope: everything open in the database.",
         selects=Mode.VERIFY,
+    )
+    check_server: bool = _flag(
+        "--check-server",
+        Group.CHECK,
+        _CHECK,
+        "Before anything is migrated: make a small collection of your own on this server, migrate it "
+        "to --target-model, compare, tell what differs from what this tool assumes of servers, and "
+        "delete all of it.",
+        selects=Mode.CHECK,
     )
     verify_query: Optional[str] = _flag(
         "--verify-query",
@@ -425,17 +437,17 @@ class Options:
     )
     cleanup: bool = _flag(
         "--cleanup",
-        Group.MOVE,
+        Group.LOOK,
         _CLEANUP,
-        "Delete targets that failed, were replaced, given up or rolled back, after listing them and "
-        "asking. Never what still holds anything that is nowhere else.",
+        "Delete targets that failed, were superseded, abandoned or rolled back, after listing them "
+        "and asking. Never what still holds anything that is nowhere else.",
         selects=Mode.CLEANUP,
     )
-    yes: bool = _flag("--yes", Group.MOVE, _CLEANUP, "Delete without asking, for scripts.")
+    yes: bool = _flag("--yes", Group.LOOK, _CLEANUP, "Delete without asking, for scripts.")
     report: Optional[Path] = _flag(
         "--report",
         Group.LOOK,
-        _COLLECTIONS | _STATUS,
+        _COLLECTIONS | _STATUS | _CHECK,
         "Write what happened to this .json, .csv or .html file; with --dry-run what would happen, "
         "with --status how everything stands.",
         None,
@@ -500,7 +512,7 @@ class Options:
         "--details",
         Group.GENERAL,
         _SCOPED,
-        "Print a line for each collection, and the commands that bring connectors and chats back.",
+        "Print a line for each collection, and reasons and warnings in full.",
     )
     quiet: bool = _flag(
         "--quiet",
@@ -596,6 +608,30 @@ def mode_of(attributes: AbstractSet[str]) -> Mode:
     """The mode that the given fields choose; the first one, if they choose several."""
     selected = (row.selects for row in FLAGS if row.selects and row.attribute in attributes)
     return next(selected, Mode.MIGRATE)
+
+
+def again(command: str, ids: Sequence[str], *flags: str) -> str:
+    """A command that is on record, once more with these flags: aloud, and of these ids if any.
+
+    One with a word that only a shell could read (``$'..'``) keeps its scope. What was forced is
+    not forced again where only what failed is asked for.
+    """
+    words = shlex.split(command) if "$'" not in command else []
+    if not words:
+        return " ".join([command, *(flag for flag in flags if flag not in command.split())])
+    dropped = {"--quiet", *flags}
+    dropped |= {"--force-remigrate"} if "--retry-failed" in flags else set()
+    if ids:
+        dropped |= {row.name for row in FLAGS if row.choice == "scope"}
+    kept: List[str] = []
+    for number, word in enumerate(words):
+        row = BY_NAME.get(words[number - 1]) if number else None
+        is_value = row is not None and row.read is not None and not word.startswith("-")
+        name = row.name if row is not None and is_value else word.partition("=")[0]
+        if name not in dropped:
+            kept.append(word)
+    scope = ["--collections", ",".join(ids)] if ids else []
+    return shell(*kept, *scope, *flags)
 
 
 def _displaced_by(added: Sequence[Flag]) -> Set[str]:

@@ -317,6 +317,14 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
         "--target-model.",
     ),
     (
+        lambda d: d.is_(Mode.CHECK) and not d.has("target_model"),
+        "--check-server needs --target-model: the model that collections are to be migrated to.",
+    ),
+    (
+        lambda d: d.is_(Mode.CHECK) and str(d.values.get("report", "")).lower().endswith(".csv"),
+        "--report of --check-server is a .json or an .html file.",
+    ),
+    (
         lambda d: d.is_(Mode.MIGRATE) and d.has("source_model") and not d.has("target_model"),
         "--source-model needs --target-model.",
     ),

@@ -41,6 +41,7 @@ COMMANDS = (
     Command("verify", lambda options: options.mode == Mode.VERIFY),
     Command("rollback", lambda options: options.mode == Mode.ROLLBACK),
     Command("cleanup", lambda options: options.mode == Mode.CLEANUP),
+    Command("check_server", lambda options: options.mode == Mode.CHECK),
     Command("dry_run", lambda options: options.dry_run),
     Command("migrate", lambda _: True),
 )

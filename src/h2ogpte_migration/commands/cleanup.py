@@ -1,4 +1,4 @@
-"""Delete targets that failed, were replaced, given up or rolled back: listed first, then asked for."""
+"""Delete targets that failed, were superseded, abandoned or rolled back: listed, then asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from h2ogpte_migration.run.tracked import in_scope
 from h2ogpte_migration.states import TargetFate
 from h2ogpte_migration.steps.spare import Gone, why_kept
 from h2ogpte_migration.tracking.records import Attempt, Holder
-from h2ogpte_migration.ui.text import plural, safe
+from h2ogpte_migration.ui.text import brief, plural, safe
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _list(session: Session, candidates: List[Candidate]) -> None:
 
 
 def _fate(item: Candidate) -> str:
-    reason = f": {item.former.reason}" if item.former.reason else ""
+    reason = f": {brief(item.former.reason)}" if item.former.reason else ""
     return f"{item.former.fate.value}{reason}."
 
 

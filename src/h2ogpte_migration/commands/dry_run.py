@@ -8,16 +8,19 @@ from typing import List, Optional
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
-from h2ogpte_migration.model import Json, SourceId
+from h2ogpte_migration.model import Collection, Json, SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.discovery import discover
 from h2ogpte_migration.run.scope import Selected
-from h2ogpte_migration.run.session import Session, import_options, target_models_exist
+from h2ogpte_migration.run.session import Session, import_options, target_models_exist, threads
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import due, permissions, settings
+from h2ogpte_migration.steps.moves import CHATS_PAGE
+from h2ogpte_migration.steps.source import lifecycle_warnings
 from h2ogpte_migration.tracking.records import Attempt
+from h2ogpte_migration.ui.text import plural
 from h2ogpte_migration.validation import LIFECYCLE_FIELDS
 
 
@@ -25,7 +28,7 @@ def run(session: Session) -> int:
     """Look at everything that the migration would work on; returns the exit code."""
     found = discover(session)
     target_models_exist(session, {item.model for item in found.selected})
-    workers = session.options.max_concurrent_requests
+    workers = threads(session.options)
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="preview")
     planned: List[Result] = []
     what, total = "collections looked at", len(found.selected)
@@ -34,6 +37,8 @@ def run(session: Session) -> int:
         for row in pool.map(lambda item: _guarded(session, item), found.selected):
             planned.append(row)
             session.progress.looking(what, len(planned), total)
+        owners = dict.fromkeys(item.collection.owner for item in found.selected)
+        list(pool.map(session.credentials.release, owners))
     finally:
         pool.shutdown(wait=False)
     result = RunResult([*planned, *found.left_out, *found.missing], guests=found.scope.guests)
@@ -63,7 +68,7 @@ def _look(session: Session, item: Selected) -> Result:
         for name in LIFECYCLE_FIELDS
         if details.get(name) not in (None, "")
     )
-    size = details.get("collection_size")
+    size = details.get("document_size")
     planned = _planned(
         session,
         item,
@@ -80,7 +85,35 @@ def _look(session: Session, item: Selected) -> Result:
     )
     how = import_options(session.options)
     ocr = {} if how.skip_reparse else _settings(gateway, source.id)
-    return replace(planned, warnings=tuple(settings.what_stays(details, ocr, how)))
+    return replace(planned, warnings=tuple(_what_to_think_of(session, gateway, details, ocr)))
+
+
+def _what_to_think_of(
+    session: Session, gateway: Gateway, details: Collection, source_settings: Json
+) -> List[str]:
+    """What will not be carried over, and what will still point at the old collection."""
+    how = import_options(session.options)
+    return [
+        *settings.what_stays(details, source_settings, how),
+        *lifecycle_warnings(details, session.clock.utc()),
+        *_archived_chats(gateway, details),
+        *session.shared.pointers(gateway, details.id, how.copy_document, True),
+    ]
+
+
+def _archived_chats(gateway: Gateway, details: Collection) -> List[str]:
+    """Chats that are counted and not listed: a full page of a listing does not tell."""
+    counted = details.get("sessions_count")
+    if not isinstance(counted, int) or not counted > 0:
+        return []
+    try:
+        listed = len(gateway.chats(details.id, limit=CHATS_PAGE))
+    except NotFound:
+        return []
+    hidden = counted - listed
+    if listed >= CHATS_PAGE or hidden <= 0:
+        return []
+    return [f"{plural(hidden, 'chat')} counted, but not listed: archived ones stay with the source"]
 
 
 def _settings(gateway: Gateway, collection_id: str) -> Json:
@@ -134,5 +167,6 @@ def _planned(session: Session, item: Selected, seen: Plan) -> Result:
         target_model=item.model,
         position=where,
         reason=reason,
+        hint=decided.hint,
         plan=replace(seen, action=action[decided.action]),
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import List, Set, Tuple
+from typing import List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId, id_forms
+from h2ogpte_migration.results import OWN_TARGET
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, target_models_exist
 from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.states import STANDINGS, JobStatus, Position
+from h2ogpte_migration.tracking.records import Tracked
 from h2ogpte_migration.ui.text import plural
 
 
@@ -20,9 +22,10 @@ def run(session: Session) -> int:
     """Migrate everything that the command line names; returns the exit code."""
     found = discover(session)
     target_models_exist(session, {item.model for item in found.selected})
-    _announce(session, found)
+    tracked = {item.collection.id: _on_record(session, item) for item in found.selected}
+    _announce(session, found, tracked)
     sweep_leftovers(session)
-    migrations, importing = _migrations(session, found)
+    migrations, importing = _migrations(session, found, tracked)
     migrations += _sources_gone(session, found)
     seen = {item.id for item in found.scope.listed}
     result = session.carry_out(
@@ -38,38 +41,43 @@ def run(session: Session) -> int:
     return closing.tell(session, result)
 
 
-def _announce(session: Session, found: Discovered) -> None:
+def _on_record(session: Session, item: Selected) -> Optional[Tracked]:
+    return session.tracking.store.load(SourceId(item.collection.id))
+
+
+def _announce(
+    session: Session, found: Discovered, tracked: Mapping[str, Optional[Tracked]]
+) -> None:
     """The scope in words, before the first write; a resumed run says what it found."""
     say = session.console.info
     models = ", ".join(sorted({item.model for item in found.selected}))
     if models:
         say(f"Target models, all of them on the server: {models}.")
     say(f"Tracking database: {session.options.db_path}, writable.")
+    skipped = sum(row.cause != OWN_TARGET for row in found.left_out)
     say(
         f"Scope: {plural(len(found.selected), 'collection')} to migrate, "
-        f"{len(found.left_out)} skipped, {len(found.missing)} not available."
+        f"{skipped} skipped, {len(found.missing)} not available."
     )
     if found.scope.guests:
-        say(f"Skipped {plural(found.scope.guests, 'guest account')}.")
-    counts = Counter(_standing(session, item) for item in found.selected)
+        say(f"Skipped: {plural(found.scope.guests, 'guest account')}.")
+    begun = session.tracking.accounts.total()
+    session.tracking.runs.record_scope(begun + sum(one is None for one in tracked.values()))
+    counts = Counter(STANDINGS[one.position].resumed for one in tracked.values() if one)
     del counts[""]
     if counts:
         words = ", ".join(f"{number} {standing}" for standing, number in counts.items())
         say(f"Found from earlier runs: {words}.")
 
 
-def _standing(session: Session, item: Selected) -> str:
-    """Where a tracked collection stands, in words; empty for a new one."""
-    tracked = session.tracking.store.load(SourceId(item.collection.id))
-    return STANDINGS[tracked.position].resumed if tracked else ""
-
-
-def _migrations(session: Session, found: Discovered) -> Tuple[List[Migration], Set[str]]:
+def _migrations(
+    session: Session, found: Discovered, known: Mapping[str, Optional[Tracked]]
+) -> Tuple[List[Migration], Set[str]]:
     """In the order in which they are begun: what runs already comes first."""
     policy, importing = session.policy(), set()
     migrations = []
     for item in found.selected:
-        tracked = session.tracking.store.load(SourceId(item.collection.id))
+        tracked = known[item.collection.id]
         if tracked and tracked.position in (Position.SUBMITTING, Position.IMPORTING):
             importing.add(item.collection.id)
         record = tracked.record if tracked else None

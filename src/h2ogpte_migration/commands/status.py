@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options, again
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import line
 from h2ogpte_migration.results import OutcomeKind, Result
@@ -22,7 +22,7 @@ from h2ogpte_migration.tracking.accounts import Counts, Scope
 from h2ogpte_migration.tracking.records import RunInfo
 from h2ogpte_migration.ui import status
 from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.text import safe, shell
+from h2ogpte_migration.ui.text import did_you_mean, safe, shell
 
 SCHEMA = "h2ogpte-migrate/status/1"
 """Grows with every change that could break a reader; new fields do not count as such."""
@@ -52,7 +52,11 @@ def _once(options: Options, console: Console) -> int:
             console.result(json.dumps(desk.for_machines(), indent=2, ensure_ascii=True))
         else:
             _print(desk, console)
-        code = ExitCode.ATTENTION if options.check and desk.open else ExitCode.OK
+        unknown = desk.unknown()
+        for text in unknown:
+            (console.error if options.json else console.attention)(text)
+        not_well = desk.open or unknown
+        code = ExitCode.ATTENTION if options.check and not_well else ExitCode.OK
         if options.report is not None and not _written(desk, options.report, console):
             code = ExitCode.ATTENTION
     return code
@@ -108,8 +112,12 @@ class _Desk:
         self.options = options
         self._tracking = tracking
         self._scope = Scope(options.users, options.collections)
+        self._not_begun = 0
         self._now = datetime.now(timezone.utc)
         self.counts: Counts = tracking.accounts.counts(self._scope)
+        if not options.users and not options.collections:
+            self._not_begun = max(0, tracking.runs.scope() - self.counts.total)
+            self.counts.not_begun(self._not_begun)
         self._runs = tracking.runs.last()
         self._living = tracking.runs.living()
 
@@ -127,7 +135,20 @@ class _Desk:
             OutcomeKind.RUNNING,
             OutcomeKind.LEASED_ELSEWHERE,
         )
-        return sum(number for kind, number in self.counts.kinds.items() if kind not in calm)
+        kinds = self.counts.kinds.items()
+        return sum(number for kind, number in kinds if kind not in calm) - self._not_begun
+
+    def unknown(self) -> List[str]:
+        """What was asked for by name or id and is not on record: a line each."""
+        accounts = self._tracking.accounts
+        owners = accounts.counts().owners if self.options.users else {}
+        told = [
+            f"No collection of {safe(user)} is on record{did_you_mean(user, owners) or '.'}"
+            for user in self.options.users
+            if user not in owners
+        ]
+        ids = accounts.not_on_record(self.options.collections)
+        return told + [f"The collection {safe(one)} is not on record." for one in ids]
 
     # -- for people ------------------------------------------------------------------------
     def overview(self) -> status.Overview:
@@ -267,10 +288,7 @@ def _end_of(run: RunInfo, living: bool) -> str:
 
 def _continued(run: RunInfo, *, retry: bool) -> str:
     """The command of a run again, from the folder in which it was typed."""
-    words = run.command.split(" ")
-    told = run.command
-    if retry and not {"--retry-failed", "--force-remigrate"}.intersection(words):
-        told += " --retry-failed"
+    told = again(run.command, (), *(["--retry-failed"] if retry else []))
     if run.folder and Path(run.folder) != Path.cwd():
         told = f"cd {shell(run.folder)} && {told}"
     return told

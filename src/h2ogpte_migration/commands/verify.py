@@ -9,7 +9,7 @@ from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
-from h2ogpte_migration.run.tracked import in_scope, is_in_scope
+from h2ogpte_migration.run.tracked import count_in_scope, in_scope, is_in_scope
 from h2ogpte_migration.states import STANDINGS, Position
 from h2ogpte_migration.ui.text import plural
 
@@ -37,7 +37,7 @@ def run(session: Session) -> int:
         lambda migration, outcome: former.remarks(session, migration, outcome),
     )
     result.results += [*failed, *missing]
-    result.total = sum(is_in_scope(session, record) for record in store.records())
+    result.total = count_in_scope(session)
     return closing.tell(session, result)
 
 

@@ -163,6 +163,14 @@ class Calls:
         )
         return reply
 
+    def _array_within(self, template: str, items: str, query: Mapping[str, Any]) -> List[Any]:
+        reply = self._request("GET", template, query=query, repeatable=True, expect=dict)
+        if not isinstance(reply.get(items), list):
+            route = f"GET {template}"
+            raise BadReply(f"{route}: JSON of another shape than documented.", route=route)
+        rows: List[Any] = reply[items]
+        return rows
+
     def _rows(
         self,
         template: str,
@@ -180,12 +188,17 @@ class Calls:
         *,
         path: Optional[Mapping[str, str]] = None,
         expected: Optional[int] = None,
+        items: str = "",
     ) -> Listing[Json]:
-        """A listing that comes in pages."""
+        """A listing that comes in pages: arrays, or objects with the array under ``items``."""
 
         def fetch(offset: int, limit: int) -> List[Json]:
             asked = {**(query or {}), "offset": offset, "limit": limit}
-            rows = self._array(template, path or {}, asked)
+            rows = (
+                self._array_within(template, items, asked)
+                if items
+                else self._array(template, path or {}, asked)
+            )
             # Each row keeps its position, whatever it is.
             return [row if isinstance(row, dict) else {} for row in rows]
 

@@ -60,7 +60,10 @@ class ChatServer:
         except OSError as error:
             raise _unavailable(f"no answer: {error.strerror or error}") from error
         except MISREAD as error:
-            what = f"the answer could not be read ({type(error).__name__})"
+            what = (
+                f"the installed h2ogpte client {safe(package.version)} does not understand what the "
+                f"server sent ({type(error).__name__}); a newer one may"
+            )
             raise BadReply(f"{ROUTE} failed: {what}.", route=ROUTE) from error
 
     def _ask(

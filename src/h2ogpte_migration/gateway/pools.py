@@ -12,8 +12,9 @@ import os
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple, Union
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -133,6 +134,19 @@ def open_pools(base_url: str, trust: Trust, max_in_flight: int) -> PoolManager:
         )
     except ValueError as error:
         raise UsageError([f"The proxy can't be used: {safe(str(error))}."]) from error
+
+
+def sender(pools: PoolManager, base_url: str) -> Callable[..., Any]:
+    """``urlopen`` for paths on the server: straight to its connections, without a look-up.
+
+    Of an HTTP proxy the manager has to decide each time what to say to it.
+    """
+    if pools.proxy is not None:
+        parts = urlsplit(base_url)
+        return lambda method, path, **more: pools.urlopen(
+            method, f"{parts.scheme}://{parts.netloc}{path}", **more
+        )
+    return partial(pools.connection_from_url(base_url).urlopen, assert_same_host=False)
 
 
 def _is_socks(proxy: str) -> bool:

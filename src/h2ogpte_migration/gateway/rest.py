@@ -16,6 +16,7 @@ All may raise ``Unauthorized``, ``NotFound``, ``Rejected`` (nothing was done) an
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +32,6 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.gateway.calls import (
     META,
-    Calls,
     FixedKey,
     GoodKeys,
     KeySource,
@@ -40,6 +40,7 @@ from h2ogpte_migration.gateway.calls import (
     text,
 )
 from h2ogpte_migration.gateway.chat import ChatServer
+from h2ogpte_migration.gateway.hints import Hints
 from h2ogpte_migration.gateway.paging import PageSizes
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.model import (
@@ -94,7 +95,7 @@ class Server:
         self._transport.close()
 
 
-class Gateway(Calls):
+class Gateway(Hints):
     """The server as one key sees it."""
 
     @property
@@ -178,6 +179,7 @@ class Gateway(Calls):
                 name=text(row, "name"),
                 status=text(row, "status").strip().lower(),
                 index=index,
+                metadata=_canonical(row.get("metadata_dict")),
             )
 
     def connectors(self, collection_id: str) -> List[Json]:
@@ -506,6 +508,13 @@ def _job(row: Mapping[str, Any]) -> Job:
     job = Job.from_json(row)
     errors = tuple(map(scrub_words, job.errors))
     return replace(job, errors=errors, progress=scrub_words(job.progress))
+
+
+def _canonical(metadata: Any) -> Optional[str]:
+    """Metadata in a form that can be compared; None where a row carries none."""
+    if not isinstance(metadata, dict):
+        return None
+    return json.dumps(metadata, sort_keys=True, separators=(",", ":"))
 
 
 def _permissions(permissions: Optional[Sequence[str]]) -> Dict[str, Any]:

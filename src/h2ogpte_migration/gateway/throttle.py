@@ -77,7 +77,7 @@ class Throttle:
         finally:
             with self._changed:
                 self._in_flight -= 1
-                self._changed.notify_all()
+                self._changed.notify()  # one place, one of those who wait
 
     def _enter(self, at_once: bool) -> Ticket:
         while True:
@@ -109,8 +109,9 @@ class Throttle:
             self._penalty_s = 0.0
             pace_s = self._pace_s * PACE_RECOVERY
             self._pace_s = pace_s if pace_s > FIRST_PACE_S / 10 else 0.0
-            self._allowed = min(float(self._max), self._allowed + 1 / self._allowed)
-            self._changed.notify_all()
+            if self._allowed < self._max:
+                self._allowed = min(float(self._max), self._allowed + 1 / self._allowed)
+                self._changed.notify()
 
     def slow_down(self, ticket: Ticket, retry_after_s: Optional[float]) -> None:
         """Note that the server has enough: close the gate for everybody.

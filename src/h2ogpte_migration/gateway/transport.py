@@ -26,7 +26,7 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
-from h2ogpte_migration.gateway.pools import open_pools, trust_for
+from h2ogpte_migration.gateway.pools import open_pools, sender, trust_for
 from h2ogpte_migration.gateway.replies import Reply, Trouble, read_date, read_failure, read_value
 from h2ogpte_migration.gateway.throttle import Throttle, Ticket
 from h2ogpte_migration.redact import Secret
@@ -53,7 +53,8 @@ class _Call:
     method: str
     route: str
     """What logs and errors call it: free of ids."""
-    url: str
+    path: str
+    """With its query, as it stands in the request line."""
     headers: Mapping[str, str] = field(repr=False)
     body: Optional[bytes]
     repeatable: bool
@@ -98,15 +99,18 @@ class Transport:
         self._clock = clock
         self._throttle = Throttle(max_in_flight, clock)
         self._host = safe(urlsplit(self.base_url).netloc)
+        self._base_path = urlsplit(self.base_url).path
         trust = trust_for(self.base_url, ca_cert, insecure)
         self.verify = trust.verify
         """What the websocket is to trust: a file, the system's store (True) or any (False)."""
         self._pools = open_pools(self.base_url, trust, max_in_flight)
+        self._urlopen = sender(self._pools, self.base_url)
         self.observer: Callable[[str, int, int], None] = lambda _what, _attempt, _of: None
         """Told of each attempt that failed and may be repeated: what happened, which attempt it
         was, of how many; and with an empty text when the server works again. By any thread."""
         self._in_trouble = False
         self._dated: Optional[Tuple[datetime, float]] = None
+        self._date_text = ""
         self._common_headers = {"Accept": "application/json", **_identification()}
 
     def now(self) -> float:
@@ -145,6 +149,7 @@ class Transport:
         query: Optional[Mapping[str, Optional[Query]]] = None,
         headers: Optional[Mapping[str, str]] = None,
         body: Any = None,
+        text: Optional[str] = None,
         repeatable: bool,
         prefix: str = API,
         expect: Optional[type] = None,
@@ -155,6 +160,7 @@ class Transport:
             path: values for the placeholders of ``path_template``; quoted here.
             query: values of None are left out.
             body: sent as JSON unless it is None; an empty one is sent.
+            text: sent as plain text, in place of a body.
             repeatable: whether doing it twice does no harm.
             expect: the type that the answer must have. With None it may also be empty.
 
@@ -171,18 +177,18 @@ class Transport:
         call = _Call(
             method,
             route,
-            _url(self.base_url + prefix + path_template, path or {}, asked),
-            self._headers(key, headers or {}, with_body=body is not None),
-            None if body is None else json.dumps(body).encode(),
+            _url(self._base_path + prefix + path_template, path or {}, asked),
+            self._headers(key, headers or {}, _content_type(body, text)),
+            _encoded(body, text),
             repeatable,
             expect,
         )
         return self._send_until_settled(call)
 
-    def _headers(self, key: Secret, own: Mapping[str, str], *, with_body: bool) -> Dict[str, str]:
+    def _headers(self, key: Secret, own: Mapping[str, str], content_type: str) -> Dict[str, str]:
         headers = {**self._common_headers, **own, "Authorization": f"Bearer {key.reveal()}"}
-        if with_body:
-            headers["Content-Type"] = "application/json"
+        if content_type:
+            headers["Content-Type"] = content_type
         return headers
 
     # -- attempts ----------------------------------------------------------------------
@@ -269,9 +275,9 @@ class Transport:
     def _receive(self, call: _Call) -> Reply:
         from urllib3 import Timeout
 
-        raw = self._pools.urlopen(
+        raw = self._urlopen(
             call.method,
-            call.url,
+            call.path,
             body=call.body,
             headers=call.headers,
             timeout=Timeout(connect=self.connect_timeout_s, read=self.timeout_s),
@@ -280,10 +286,17 @@ class Transport:
             redirect=False,
             preload_content=False,
         )
-        date = read_date(raw.headers.get("Date", ""))
+        self._note_date(raw.headers.get("Date", ""))
+        return Reply(raw.status, raw.headers, self._read_body(raw))
+
+    def _note_date(self, text: str) -> None:
+        """The replies of one second are dated alike: the first of them tells the time best."""
+        if text == self._date_text:
+            return
+        self._date_text = text
+        date = read_date(text)
         if date is not None:
             self._dated = (date, self._clock.now())
-        return Reply(raw.status, raw.headers, self._read_body(raw))
 
     def _read_body(self, raw: Any) -> bytes:
         """The whole body, so that the connection can be used again.
@@ -318,6 +331,18 @@ def _url(resource: str, path: Mapping[str, str], query: Mapping[str, Query]) -> 
         return resource
     pairs = (f"{name}={quote(_query_text(value))}" for name, value in query.items())
     return f"{resource}?{'&'.join(pairs)}"
+
+
+def _content_type(body: Any, text: Optional[str]) -> str:
+    if text is not None:
+        return "text/plain"
+    return "" if body is None else "application/json"
+
+
+def _encoded(body: Any, text: Optional[str]) -> Optional[bytes]:
+    if text is not None:
+        return text.encode()
+    return None if body is None else json.dumps(body).encode()
 
 
 def _query_text(value: Query) -> str:

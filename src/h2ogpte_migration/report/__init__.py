@@ -10,7 +10,7 @@ import tempfile
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Iterable
 
 from h2ogpte_migration.redact import scrub
 from h2ogpte_migration.report.document import Report
@@ -25,7 +25,15 @@ def write(path: Path, report: Report) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    parts = import_module(f"{__name__}.{WRITERS[path.suffix.lower()]}").parts(report)
+    write_parts(path, import_module(f"{__name__}.{WRITERS[path.suffix.lower()]}").parts(report))
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Write a text piece by piece, in the same way.
+
+    Raises:
+        OSError: the file can't be written.
+    """
     target = path.resolve()  # a link stays one
     # Made readable by its owner only.
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -42,4 +50,4 @@ def write(path: Path, report: Report) -> None:
         raise
 
 
-__all__ = ["WRITERS", "Report", "write"]
+__all__ = ["WRITERS", "Report", "write", "write_parts"]

@@ -28,6 +28,7 @@ BAR_SPANS = tuple(
 _TITLES = {"run": "Migration report", "dry run": "Migration plan", "status": "Migration status"}
 _GOOD = frozenset({OutcomeKind.DONE.value, OutcomeKind.PLANNED.value})
 _OPEN = frozenset({OutcomeKind.RUNNING.value, OutcomeKind.DOCUMENTS_PENDING.value})
+_CALM = frozenset({"leave", OutcomeKind.LEASED_ELSEWHERE.value, OutcomeKind.ROLLED_BACK.value})
 _GREY = frozenset({OutcomeKind.SKIPPED.value, OutcomeKind.LEFT.value})
 
 
@@ -138,7 +139,9 @@ def _said(text: str) -> str:
 
 # -- progress ----------------------------------------------------------------------------
 def _progress(report: Report, lines: Sequence[Line]) -> str:
-    wanted = [item for item in lines if item.outcome not in _GREY]
+    wanted = [
+        item for item in lines if item.outcome not in _GREY and (item.owner or item.new_model)
+    ]
     if not wanted:
         return ""
     if report.about == "dry run":
@@ -228,7 +231,7 @@ def _columns(report: Report) -> List[Column]:
     head: List[Column] = [
         ("Collection", "name", _name, lambda item: item.name.lower()),
         ("Owner", "", lambda item: html_text(item.owner), None),
-        ("Models", "small", _models, None),
+        ("Models", "small text", _models, None),
     ]
     if plan:
         return [
@@ -238,18 +241,21 @@ def _columns(report: Report) -> List[Column]:
             ("Size", "number", lambda item: _size(item.size_bytes), lambda item: item.size_bytes),
             ("Connectors", "number", lambda item: _count(item.connectors), None),
             ("Chats", "number", lambda item: _count(item.chats), None),
-            ("Remarks", "small", _remarks, None),
+            ("Remarks", "small text", _remarks, None),
         ]
     return [
         ("Outcome", "", lambda item: _badge(item.outcome), None),
         *head,
         ("Documents", "number", _before_after, _documents),
-        ("Checked", "small", _checked, lambda item: item.validated_at),
+        ("Checked (UTC)", "small time", _checked, lambda item: item.validated_at),
         ("Connectors, chats moved", "number", _moved, lambda item: item.connectors_moved),
-        ("Begun", "small", lambda item: _when(item.begun_at), lambda item: item.begun_at),
-        ("Imported", "small", lambda item: _when(item.imported_at), lambda item: item.imported_at),
-        ("Remarks", "small", _remarks, None),
+        ("Begun, imported (UTC)", "small time", _times, lambda item: item.begun_at),
+        ("Remarks", "small text", _remarks, None),
     ]
+
+
+def _times(item: Line) -> str:
+    return "<br>".join(_short_when(text) for text in (item.begun_at, item.imported_at) if text)
 
 
 def _table(report: Report, lines: Sequence[Line]) -> Iterator[str]:
@@ -310,7 +316,7 @@ def _before_after(item: Line) -> str:
 
 
 def _checked(item: Line) -> str:
-    return f"{html_text(item.verdict)}<br>{_when(item.validated_at)}" if item.verdict else ""
+    return f"{html_text(item.verdict)}<br>{_short_when(item.validated_at)}" if item.verdict else ""
 
 
 def _moved(item: Line) -> str:
@@ -332,7 +338,7 @@ def _badge(word: str) -> str:
 def _tone(word: str) -> str:
     if word in _GOOD or word in ("create", "resume"):
         return "good"
-    if word in _GREY or word in ("leave", OutcomeKind.LEASED_ELSEWHERE.value):
+    if word in _GREY or word in _CALM:
         return "grey"
     if word in _OPEN or word in (OutcomeKind.WAITING_FOR_SLOT.value, OutcomeKind.HELD.value):
         return "open"
@@ -356,5 +362,10 @@ def _size(size_bytes: Optional[int]) -> str:
 
 def _when(text: str) -> str:
     """A time for people, in UTC."""
+    return f"{_short_when(text)} UTC" if parse_time(text) else ""
+
+
+def _short_when(text: str) -> str:
+    """The same where the heading says that it is UTC."""
     time = parse_time(text)
-    return time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if time else ""
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M") if time else ""

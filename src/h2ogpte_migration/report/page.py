@@ -46,28 +46,31 @@ input, select { font: inherit; color: inherit; background: var(--box); padding: 
   border: 1px solid var(--line); border-radius: 6px; } input { flex: 1 1 260px; max-width: 460px; }
 table { width: 100%; border-collapse: separate; border-spacing: 0; font-size: 14px; }
 th { position: sticky; top: 0; background: var(--box); text-align: left; z-index: 1; }
-th button { all: unset; cursor: pointer; font-weight: 600; font-size: 13px; padding: 8px 10px;
+th button { all: unset; cursor: pointer; font-weight: 600; font-size: 13px; padding: 8px;
   display: block; } th button:focus-visible { outline: 2px solid var(--accent); }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
-td { padding: 7px 10px; border-top: 1px solid var(--line); vertical-align: top; }
-td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.name { min-width: 220px; } code { font-size: 12px; }
+td { padding: 7px 8px; border-top: 1px solid var(--line); vertical-align: top; }
+td.text { min-width: 150px; } td.number, td.time { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.name { min-width: 200px; } code { font-size: 12px; }
 tbody tr { content-visibility: auto; } tr[hidden] { display: none !important; }
-@media (max-width: 760px) {
+@media screen and (max-width: 760px) {
   main { padding: 14px; } .two { grid-template-columns: 1fr; }
   .facts { grid-template-columns: 1fr; } .facts dt { margin-top: 4px; }
   .tiles { grid-template-columns: repeat(2, 1fr); }
   thead { display: none; } table, tbody, tr, td { display: block; }
   tr { padding: 8px 4px; border-top: 1px solid var(--line); }
-  td { border: 0; padding: 2px 10px; } td:empty { display: none; } td.name { min-width: 0; }
+  td { border: 0; padding: 2px 10px; } td:empty { display: none; } td.name, td.text { min-width: 0; }
   td[data-label]:not(.name):not(:first-child)::before { content: attr(data-label) ": ";
     color: var(--quiet); font-size: 12px; } }
 @media print {
   :root { --ink: #000; --quiet: #444; --page: #fff; --box: #fff; --line: #bbb; --good: #145c37;
     --open: #7a4900; --bad: #9c1c22; --grey: #555; --accent: #2b5fb8; }
-  body { font-size: 11px; } main { max-width: none; padding: 0; } .tools { display: none; }
-  th { position: static; } thead { display: table-header-group; }
+  @page { size: landscape; margin: 12mm; }
+  body { font-size: 11px; } table, .small, .quiet, .ids, .badge, code, th button { font-size: 9px; }
+  td, th button { padding: 3px 5px; } td.name { min-width: 200px; } td.text { min-width: 110px; }
+  .tiles { grid-template-columns: repeat(7, 1fr); } main { max-width: none; padding: 0; } .tools { display: none; }
+  th { position: static; } thead { display: table-row-group; }
   tr, .card, .tile { break-inside: avoid; content-visibility: visible; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

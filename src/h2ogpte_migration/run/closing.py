@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options, again
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
@@ -42,9 +42,7 @@ def tell(session: Session, result: RunResult) -> int:
 def tell_plan(session: Session, result: RunResult) -> int:
     """Say what would be done; returns the exit code."""
     session.progress.close()
-    for owner in dict.fromkeys(row.owner for row in result.results):
-        session.credentials.release(owner)
-    options = session.options
+    options = _aloud(session)
     stopped = session.clock.stop.is_set()
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
@@ -109,7 +107,7 @@ def _is_open(row: Result) -> bool:
 # -- what comes next -----------------------------------------------------------------------
 def _following(session: Session, results: Sequence[Result]) -> Iterator[Following]:
     """What continues from here, for each group that is left; nothing where all is done."""
-    options = session.options
+    options = _aloud(session)
     if options.sandbox:
         return  # its server is gone when the command ends
     kinds = {result.kind for result in results}
@@ -130,8 +128,13 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to look after the imports", _verification(session))
 
 
+def _aloud(session: Session) -> Options:
+    """The command line as somebody types it who wants to see what happens."""
+    return replace(session.options, quiet=False)
+
+
 def _verification(session: Session, *more: str) -> str:
-    options = session.options
+    options = _aloud(session)
     if options.verify:
         return options.command(add=list(more))
     chats = ["--migrate-chats"] if options.migrate_chats else []
@@ -140,7 +143,7 @@ def _verification(session: Session, *more: str) -> str:
 
 def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
     """Fresh attempts for imports that failed."""
-    options = session.options
+    options = _aloud(session)
     if not failed or options.force_remigrate:
         return
     purpose = "to try failed imports afresh"
@@ -168,15 +171,17 @@ def _held(session: Session, held: List[Result]) -> Iterator[Following]:
 
 
 def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
-    """Commands that migrate these afresh: by id while they are few, else as last migrated."""
-    options = session.options
+    """Commands that migrate these afresh, as they were migrated; by id while they are few."""
+    options = _aloud(session)
     if not options.verify:
         yield options.command(add=["--retry-failed"])
         return
+    last = session.tracking.runs.last_migration()
+    if last is not None:
+        few = [row.source_id for row in rows] if len(rows) <= MOST_IDS else []
+        yield again(last, few, "--retry-failed")
+        return
     if len(rows) > MOST_IDS:
-        last = session.tracking.runs.last_migration()
-        if last is not None:
-            yield last if "--retry-failed" in last.split() else f"{last} --retry-failed"
         return
     for model in dict.fromkeys(row.target_model for row in rows):
         ids = ",".join(row.source_id for row in rows if row.target_model == model)

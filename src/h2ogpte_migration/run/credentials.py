@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -54,6 +54,15 @@ class KeyPolicy:
     label: str
     expires_in: str
     shorter: Tuple[str, ...] = SHORTER_EXPIRIES
+
+
+@dataclass(frozen=True)
+class TriedOut:
+    """A temporary key that is tried out: what it sees, its id, and how long it was to live."""
+
+    gateway: Gateway
+    key_id: str
+    life_time: str
 
 
 class Credentials:
@@ -327,6 +336,20 @@ class Credentials:
                         hint="Check whether this account may use API keys.",
                     ) from error
                 self._clock.sleep(patience.poll_delay(now - began))
+
+    @contextmanager
+    def tried_out(self, owner: str, owner_id: str) -> Iterator[TriedOut]:
+        """A key of an account for a moment: made, of the right holder, and deleted afterwards.
+
+        Raises:
+            CannotImpersonate, OwnerGone: there is none to be had.
+        """
+        key = self.make(owner, owner_id)
+        try:
+            gateway = self._server.as_key(key.secret, key.holder)
+            yield TriedOut(gateway, key.key_id, self._life_times[0])
+        finally:
+            self.drop(key)
 
     def drop(self, key: _Key) -> None:
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from h2ogpte_migration import naming, patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import Rejected, Unauthorized
+from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import Result, not_available, skipped
@@ -29,7 +31,8 @@ from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import TargetFate
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
-from h2ogpte_migration.ui.text import safe
+from h2ogpte_migration.ui.progress import Progress
+from h2ogpte_migration.ui.text import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Discovered:
 def discover(session: Session) -> Discovered:
     """Find the scope and decide about each collection."""
     wanted = _wanted(session)
-    listing = _Watched(session)
+    listing = _Watched(session.gateway, session.progress, session.clock)
     if session.admin:
         scope = _find_as_admin(session, listing, wanted)
     else:
@@ -73,40 +76,39 @@ def discover(session: Session) -> Discovered:
 
 
 class _Watched:
-    """The listings of a gateway, with whoever watches told how long they are.
+    """The listings of a gateway, with whoever watches told how long they are."""
 
-    One that is empty is asked for again: "none" counts after a second look.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._gateway = session.gateway
-        self._progress = session.progress
-        self._clock = session.clock
+    def __init__(self, gateway: Gateway, progress: Progress, clock: Clock) -> None:
+        self._gateway = gateway
+        self._progress = progress
+        self._clock = clock
         self._seen = 0
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        return self._told(lambda: self._gateway.all_collections(filter_text))
+        return self._looked_at_twice(partial(self._gateway.all_collections, filter_text))
 
     def own_collections(self) -> Iterator[Collection]:
-        return self._told(self._gateway.own_collections)
+        return self._looked_at_twice(self._gateway.own_collections)
 
     def collection(self, collection_id: str) -> Collection:
         return self._gateway.collection(collection_id)
 
-    def _told(self, listing: Callable[[], Iterator[Collection]]) -> Iterator[Collection]:
-        self._progress.looking("collections listed", self._seen)
-        before = self._seen
-        for row in listing():
-            yield self._count(row)
-        if self._seen == before:
+    def _looked_at_twice(self, read: Callable[[], Iterator[Collection]]) -> Iterator[Collection]:
+        """That there is nothing at all is not believed from one look."""
+        first = next(rows := self._told(read()), None)
+        if first is None:
             self._clock.sleep(patience.EMPTY_LOOK_S)
-            for row in listing():
-                yield self._count(row)
+            yield from self._told(read())
+            return
+        yield first
+        yield from rows
 
-    def _count(self, row: Collection) -> Collection:
-        self._seen += 1
+    def _told(self, rows: Iterator[Collection]) -> Iterator[Collection]:
         self._progress.looking("collections listed", self._seen)
-        return row
+        for row in rows:
+            self._seen += 1
+            self._progress.looking("collections listed", self._seen)
+            yield row
 
 
 def _find_as_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
@@ -154,15 +156,10 @@ def _knowledge(store: Store, scope: Scope) -> Known:
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
     owners: Set[str] = {item.owner for item in scope.collections}
     return [
-        Missing(user, _no_such_user(user, session.credentials.usernames() | owners))
+        Missing(user, f"no such user{did_you_mean(user, session.credentials.usernames() | owners)}")
         for user in dict.fromkeys(session.options.users)
         if user not in owners and not session.credentials.knows_user(user)
     ]
-
-
-def _no_such_user(user: str, known: Set[str]) -> str:
-    close = difflib.get_close_matches(user, sorted(known), 1)
-    return f"no such user; did you mean {safe(close[0])}?" if close else "no such user"
 
 
 def _record_late_duplicates(store: Store, scope: Scope, known: Known) -> None:

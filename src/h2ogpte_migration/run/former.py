@@ -30,7 +30,9 @@ def remarks(session: Session, migration: Migration, outcome: Result) -> Result:
     """
     if outcome.earlier:
         if outcome.kind == OutcomeKind.DONE and _moved_something(session.tracking.store, outcome):
-            command = _words(session, list(_FLAGS.values()), outcome.target_id, outcome.source_id)
+            command = session.options.command(
+                add=["--rollback", "--collections", outcome.source_id]
+            )
             log.info("to bring back what was moved to the target: %s", command)
         return outcome
     return replace(outcome, left_behind=tuple(_left_behind(session, migration, outcome)))

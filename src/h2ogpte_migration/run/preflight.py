@@ -23,7 +23,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
 from h2ogpte_migration.tracking import Tracking
-from h2ogpte_migration.tracking.runs import Runs, other_server
+from h2ogpte_migration.tracking.runs import other_server
 from h2ogpte_migration.ui.console import Console
 
 OLDEST_SERVER = (1, 6, 57)
@@ -43,7 +43,7 @@ def normal_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def check_binding(options: Options, runs: Runs) -> None:
+def check_binding(options: Options, tracking: Tracking) -> None:
     """Refuse a database that speaks of another server, before anything is sent.
 
     Raises:
@@ -51,9 +51,9 @@ def check_binding(options: Options, runs: Runs) -> None:
     """
     if options.rebind_server:
         return
-    bound, asked = runs.bound_server(), normal_url(options.url)
+    bound, asked = tracking.runs.bound_server(), normal_url(options.url)
     if bound is not None and bound != asked:
-        raise other_server(str(options.db_path), bound, asked)
+        raise other_server(str(tracking.database.path), bound, asked)
 
 
 def warn_about_transport(options: Options, console: Console) -> None:
@@ -107,7 +107,7 @@ def check_version(text: str, console: Console) -> None:
     Raises:
         ToolError: it is too old.
     """
-    version = _numbers(text)
+    version = numbers(text)
     if version is None:
         console.info("The server's version can't be read; it is taken for a recent one.")
     elif version < OLDEST_SERVER:
@@ -123,8 +123,8 @@ def check_version(text: str, console: Console) -> None:
         )
 
 
-def _numbers(version: str) -> Optional[Tuple[int, ...]]:
-    """``1.6.57-rc1`` as (1, 6, 57); None where it does not begin like a version."""
+def numbers(version: str) -> Optional[Tuple[int, ...]]:
+    """A version as numbers: ``1.6.57-rc1`` is (1, 6, 57); None where it does not begin like a version."""
     match = re.match(r"\s*v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)
     return None if match is None else tuple(int(part or 0) for part in match.groups())
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import List
+from typing import List, Sequence, Union
 
 from h2ogpte_migration import __version__, report
+from h2ogpte_migration.checked import ServerCheck
 from h2ogpte_migration.errors import TrackingError
-from h2ogpte_migration.results import Result, RunResult
+from h2ogpte_migration.report.check import parts as check_parts
+from h2ogpte_migration.results import OWN_TARGET, Result, RunResult
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.records import utc_now
@@ -34,18 +36,42 @@ def write(session: Session, result: RunResult, about: str) -> None:
             server=options.url,
             database=str(options.db_path),
             command=options.command(),
-            rows=with_evidence(result.results, session.tracking.accounts),
+            rows=with_evidence(_told(result, options.collections), session.tracking.accounts),
             exit_code=result.exit_code,
             remarks=tuple(remarks),
         )
         report.write(options.report, told)
     except (OSError, TrackingError) as error:
-        words = error.strerror if isinstance(error, OSError) else error.message
-        text = f"The report {safe(str(options.report))} could not be written: {words}."
-        session.console.attention(text)
-        result.remarks.append(text)
+        result.remarks.append(_not_written(session, error))
     else:
         session.console.info(f"Report: {safe(str(options.report))}")
+
+
+def _told(result: RunResult, asked: Sequence[str]) -> List[Result]:
+    """The results without the tool's own targets, which nobody takes for work to do."""
+    return [row for row in result.results if row.cause != OWN_TARGET or row.source_id in asked]
+
+
+def write_check(session: Session, check: ServerCheck) -> bool:
+    """Write the report of a check of the server, if one was asked for; False: it can't be."""
+    path = session.options.report
+    if path is None:
+        return True
+    try:
+        report.write_parts(path, check_parts(path, check))
+    except OSError as error:
+        _not_written(session, error)
+        return False
+    session.console.info(f"Report: {safe(str(path))}")
+    return True
+
+
+def _not_written(session: Session, error: Union[OSError, TrackingError]) -> str:
+    """Say it aloud; returns what was said."""
+    words = error.strerror if isinstance(error, OSError) else error.message
+    text = f"The report {safe(str(session.options.report))} could not be written: {words}."
+    session.console.attention(text)
+    return text
 
 
 def with_evidence(results: List[Result], accounts: Accounts) -> List[Result]:

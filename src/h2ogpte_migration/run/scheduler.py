@@ -42,6 +42,7 @@ class Limits:
         workers: threads.
         jobs: server imports at once; None where imports are submitted and left running.
         begun: collections begun and not ended; None for as many as there are workers.
+        begun_at_first: the same until one went well: what all fail of is seen early then.
         max_failures: same failures in a row after which nothing new is started; 0: never.
     """
 
@@ -49,6 +50,7 @@ class Limits:
     jobs: Optional[int]
     begun: Optional[int]
     max_failures: int
+    begun_at_first: Optional[int] = None
 
 
 @dataclass
@@ -107,6 +109,8 @@ class Scheduler:
         self._fatal: Optional[ToolError] = None
         self._waiting: Deque[_Slot] = deque()
         self._due: List[Tuple[float, int, _Slot]] = []
+        self._next_poll = 0.0
+        self._one_went_well = False
         self._sequence = 0
         self._open: Dict[int, _Slot] = {}
         self._active = 0
@@ -188,7 +192,12 @@ class Scheduler:
     def _until_next_due(self) -> float:
         if not self._due:
             return 0.5
-        return min(0.5, max(0.0, self._due[0][0] - time.monotonic()))
+        return min(0.5, max(0.0, self._next_look() - time.monotonic()))
+
+    def _next_look(self) -> float:
+        """When the next collection that waits is looked at: however many jobs run, not all at once."""
+        due = self._due[0][0]
+        return max(due, self._next_poll) if self._jobs_held > patience.FEW_JOBS else due
 
     def _start_ready(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
         now = time.monotonic()
@@ -196,17 +205,25 @@ class Scheduler:
             slot = self._waiting.popleft()
             slot.waited_s += now - (slot.waiting_since or now)
             self._start(pool, slot)
-        while self._due and self._due[0][0] <= now:
+        while self._due and self._next_look() <= now:
             self._start(pool, heapq.heappop(self._due)[2])
+            spent = patience.POLLS_AT_ONCE / patience.MOST_POLLS_A_SECOND
+            self._next_poll = max(self._next_poll, now - spent) + 1 / patience.MOST_POLLS_A_SECOND
         if self._breaker.tripped:
             return
-        most = self._limits.begun
+        most = self._most_begun()
         while todo and (most is None or len(self._open) < most):
             if most is None and self._active >= 2 * self._limits.workers:
                 return  # enough are queued to keep every worker busy
             slot = todo.popleft()
             self._open[id(slot)] = slot
             self._start(pool, slot)
+
+    def _most_begun(self) -> Optional[int]:
+        known = [self._limits.begun]
+        if not self._one_went_well:
+            known.append(self._limits.begun_at_first)
+        return min((number for number in known if number is not None), default=None)
 
     def _start(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:
         self._active += 1
@@ -231,6 +248,7 @@ class Scheduler:
                 self._breaker.saw(result)
                 result = self._guarded(lambda: self._with_remarks(migration, result), migration)
                 self._count_down(migration.source.owner)
+                migration.drop_details()
         self._events.put((slot, result, final))
 
     def _with_remarks(self, migration: Migration, result: Result) -> Result:
@@ -286,6 +304,7 @@ class Scheduler:
         otherwise.
         """
         now = time.monotonic()
+        self._one_went_well |= result.kind in _WENT_WELL and not result.earlier
         if not final:
             if result.kind == OutcomeKind.WAITING_FOR_SLOT:
                 slot.waiting_since = now
@@ -436,7 +455,7 @@ class _Breaker:
         if self._most and self._counts[alike] >= self._most and not self.tripped:
             self.tripped = (
                 f"{self._counts[alike]} collections failed alike, and none went well in "
-                f"between ({result.reason}); nothing new was started."
+                f"between ({result.reason.rstrip('.')}); nothing new was started."
             )
 
 

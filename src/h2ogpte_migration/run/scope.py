@@ -203,8 +203,8 @@ def _why_not_own(gateway: Lister, collection_id: str) -> str:
     except NotFound:
         return "no such collection"
     except Rejected:
-        return "not owned by you"
-    return f"owned by {other.owner or 'somebody else'}, not by you"
+        return "it is not yours"
+    return f"it is not yours, but owned by {other.owner or 'somebody else'}"
 
 
 # -- filtering ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Iterator, List, Optional, Set
+from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Set
 
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.clock import Clock
@@ -16,6 +16,7 @@ from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
 from h2ogpte_migration.model import Collection, Identity, ImportOptions
+from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result, RunResult
 from h2ogpte_migration.run import preflight
@@ -26,13 +27,19 @@ from h2ogpte_migration.run.credentials import (
     KeyPolicy,
 )
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
+from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
+from h2ogpte_migration.tracking.scratch import throw_away
 from h2ogpte_migration.ui import progress
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import Progress
+from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
+THREADS_A_REQUEST = 3
+"""How many collections are worked on for each request that may be under way: some of them wait
+for the disk, for a second look at what seems empty, or for their owner's key."""
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +125,7 @@ class Session:
                 asked while their key is still there.
         """
         said: List[str] = []
+        self._give_overviews(migrations, importing)
 
         def owner_done(owner: str) -> None:
             try:
@@ -139,6 +147,15 @@ class Session:
         result.peak_requests = self.transport.peak_in_flight
         return result
 
+    def _give_overviews(self, migrations: List[Migration], importing: Set[str]) -> None:
+        """What was submitted before is looked after: listings tell of all of an owner's at once."""
+        overviews: Dict[str, Overview] = {}
+        for migration in migrations:
+            if migration.policy.verify or migration.source.id in importing:
+                owner = migration.source.owner
+                overviews.setdefault(owner, Overview(migration.gateway, self.clock))
+                migration.overview = overviews[owner]
+
     def tidy_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
         self.progress.close()
@@ -148,24 +165,31 @@ class Session:
             self.console.attention(f"Temporary keys could not be tidied up: {error.message}")
             return
         for name in left:
-            self.console.attention(
-                f"The temporary key '{name}' may still exist; the next run deletes it."
-            )
+            log.warning("the temporary key '%s' may still exist", name)
+        if left:
+            keys, it = plural(len(left), "temporary key"), "it" if len(left) == 1 else "them"
+            self.console.attention(f"{keys} may still exist; the next run deletes {it}.")
 
 
 def _limits(options: Options) -> Limits:
-    workers = options.max_concurrent_requests
     jobs = options.max_concurrent_jobs if options.wait_for_completion else None
     # One job at a time means one collection at a time. With more of them, the next
     # collections are prepared while the jobs of others run. A verification begins
     # nothing, so it may look at all of them.
     begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
     return Limits(
-        workers=max(workers, min(begun or 0, MOST_THREADS)),
+        workers=threads(options),
         jobs=jobs,
         begun=begun,
+        begun_at_first=options.max_concurrent_requests,
         max_failures=options.max_failures,
     )
+
+
+def threads(options: Options) -> int:
+    """How many collections are worked on at a time."""
+    requests = options.max_concurrent_requests
+    return max(requests, min(THREADS_A_REQUEST * requests, MOST_THREADS))
 
 
 def import_options(options: Options) -> ImportOptions:
@@ -182,20 +206,25 @@ def import_options(options: Options) -> ImportOptions:
 def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session]:
     """Check that database and server belong together, then log in: the first request."""
     preflight.database_is_there(options)
-    database = (
-        Database.in_memory(options.db_path)
-        if options.dry_run
-        else Database.to_write(options.db_path)
-    )
-    watched = progress.choose(console, options.quiet, clock.stop.is_set)
-    with closing(database), closing(watched):
+    with _database(options) as database, closing(
+        progress.choose(console, options.quiet, clock.stop.is_set)
+    ) as watched:
         yield _logged_in(options, console, watched, clock, Tracking(database))
+
+
+def _database(options: Options) -> ContextManager[Database]:
+    """The tracking database; a throw-away one where the user's is not to be touched."""
+    if options.check_server:
+        return throw_away(options.db_path)
+    if options.dry_run:
+        return closing(Database.in_memory(options.db_path))
+    return closing(Database.to_write(options.db_path))
 
 
 def _logged_in(
     options: Options, console: Console, watched: Progress, clock: Clock, tracking: Tracking
 ) -> Session:
-    preflight.check_binding(options, tracking.runs)
+    preflight.check_binding(options, tracking)
     preflight.warn_about_transport(options, console)
     if options.key is None:
         raise ToolError("bug: a run without a key")
@@ -235,7 +264,7 @@ def _logged_in(
         identity=identity,
         credentials=credentials,
         tracking=tracking,
-        shared=Shared(tracking, clock),
+        shared=Shared(tracking, clock, pointers=Pointers(gateway, admin=options.user_key is None)),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Iterable, List, Optional, Set, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 from h2ogpte_migration.model import SourceId, id_forms
 from h2ogpte_migration.results import Result, not_available
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.tracking.store import Store
+from h2ogpte_migration.ui.text import did_you_mean
 
 
 def in_scope(session: Session, candidates: Iterable[Record]) -> Tuple[List[Record], List[Result]]:
@@ -29,11 +30,25 @@ def is_in_scope(session: Session, record: Record) -> bool:
     options = session.options
     if options.collections:
         return record.source_id in options.collections or record.target_id in options.collections
-    return _is_mine(session, record) and (not options.users or record.owner in options.users)
+    return _is_one_of_them(session, record.owner)
+
+
+def count_in_scope(session: Session) -> int:
+    """How many records the command line names; they may be very many."""
+    if session.options.collections:
+        return sum(is_in_scope(session, record) for record in session.tracking.store.records())
+    owners = session.tracking.store.owners()
+    return sum(number for owner, number in owners.items() if _is_one_of_them(session, owner))
 
 
 def _is_mine(session: Session, record: Record) -> bool:
     return session.admin or record.owner == session.identity.username
+
+
+def _is_one_of_them(session: Session, owner: str) -> bool:
+    """Whether all of an owner's are in scope, where the command line names no collections."""
+    mine = session.admin or owner == session.identity.username
+    return mine and (not session.options.users or owner in session.options.users)
 
 
 def _by_id(session: Session) -> Tuple[List[Record], List[Result]]:
@@ -42,9 +57,11 @@ def _by_id(session: Session) -> Tuple[List[Record], List[Result]]:
     for collection_id in session.options.collections:
         record = _tracked(session.tracking.store, collection_id)
         if record is None:
-            missing.append(not_available(collection_id, "never migrated with this database"))
+            missing.append(not_available(collection_id, "not on record in this database"))
         elif not _is_mine(session, record):
-            missing.append(not_available(collection_id, f"owned by {record.owner}, not by you"))
+            missing.append(
+                not_available(collection_id, f"it is not yours, but owned by {record.owner}")
+            )
         elif record not in records:
             records.append(record)
     return records, missing
@@ -63,9 +80,9 @@ def _tracked(store: Store, collection_id: str) -> Optional[Record]:
 def _untracked_users(session: Session) -> List[Result]:
     if not session.options.users:
         return []
-    owners: Set[str] = {record.owner for record in session.tracking.store.records()}
+    owners = session.tracking.store.owners()
     return [
-        not_available(user, "nothing of this user was migrated with this database")
+        not_available(user, f"nothing of this user is on record{did_you_mean(user, owners)}")
         for user in session.options.users
         if user not in owners
     ]

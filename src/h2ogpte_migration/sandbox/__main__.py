@@ -9,7 +9,7 @@ import threading
 from typing import List, Optional
 
 from . import start_sample
-from .assumptions import describe
+from .cases import describe
 from .server import SandboxServer
 
 _COMMANDS = (
@@ -49,10 +49,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     except (OSError, OverflowError) as error:
         print(f"Port {arguments.port} cannot be used: {error}", file=sys.stderr)
         return 2
-    print(_introduction(server), flush=True)
+    # Before anything is said: whoever reads the address may stop it at once.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    print(_introduction(server), flush=True)
     while not stop.wait(0.5):
         pass
     server.stop()

@@ -47,8 +47,16 @@ def create_collection(call: Call) -> Reply:
         expiry_date=limits.expiry(call, moment_of(body.get("expiry_date"))),
         has_default_guardrails=bool(world.habits.server_defaults),
     )
+    _share_at_once(world, item)
     world.collections[item.id] = item
     return Reply(201, render.collection(world, item))
+
+
+def _share_at_once(world: World, item: Collection) -> None:
+    item.is_public = world.habits.created_shared == "public"
+    if world.habits.created_shared == "users":
+        others = (user.username for user in world.users.values())
+        item.shares = {name: ["read"] for name in others if name != item.username}
 
 
 def _check_nulls(world: World, body: JsonObject) -> None:

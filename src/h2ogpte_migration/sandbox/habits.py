@@ -1,7 +1,7 @@
 """What the contract leaves open: how a server may behave, as switches.
 
 A tool that is to be trusted must cope with either setting of each. The defaults are the sensible
-ones, so that a test names only the habit that it is about. ``assumptions`` says of each what is
+ones, so that a test names only the habit that it is about. ``assumptions`` of the tool says of each what is
 assumed, and what happens otherwise.
 """
 
@@ -77,6 +77,7 @@ class Habits:
     users_include_caller: bool = True
     listings_are_sparse: bool = False  # no rag_type, prompt_template_id, metadata_dict
     collection_has_metadata: bool = True  # GET of one collection carries metadata_dict
+    documents_have_metadata: bool = True  # listings of documents carry metadata_dict
     stale_document_counts: bool = False  # document_count as of World.refresh_counts()
     newer_server: bool = False  # fields and enum values that no client knows yet
     permissions_include_owner: bool = True
@@ -135,6 +136,7 @@ class Habits:
 
     # Creating and changing collections
     server_defaults: str = ""  # what a new collection gets: "guardrails", "pii", or "forced"
+    created_shared: str = ""  # with whom what is created is shared at once: "public", "users"
     patch_blanks: bool = False  # PATCH empties what its body does not name
     vex_encryption_ignored: bool = False  # at creation
     name_limit: Optional[int] = None  # longest name of a collection, in characters

@@ -104,7 +104,7 @@ def document(world: State, item: Membership) -> JsonObject:
         "status": item.status,
         "created_at": stamp(world, record.created_at),
         "updated_at": stamp(world, item.updated_at),
-        "metadata_dict": item.metadata,
+        **({"metadata_dict": item.metadata} if world.habits.documents_have_metadata else {}),
         **({} if record.uri is None else {"uri": record.uri}),
         **_novelties(world),
     }

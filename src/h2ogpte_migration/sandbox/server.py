@@ -51,6 +51,7 @@ class SandboxServer:
         self.faults = Faults()
         self.requests: List[Request] = []
         self.in_flight = 0
+        self._under_way: Set[object] = set()
         self.peak_in_flight = 0
         self._base_path = base_path.rstrip("/")
         self._port = port
@@ -106,6 +107,7 @@ class SandboxServer:
         thread.join(10)
         loop.close()
         self._loop = self._thread = self._runner = None
+        self._under_way.clear()
 
     def __enter__(self) -> SandboxServer:
         self.start()
@@ -137,6 +139,14 @@ class SandboxServer:
         """Return how many TCP connections sent requests."""
         return len(self._ports_seen)
 
+    @property
+    def at_work(self) -> bool:
+        """Return whether a request is being worked on, or will be although its reply was lost.
+
+        Those of before the last ``forget_requests`` are forgotten here as well.
+        """
+        return bool(self._under_way)
+
     def counts(self, *, mutating: Optional[bool] = None) -> Dict[str, int]:
         """Return the number of requests by route, all or only those that change something."""
         seen = [r for r in list(self.requests) if mutating in (None, r.mutating)]
@@ -146,6 +156,7 @@ class SandboxServer:
         """Start counting afresh: requests, peaks and connections."""
         self.requests.clear()
         self._ports_seen.clear()
+        self._under_way.clear()
         self.peak_in_flight = self.in_flight
         self.world.peak_running_imports = self.world.running_imports()
 
@@ -162,6 +173,8 @@ class SandboxServer:
             return web.Response()
         record = self._record(http, raw_path, body)
         self.in_flight += 1
+        token = object()
+        self._under_way.add(token)
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         try:
             if self.world.habits.latency_s:
@@ -169,6 +182,7 @@ class SandboxServer:
             return await self._respond(http, record, self.faults.choose(record) or Action())
         finally:
             self.in_flight -= 1
+            self._under_way.discard(token)
             record.ended = time.monotonic()
 
     @staticmethod
@@ -222,16 +236,17 @@ class SandboxServer:
     async def _respond(
         self, http: web.Request, record: Request, action: Action
     ) -> web.StreamResponse:
-        early = self._work(http, record) if action.after else None
+        world = self.world  # also of what it does later: by then there may be another one
+        early = self._work(http, record, world) if action.after else None
         await self._linger(action)
         if early is not None:
             response = early
         elif action.close or action.reply:
             response = web.Response()
             if action.late_s:
-                asyncio.get_running_loop().call_later(action.late_s, self._work, http, record)
+                self._work_later(action.late_s, http, record, world)
         else:
-            response = self._work(http, record)
+            response = self._work(http, record, world)
         if action.close:
             _reset(http)
             return response
@@ -252,9 +267,19 @@ class SandboxServer:
             await asyncio.get_running_loop().run_in_executor(None, action.call)
         await asyncio.sleep(action.hang_s)
 
-    def _work(self, http: web.Request, record: Request) -> web.Response:
+    def _work_later(self, late_s: float, http: web.Request, record: Request, world: World) -> None:
+        token = object()
+
+        def work() -> None:
+            self._work(http, record, world)
+            self._under_way.discard(token)
+
+        self._under_way.add(token)
+        asyncio.get_running_loop().call_later(late_s, work)
+
+    def _work(self, http: web.Request, record: Request, world: World) -> web.Response:
         answer = perform(
-            self.world,
+            world,
             http.method,
             self._api_path(record.path),
             secret=_secret(http),

@@ -22,10 +22,11 @@ from h2ogpte_migration.migration import (
     send_once,
     settle_doubt,
 )
-from h2ogpte_migration.model import Collection, Json, SourceId
+from h2ogpte_migration.model import Collection, Document, Json, SourceId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import refusals
+from h2ogpte_migration.steps.presence import read_when_visible
 from h2ogpte_migration.steps.source import SETTINGS, carried, facts
 
 _SETTINGS = ("collection_settings", "chat_settings")
@@ -305,7 +306,16 @@ def named(migration: Migration, listed: Optional[List[Collection]] = None) -> Li
 
 
 def _is_empty(migration: Migration, collection: Collection) -> bool:
-    return next(iter(migration.gateway.documents(collection.id)), None) is None
+    def first() -> Optional[Document]:
+        return next(iter(migration.gateway.documents(collection.id)), None)
+
+    try:
+        return first() is None
+    except NotFound:
+        # It is listed, and may not be readable yet.
+        gateway, clock, within_s = migration.gateway, migration.clock, patience.VISIBLE_WITHIN_S
+        read_when_visible(gateway, clock, collection.id, within_s)
+        return first() is None
 
 
 def note_late_duplicates(migration: Migration) -> None:

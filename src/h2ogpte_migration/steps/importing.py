@@ -259,12 +259,27 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Import]:
 
 
 def _by_jobs(migration: Migration) -> Union[Ambiguous, Import, None]:
+    """One job nobody claims is ours. Of several that have ended, the documents tell."""
     jobs = unclaimed_jobs(migration)
     if len(jobs) == 1:
         return Import(jobs[0].id, adopted=True)
-    if jobs:
-        return Ambiguous(f"{len(jobs)} import jobs of this owner are nobody's")
-    return None
+    if all(job.ended for job in jobs):
+        return None
+
+    def rather() -> None:
+        raise unknown_jobs_run(migration, len(jobs))
+
+    return Ambiguous(f"{len(jobs)} import jobs of this owner are nobody's", rather)
+
+
+def unknown_jobs_run(migration: Migration, how_many: int) -> StepFailed:
+    """What to say while it can't be told which of them writes into the target."""
+    return StepFailed(
+        f"{how_many} import jobs of {migration.owner} that this database does not know are "
+        "running, and may bring documents into the target",
+        "Run the same command again once they have ended.",
+        "unknown jobs",
+    )
 
 
 def unclaimed_jobs(migration: Migration) -> List[Job]:

@@ -8,7 +8,7 @@ from typing import Optional
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Migration, seconds_since
-from h2ogpte_migration.model import Job
+from h2ogpte_migration.model import Job, JobId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import JobStatus, StepName, TargetFate
 from h2ogpte_migration.steps import validate
@@ -23,17 +23,26 @@ log = logging.getLogger(__name__)
 def look(migration: Migration) -> bool:
     """Ask the job, once: whether there is more to do than to wait for it.
 
-    There is when it has ended, when the server keeps no record of it any more, and when it has
-    stood still for too long: then the target's documents decide.
+    There is when it has ended, when the server keeps no record of it any more, and when it stands
+    still: then the target's documents decide.
     """
     job_id = migration.record.record.job_id
-    job = migration.job = migration.gateway.job(job_id) if job_id else None
+    job = migration.job = _ask(migration, job_id) if job_id else None
     if job is None:
         migration.job_looked_at = not _may_yet_show(migration)
     else:
-        migration.job_looked_at = job.ended or _stands_still(migration, job)
+        limit_s = min(migration.compare_at_s, patience.STALE_JOB_S)
+        migration.job_looked_at = job.ended or _stands_still(migration, job) >= limit_s
         migration.on_job(job)
     return migration.job_looked_at
+
+
+def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
+    """The first time the owner's list of jobs may tell; a poll is a question of its own."""
+    listed = None
+    if migration.overview is not None and migration.job is None:
+        listed = migration.overview.job(job_id)
+    return listed or migration.gateway.job(job_id)
 
 
 def _may_yet_show(migration: Migration) -> bool:
@@ -47,14 +56,14 @@ def _may_yet_show(migration: Migration) -> bool:
     return not all_there(migration)
 
 
-def _stands_still(migration: Migration, job: Job) -> bool:
-    """Whether nothing about the job has changed for too long, over all runs."""
+def _stands_still(migration: Migration, job: Job) -> float:
+    """For how long nothing about the job has changed, over all runs, in seconds."""
     now = migration.clock.utc()
     watched = migration.watched or migration.tracking.store.job_watched(migration.attempt)
     if watched is None or watched.standing != job.standing or watched.since > now:
         watched = Watched(job.standing, now)
     migration.watched = watched
-    return (now - watched.since).total_seconds() >= patience.STALE_JOB_S
+    return (now - watched.since).total_seconds()
 
 
 def run(migration: Migration) -> Optional[Result]:
@@ -63,7 +72,8 @@ def run(migration: Migration) -> Optional[Result]:
         record_running(migration)
         return running(migration)
     job, migration.job_looked_at = migration.job, False
-    migration.job_ended()
+    if job is None or job.ended:
+        migration.job_ended()
     if job is None:
         what = "the server keeps no record of the job any more"
         return _decide_by_documents(migration, what, "job did not bring all documents")
@@ -119,6 +129,7 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
 
 def _finish(migration: Migration, what: str, found: validate.Compared) -> None:
     """What the source had has arrived; what blocks all the same is for validation to hold."""
+    migration.job_ended()
     missing = "no usable document is missing" if found.has(MISSING) else "no document is missing"
     store, attempt = migration.tracking.store, migration.attempt
     store.finish_import(migration.lease, attempt, [f"{what}; {missing}"])
@@ -127,9 +138,12 @@ def _finish(migration: Migration, what: str, found: validate.Compared) -> None:
 def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
     """The job goes on for ever, or its state is none that we know: its documents decide.
 
+    Everything there is taken for its end; what is missing is waited for until it is stale.
+
     Raises:
         StepFailed: the job may yet be at work, and not all documents are there.
     """
+    stood_s = _stands_still(migration, job)
     what = f"the import job stands still as {safe(job.raw_state) or 'unknown'}"
     try:
         found = validate.compare_all(migration)
@@ -138,6 +152,11 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
     if not found.lost and not found.pending_documents:
         _finish(migration, what, found)
         return None
+    if stood_s < patience.STALE_JOB_S:
+        migration.compare_at_s = 2 * stood_s
+        record_running(migration)
+        return running(migration)
+    migration.job_ended()
     why = validate.blocking_words(found.findings)
     if found.pending_documents:
         working = f"{plural(found.pending_documents, 'document')} still being worked on"

@@ -8,12 +8,19 @@ are the two ends and where jobs are recorded.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, FrozenSet, List, Optional, Protocol
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, OutcomeUnknown, Rejected, StepFailed
+from h2ogpte_migration.errors import (
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    ServerError,
+    StepFailed,
+)
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
@@ -125,15 +132,15 @@ class Left:
     ids: FrozenSet[str] = frozenset()
     hidden: int = 0
 
-    def words(self, noun: str) -> str:
+    def words(self, noun: str, origin: str = "source") -> str:
         """What stays behind for good, for people; empty where nothing does."""
         stay = self.listed + self.hidden
         if not stay:
             return ""
         how = "listed" if self.listed else "counted, but not listed"
         return (
-            f"{stay} {noun} of the source are still {how} there and did not move: "
-            "archived ones stay with the source"
+            f"{stay} {noun} of the {origin} are still {how} there and did not move: "
+            f"archived ones stay with the {origin}"
         )
 
 
@@ -159,21 +166,27 @@ def move_all(way: Way, kind: MoveKind, jobs: JobLog) -> Left:
     raise StepFailed(f"{what}: {words}".rstrip(": "), "Run it again later; it moves the rest.")
 
 
-def left_in(way: Way, kind: MoveKind, counted: Optional[int] = None) -> Left:
+def left_in(
+    way: Way, kind: MoveKind, counted: Optional[int] = None, empty_at: Optional[float] = None
+) -> Left:
     """What the origin holds; nothing where it does not exist any more.
 
     "None" is a claim: it is looked at twice, and later where a count says otherwise.
 
     Args:
         counted: how many are on record; without it the server is asked, where it counts.
+        empty_at: when this run has seen none there: that look counts as the first one.
     """
     try:
-        left = _look(way, kind)
-        if left.listed:
-            return left
+        if empty_at is None:
+            left = _look(way, kind)
+            if left.listed:
+                return left
+            empty_at = way.clock.now()
         if counted is None:
             counted = kind.counted(way.gateway, way.origin)
-        way.clock.sleep(patience.SECOND_LOOK_S if counted else patience.EMPTY_LOOK_S)
+        pause_s = patience.SECOND_LOOK_S if counted else patience.EMPTY_LOOK_S
+        way.clock.sleep(max(0.0, empty_at + pause_s - way.clock.now()))
         left = _look(way, kind)
         if left.listed or not counted:
             return left
@@ -273,7 +286,10 @@ class StepJobs:
 
 
 def connectors(migration: Migration) -> Optional[Result]:
-    """Move the scheduled connectors; what an earlier run found is looked at again before."""
+    """Move the scheduled connectors; what an earlier run found is looked at again before.
+
+    Where chats are to follow they are looked at here for the first time: one pause serves both.
+    """
     validation, seen_at = migration.record.validation, migration.seen_at
     stale = seen_at is None or migration.clock.now() - seen_at > patience.FRESH_FINDINGS_S
     if stale and validation is not None and not validation.ignored:
@@ -282,6 +298,11 @@ def connectors(migration: Migration) -> Optional[Result]:
             return result
         if migration.record.position != Position.VALIDATED:
             return None
+    if migration.policy.migrate_chats:
+        # A refusal is for the step that moves them.
+        with suppress(ServerError):
+            if not _look(_way(migration), MOVES[StepName.CHATS]).listed:
+                migration.empty_at[StepName.CHATS] = migration.clock.now()
     return _run(migration, StepName.CONNECTORS)
 
 
@@ -297,7 +318,8 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
     way = _way(migration)
     try:
-        left = left_in(way, kind, _on_record(migration, step))
+        empty_at = migration.empty_at.pop(step, None)
+        left = left_in(way, kind, _on_record(migration, step), empty_at)
         if left.listed or migration.seen_at is None:
             _read_target_again(migration)
         if left.listed:
@@ -308,6 +330,8 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
                 "target": kind.count(way.gateway, way.destination),
             }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
+        if left.listed or left.hidden:
+            # What is only counted may be archived, or be hidden by a listing that lags: a move tells.
             left = move_all(way, kind, StepJobs(migration, step))
         if left.words(kind.noun):
             migration.warn(left.words(kind.noun))
@@ -322,10 +346,8 @@ def _on_record(migration: Migration, step: str) -> Optional[int]:
     intent = migration.record.intent(step)
     if intent is not None and intent.counts:
         return int(intent.counts["source"])
-    if step != StepName.CHATS or migration.carried is None:
-        return None
-    counted = migration.carried.collection.get("sessions_count")
-    return counted if isinstance(counted, int) else None
+    source = migration.source_counts if step == StepName.CHATS else None
+    return None if source is None else source.sessions_count
 
 
 def _way(migration: Migration) -> Way:
@@ -371,3 +393,4 @@ def settle_open(migration: Migration) -> None:
             continue
         await_job(way, intent.job_id, kind)
         jobs.record_job(None)
+        migration.reload()

@@ -23,9 +23,15 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Permissions, Share
+from h2ogpte_migration.model import Collection, Permissions, Share
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.steps.presence import insist, is_gone, restart_if_gone, sure
+from h2ogpte_migration.steps.presence import (
+    insist,
+    is_gone,
+    read_when_visible,
+    restart_if_gone,
+    sure,
+)
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Attempt
 
@@ -213,15 +219,24 @@ def _warn_of_unread(migration: Migration, what: str, why: str) -> None:
 
 
 def _given(migration: Migration) -> Permissions:
-    """What the target may have been given already.
+    """What the target may have been given already, by whomever: no import was sent to it yet.
 
-    Version 1.2.0 kept no record of that: of its targets, what they have counts as given.
+    Where we have no record of it, what the target has counts as given: version 1.2.0 kept none,
+    and a server may share whatever is created.
     """
     if migration.attempt.permissions is not None:
         return migration.attempt.permissions
-    if migration.attempt.origin == Attempt.LEGACY:
-        return on_target(migration)
-    return Permissions(is_public=False)
+    if migration.attempt.origin != Attempt.LEGACY and _born_unshared(migration.created):
+        return Permissions(is_public=False)
+    return on_target(migration)
+
+
+def _born_unshared(created: Optional[Collection]) -> bool:
+    """Whether the answer to the creation shows nobody but the owner. None: it is not at hand."""
+    if created is None:
+        return False
+    users = created.get("user_count")
+    return not created.is_public and not (isinstance(users, int) and users > 1)
 
 
 def _together(given: Permissions, rights: Permissions) -> Permissions:
@@ -285,10 +300,14 @@ def _read_source(
 
 def on_target(migration: Migration) -> Permissions:
     """The rights that the target has now, whoever gave them."""
+
+    def refused(what: str, why: str) -> None:
+        migration.warn(f"the {what} of the target could not be read, and so not compared: {why}")
+
     gateway, target_id = migration.gateway, migration.target_id
-    is_public = gateway.collection(target_id).is_public
-    refused = partial(_warn_of_unread, migration)
-    return read(gateway, target_id, migration.owner, is_public=is_public, refused=refused)
+    within_s = migration.freshness()
+    target = read_when_visible(gateway, migration.clock, target_id, within_s)
+    return read(gateway, target_id, migration.owner, is_public=target.is_public, refused=refused)
 
 
 class StillShared(StepFailed):

@@ -80,9 +80,28 @@ def _run(migration: Migration) -> RagResult:
         raise
     try:
         leftovers.record_test_chat_id(number, session_id)
+        _await_visible(migration, session_id)
         return _ask(gateway, session_id, target_id, question, migration.policy.query_timeout_s)
     finally:
         sweep(gateway, leftovers, source_id)
+
+
+def _await_visible(migration: Migration, session_id: str) -> None:
+    """A chat that does not show yet would swallow the question, and its time-out be waited for.
+
+    Raises:
+        NotFound: it never showed.
+    """
+    waited_s, pause_s = 0.0, patience.EMPTY_LOOK_S
+    while True:
+        try:
+            migration.gateway.chat_messages(session_id)
+            return
+        except NotFound:
+            if waited_s >= patience.VISIBLE_WITHIN_S:
+                raise
+        migration.clock.sleep(pause_s)
+        waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, patience.SECOND_LOOK_S)
 
 
 def _ask(

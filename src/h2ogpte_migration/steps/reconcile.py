@@ -161,12 +161,7 @@ def _running(migration: Migration) -> Optional[importing.Import]:
     """An import that nobody knows and that has brought nothing yet; what it brings will show."""
     jobs: List[Job] = [job for job in importing.unclaimed_jobs(migration) if not job.ended]
     if len(jobs) > 1:
-        raise StepFailed(
-            f"{len(jobs)} import jobs of {migration.owner} that this database does not know are "
-            "running, and may bring documents into the target",
-            "Run the same command again once they have ended.",
-            "unknown jobs",
-        )
+        raise importing.unknown_jobs_run(migration, len(jobs))
     return importing.Import(jobs[0].id, adopted=True) if jobs else None
 
 

@@ -9,13 +9,21 @@ from __future__ import annotations
 import logging
 from typing import Optional
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import ragcheck
-from h2ogpte_migration.steps.moves import KINDS, StepJobs, Way, left_in, move_all
+from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
+from h2ogpte_migration.steps.presence import is_gone
+
+_THERE = {
+    StepName.CONNECTORS_BACK: StepName.CONNECTORS,
+    StepName.CHATS_BACK: StepName.CHATS,
+}
+"""The way there, for each way back."""
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +32,14 @@ def begin(migration: Migration) -> Optional[Result]:
     """Commit that what was moved goes back; the source must be there to take it.
 
     Raises:
-        StepFailed: the source does not exist any more.
+        NotFound, StepFailed: source or target do not exist any more, or belong to somebody else.
     """
     source = migration.gateway.collection(migration.source_id)
     if source.owner not in ("", migration.owner):
         raise StepFailed(f"the source is owned by {source.owner} by now; nothing was moved back")
+    target_id = migration.target_id
+    if is_gone(migration.gateway, migration.clock, target_id):
+        raise StepFailed(f"the target {target_id} does not exist any more; nothing is left to move")
     migration.tracking.store.finish_step(migration.lease, migration.attempt, StepName.ROLLBACK)
     return None
 
@@ -56,20 +67,42 @@ def finish(migration: Migration) -> Optional[Result]:
 
 
 def _move_back(migration: Migration, step: str) -> None:
+    """Move until the target lists none; "none" has to agree with what is on record as moved."""
     store, kind = migration.tracking.store, KINDS[step]
     way = Way(migration.gateway, migration.clock, migration.target_id, migration.source_id)
-    counts: Optional[Json] = None
-    if left_in(way, kind).listed:
-        held = kind.count(way.gateway, way.origin)
-        there = kind.count(way.gateway, way.destination)
-        counts = {"source": held, "target": there}
+    counts = store.moved_counts(migration.attempt, step)  # of a rollback that was interrupted
+    left = left_in(way, kind, _on_record(migration, step, counts))
+    if left.listed:
+        counts = counts or {
+            "source": kind.count(way.gateway, way.origin),
+            "target": kind.count(way.gateway, way.destination),
+        }
         store.record_move_counts(migration.lease, migration.attempt, step, counts)
-        move_all(way, kind, StepJobs(migration, step))
-        counts["target_after"] = kind.count(way.gateway, way.destination)
-        if counts["target_after"] < there + held:
-            migration.notes.append(
-                f"the source had {there} {kind.noun}, {held} were moved back, and it has "
-                f"{counts['target_after']} now"
-            )
-        migration.moved[step] = held
-    store.finish_move(migration.lease, migration.attempt, step, counts)
+        left = move_all(way, kind, StepJobs(migration, step))
+    if left.words(kind.noun, "target"):
+        migration.warn(left.words(kind.noun, "target"))
+    if counts:
+        _verify(migration, way, kind, counts)
+        migration.moved[step] = counts["source"]
+    store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
+
+
+def _on_record(migration: Migration, step: str, counts: Optional[Json]) -> Optional[int]:
+    """How many the target held before, or how many were moved there; None where nobody noted it."""
+    known = counts or migration.tracking.store.moved_counts(migration.attempt, _THERE[step])
+    return int(known["source"]) if known else None
+
+
+def _verify(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> None:
+    """The source must hold what it held, and what came back; people may have deleted some."""
+    wanted = counts["target"] + counts["source"]
+    found = kind.count(way.gateway, way.destination)
+    if found < wanted:
+        migration.clock.sleep(patience.SECOND_LOOK_S)
+        found = kind.count(way.gateway, way.destination)
+    counts["target_after"] = found
+    if found < wanted:
+        migration.warn(
+            f"the source had {counts['target']} {kind.noun}, {counts['source']} were moved back, "
+            f"and it has {found} now"
+        )

@@ -139,6 +139,6 @@ def facts(source: Carried) -> Json:
         "metadata": source.metadata,
         # Not compared: for reports.
         "documents": collection.document_count,
-        "size_bytes": collection.get("collection_size"),
+        "size_bytes": collection.get("document_size"),
         "chat_settings": source.chat_settings,
     }

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import AbstractSet, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience, validation
-from h2ogpte_migration.errors import NotFound, ServerError, StepFailed
+from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, Finding, Json
+from h2ogpte_migration.model import Collection, Finding
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import StepName, TargetFate, Verdict
-from h2ogpte_migration.steps import importing, latecomers, permissions, ragcheck
+from h2ogpte_migration.steps import arrived, importing, latecomers, permissions, ragcheck
 from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.steps.presence import is_gone, listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
@@ -205,11 +205,12 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
         foreign = comparison.foreign()[0]
         never_usable = tallies.missing[0] and tallies.missing[0] == comparison.missing_bad()
         late_ids = () if migration.by_name else tuple(comparison.late_ids())
+        others = arrived.findings(migration, target, comparison)
     migration.documents = documents
     findings = validation.document_findings(tallies)
     lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
     findings += validation.model_findings(target, migration.attempt.model)
-    findings += _carried(migration, target)
+    findings += others
     return Compared(
         verdict=_verdict(findings, tallies.pending[0]),
         findings=tuple(findings),
@@ -274,8 +275,14 @@ def _compare(
     )
     importing.fill_baseline(migration, comparison)
     try:
-        # No number to expect: people may have added to it or deleted from it meanwhile.
-        listed(gateway, migration.source_id, lambda rows: comparison.fill(SOURCE, rows))
+        # A number of long ago tells nothing: people add documents, and delete some.
+        counts = migration.overview and migration.overview.collection(migration.source_id)
+        listed(
+            gateway,
+            migration.source_id,
+            lambda rows: comparison.fill(SOURCE, rows),
+            counts.document_count if counts else None,
+        )
     except NotFound:
         if not is_gone(gateway, migration.clock, migration.source_id):
             raise
@@ -291,32 +298,3 @@ def _compare(
         late=comparison.late(),
         pending=comparison.pending(),
     )
-
-
-def _carried(migration: Migration, target: Collection) -> List[Finding]:
-    """What else should have arrived; differences are warnings."""
-    facts = migration.attempt.source_facts
-    findings = validation.carried_findings(facts, target, _metadata(migration, facts, target))
-    wanted = migration.attempt.permissions
-    if wanted is None or wanted.empty:
-        return findings
-    try:
-        have = permissions.read(
-            migration.gateway, migration.target_id, migration.owner, is_public=target.is_public
-        )
-    except ServerError:
-        return findings  # the server does not tell; they are compared, no more
-    return findings + validation.permission_findings(wanted, have)
-
-
-def _metadata(migration: Migration, facts: Optional[Json], target: Collection) -> Optional[Json]:
-    """The target's metadata, asked for only where the source had any."""
-    if not facts or not facts.get("metadata"):
-        return None
-    shown = target.get("metadata_dict")
-    if isinstance(shown, dict) and shown:
-        return shown
-    try:
-        return migration.gateway.metadata(migration.target_id)
-    except NotFound:
-        return {}

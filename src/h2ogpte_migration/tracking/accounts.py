@@ -150,6 +150,12 @@ class Counts:
     def total(self) -> int:
         return sum(self.kinds.values())
 
+    def not_begun(self, n: int) -> None:
+        """So many more that were asked for and are not on record yet."""
+        if n:
+            self.kinds[OutcomeKind.NOT_STARTED] = self.kinds.get(OutcomeKind.NOT_STARTED, 0) + n
+            self.positions[Position.NEW] = self.positions.get(Position.NEW, 0) + n
+
     def add(self, kind: OutcomeKind, where: Position, owner: str, model: str, n: int) -> None:
         """So many more that stand alike."""
         self.kinds[kind] = self.kinds.get(kind, 0) + n
@@ -181,6 +187,19 @@ class Accounts:
             kind = _kind(standing, row, row["run_id"] in living)
             counts.add(kind, standing, row["owner"], row["model"], row["n"])
         return counts
+
+    def total(self) -> int:
+        """How many collections are on record."""
+        row = self._db.row("SELECT count(*) AS n FROM collection_migrations", {})
+        return int(row["n"]) if row else 0
+
+    def not_on_record(self, ids: Sequence[str]) -> List[str]:
+        """Those of some ids that are no source's and no current target's."""
+        if not ids:
+            return []
+        sql = "SELECT old_collection_id AS old, new_collection_id AS new FROM collection_migrations"
+        known = {value for row in self._db.rows(sql, {}) for value in (row["old"], row["new"])}
+        return [one for one in ids if one not in known]
 
     def needing(self, scope: Scope = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
         """What people have to look at, the worst first: not done, and nobody works on it."""

@@ -12,7 +12,8 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
+from types import TracebackType
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Type
 
 from h2ogpte_migration.errors import ExitCode, TrackingError
 from h2ogpte_migration.redact import scrub_record
@@ -361,7 +362,7 @@ class _Guarded(sqlite3.Connection):
 
 
 def _free_of_keys(values: Any) -> Any:
-    if isinstance(values, Mapping):
+    if isinstance(values, (dict, Mapping)):  # by far most are dicts: the quick check first
         return {name: _free(value) for name, value in values.items()}
     return tuple(map(_free, values))
 
@@ -398,21 +399,31 @@ def _on_network(path: Path) -> bool:
     return best[1] in _NETWORK_FILE_SYSTEMS
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
+class _translated:  # noqa: N801 (used like a function; one made with contextlib costs a SELECT)
     """SQLite's and the system's words as an error for people."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise _as_tracking_error(path, str(error)) from error
-    except OSError as error:
-        raise TrackingError(
-            f"The tracking database {path} can't be used: {error.strerror or error}.",
-            "Check the folder and its permissions, or name another file with --db-path.",
-            ExitCode.USAGE,
-        ) from error
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if isinstance(error, sqlite3.IntegrityError):
+            return
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _as_tracking_error(self._path, str(error)) from error
+        if isinstance(error, OSError):
+            raise TrackingError(
+                f"The tracking database {self._path} can't be used: {error.strerror or error}.",
+                "Check the folder and its permissions, or name another file with --db-path.",
+                ExitCode.USAGE,
+            ) from error
 
 
 def _as_tracking_error(path: Path, words: str) -> TrackingError:

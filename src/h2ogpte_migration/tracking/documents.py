@@ -12,6 +12,8 @@ from typing import Iterable, Iterator, List, Sequence, Tuple
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.model import GOOD_STATUSES, PENDING_STATUSES, Document
 
+SAMPLES = 5
+"""So many documents are named with a count."""
 BASELINE, SOURCE, TARGET = "baseline", "source", "target"
 
 _GOOD = ", ".join(f"'{status}'" for status in sorted(GOOD_STATUSES))
@@ -39,7 +41,8 @@ class DocumentComparison:
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._execute("PRAGMA journal_mode = OFF")
         self._execute(
-            "CREATE TABLE documents (side TEXT, id TEXT, name TEXT, status TEXT, place INTEGER)"
+            "CREATE TABLE documents (side TEXT, id TEXT, name TEXT, status TEXT, place INTEGER, "
+            "metadata TEXT)"
         )
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
@@ -65,8 +68,15 @@ class DocumentComparison:
         try:
             for document in documents:
                 self._execute(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
-                    (side, document.id, document.name, document.status, document.index),
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        side,
+                        document.id,
+                        document.name,
+                        document.status,
+                        document.index,
+                        document.metadata,
+                    ),
                 )
                 count += 1
         finally:
@@ -81,14 +91,15 @@ class DocumentComparison:
         """Make one side equal to another."""
         self._execute("DELETE FROM documents WHERE side = ?", (side,))
         self._execute(
-            "INSERT INTO documents SELECT ?, id, name, status, place FROM documents WHERE side = ?",
+            "INSERT INTO documents SELECT ?, id, name, status, place, metadata "
+            "FROM documents WHERE side = ?",
             (side, origin),
         )
 
     def documents(self, side: str) -> Iterator[Document]:
         """One side's documents, as a stream."""
         rows = self._execute(
-            "SELECT id, name, status, place FROM documents WHERE side = ?", (side,)
+            "SELECT id, name, status, place, metadata FROM documents WHERE side = ?", (side,)
         )
         for row in rows:
             yield Document(*row)
@@ -213,6 +224,39 @@ class DocumentComparison:
             return self._sum_by_name(SOURCE, f"max(0, {_count('source')} - {expected})")
         return self._count_rows(_LATE)
 
+    def pairs_with_metadata(self) -> Iterator[Tuple[str, str, str]]:
+        """Name and metadata, in the source and in the target, of documents where they differ."""
+        return self._execute(
+            f"{self._pairs('s.name, s.metadata, t.metadata')} AND s.metadata != t.metadata"
+        )
+
+    def other_mode(self) -> Tuple[int, List[str]]:
+        """Usable documents that only agents read on one side, and everybody on the other."""
+        good = f"s.status IN ({_GOOD}) AND t.status IN ({_GOOD})"
+        return self._count_rows(
+            f"{self._pairs('s.id, s.name')} AND s.status != t.status AND {good}"
+        )
+
+    def pairs_without_metadata(self, limit: int) -> List[Tuple[str, str, str]]:
+        """Name, source's id and target's id of documents whose metadata a listing left out.
+
+        One and the same record has one and the same metadata, so that such are none of them.
+        """
+        return self._execute(
+            f"{self._pairs('s.name, s.id, t.id')} AND s.id != t.id "
+            "AND (s.metadata IS NULL OR t.metadata IS NULL) LIMIT ?",
+            (limit,),
+        ).fetchall()
+
+    def _pairs(self, columns: str) -> str:
+        """Documents of the source with theirs in the target, where just one can be meant."""
+        only = "" if self._key == "id" else f"AND {_single('s')} AND {_single('t')}"
+        return (
+            f"SELECT DISTINCT {columns} FROM documents s JOIN documents t "
+            f"ON t.side = 'target' AND t.{self._key} = s.{self._key} "
+            f"WHERE s.side = 'source' {only}"
+        )
+
     def same(self, left: str, right: str) -> bool:
         """Whether two sides hold exactly the same documents, each as often."""
         keys = f"SELECT {self._key} AS k, count(*) FROM documents WHERE side = ? GROUP BY k"
@@ -249,8 +293,19 @@ class DocumentComparison:
         return int(total), [row[0] for row in rows]
 
     def _count_rows(self, sql: str) -> Tuple[int, List[str]]:
+        few = [row[1] for row in self._execute(f"{sql} LIMIT {SAMPLES + 1}")]
+        if len(few) <= SAMPLES:
+            return len(few), few  # none, most of the time: not counted once more
         total = self._execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
-        return int(total), [row[1] for row in self._execute(f"{sql} LIMIT 5")]
+        return int(total), few[:SAMPLES]
+
+
+def _single(alias: str) -> str:
+    """Whether no other document of its side has its name."""
+    return (
+        f"(SELECT count(*) FROM documents o WHERE o.side = {alias}.side "
+        f"AND o.name = {alias}.name) = 1"
+    )
 
 
 def _count(side: str, only: str = "1") -> str:

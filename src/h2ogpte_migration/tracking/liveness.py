@@ -12,7 +12,7 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def _machine() -> str:
 
 def _start_of(pid: int) -> Optional[str]:
     """When a process started, in whatever unit the system counts; None if there is none."""
-    if platform.system() == "Linux":
+    system = platform.system()
+    if system == "Windows":
+        return _start_by_windows(pid)
+    if system == "Linux":
         stat = _read(f"/proc/{pid}/stat")
         # The name in brackets may hold blanks and brackets; fields count from the last one.
         fields = stat.rpartition(")")[2].split()
@@ -80,12 +83,41 @@ def _start_by_ps(pid: int) -> Optional[str]:
             ["ps", "-o", "lstart=", "-p", str(pid)],
             capture_output=True,
             text=True,
+            # The words and the hour must be the same for whoever asks.
+            env={**os.environ, "LC_ALL": "C", "TZ": "UTC0"},
             timeout=10,
             check=False,
         )
     except OSError:
         return _start_by_signal(pid)
     return answer.stdout.strip() or None
+
+
+_MAY_ASK = 0x1000  # PROCESS_QUERY_LIMITED_INFORMATION
+_STILL_ACTIVE = 259
+_DENIED = 5
+
+
+def _start_by_windows(pid: int) -> Optional[str]:
+    """By the system's own calls: a signal, even number 0, is an order to end on Windows."""
+    import ctypes
+
+    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined,unused-ignore]
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = kernel.OpenProcess(_MAY_ASK, False, pid)
+    if not handle:
+        # Somebody else's process lives, too; nothing more is told of it.
+        denied = ctypes.get_last_error() == _DENIED  # type: ignore[attr-defined,unused-ignore]
+        return "" if denied else None
+    try:
+        code, times = ctypes.c_ulong(), [ctypes.c_uint64() for _ in range(4)]
+        known = kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
+        if known and code.value != _STILL_ACTIVE:
+            return None
+        asked = kernel.GetProcessTimes(ctypes.c_void_p(handle), *map(ctypes.byref, times))
+        return str(times[0].value) if asked else ""
+    finally:
+        kernel.CloseHandle(ctypes.c_void_p(handle))
 
 
 def _start_by_signal(pid: int) -> Optional[str]:

@@ -42,6 +42,13 @@ _OVER = (
 )
 """The condition for the positions connected and finished."""
 
+_ATTEMPTS = (
+    "SELECT attempts.*, verdict, ignored, late_documents, findings, "
+    "(SELECT group_concat(step, char(10)) FROM checkpoints WHERE attempt_id = id) AS steps_done "
+    "FROM attempts LEFT JOIN validations ON attempt_id = id WHERE source_id = :id"
+)
+"""The attempts of a source, each with its validation and its checkpoints."""
+
 _ROLLED_BACK = (
     "EXISTS (SELECT 1 FROM attempts JOIN checkpoints ON attempt_id = id "
     "WHERE source_id = old_collection_id AND fate = 'live' AND step = 'rolled back')"
@@ -80,23 +87,19 @@ class Questions:
         return None if row is None else self._tracked(Record.from_row(row))
 
     def _tracked(self, record: Record) -> Tracked:
-        rows = self._db.rows(
-            "SELECT * FROM attempts WHERE source_id = :id", {"id": record.source_id}
-        )
+        rows = self._db.rows(_ATTEMPTS, {"id": record.source_id})
         live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
         known = any(row["target_id"] == record.target_id for row in rows)
         if live is None:
             return Tracked(record, None, (), known_target=known)
         values = {"attempt": live["id"]}
         intents = self._db.rows("SELECT * FROM intents WHERE attempt_id = :attempt", values)
-        validation = self._db.row("SELECT * FROM validations WHERE attempt_id = :attempt", values)
-        done = self._db.rows("SELECT step FROM checkpoints WHERE attempt_id = :attempt", values)
         return Tracked(
             record,
             Attempt.from_row(live),
             tuple(Intent.from_row(intent) for intent in intents),
-            Validation.from_row(validation) if validation else None,
-            frozenset(row["step"] for row in done),
+            Validation.from_row(live) if live["verdict"] is not None else None,
+            frozenset((live["steps_done"] or "").splitlines()),
             former_targets=any(is_former(row, live) for row in rows),
             known_target=known,
         )
@@ -113,6 +116,14 @@ class Questions:
         for rows in self._db.batches(sql, {}):
             for row in rows:
                 yield Record.from_row(row)
+
+    def owners(self) -> Dict[str, int]:
+        """How many sources are on record, by the name of their owner; counted by SQLite."""
+        rows = self._db.rows(
+            "SELECT coalesce(username, '') AS owner, count(*) AS n FROM collection_migrations "
+            "GROUP BY owner"
+        )
+        return {row["owner"]: row["n"] for row in rows}
 
     def unsubmitted(self) -> Iterator[Record]:
         """Records whose import was not submitted, as far as is known."""

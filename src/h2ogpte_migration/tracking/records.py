@@ -6,6 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import FrozenSet, Optional, Tuple
 
 from h2ogpte_migration.model import (
@@ -248,7 +249,7 @@ class Tracked:
             return None if legacy else False
         return any(intent.open and intent.sends > 0 for intent in imports)
 
-    @property
+    @cached_property
     def position(self) -> Position:
         return position(self.evidence)
 

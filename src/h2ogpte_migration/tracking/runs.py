@@ -27,6 +27,7 @@ SAME_CLOCK = timedelta(seconds=30)
 REMINDER = timedelta(days=1)
 """How long a quiet run may stay silent about what is open."""
 
+_SCOPE = "rows_wanted"
 _QUIET_OPEN, _QUIET_TOLD = "quiet_report_open", "quiet_report_told"
 
 _ENDED = " (ended)"
@@ -181,6 +182,21 @@ class Runs:
                     {"key": key, "value": value},
                 )
 
+    # -- what a migration is about -------------------------------------------------------
+    def record_scope(self, rows: int) -> None:
+        """Note how many collections will be on record once this migration has begun them all."""
+        if rows == self.scope():
+            return
+        with self._db.transaction(durable=False) as db:
+            db.execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
+                {"key": _SCOPE, "value": str(rows)},
+            )
+
+    def scope(self) -> int:
+        """How many collections the last migration wanted on record, those of others included."""
+        return int(self._meta(_SCOPE) or 0)
+
     def _meta(self, key: str) -> Optional[str]:
         row = self._db.row("SELECT value FROM meta WHERE key = :key", {"key": key})
         return row["value"] if row else None
@@ -190,6 +206,7 @@ class Runs:
         for row in self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {}):
             words = set(row["command"].split())
             other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--dry-run"}
+            other |= {"--rollback", "--sandbox"}
             if row["folder"] == os.getcwd() and not words & other:  # noqa: PTH109
                 return str(row["command"])
         return None

@@ -16,12 +16,9 @@ from typing import Callable, Iterable, List, Optional, Sequence, TextIO
 from h2ogpte_migration.redact import scrub
 from h2ogpte_migration.ui.cells import width
 from h2ogpte_migration.ui.logs import collection_tag
-from h2ogpte_migration.ui.text import safe
+from h2ogpte_migration.ui.text import fold, safe
 
 log = logging.getLogger(__name__)
-
-# Commands to paste must come out whole, and these may carry thousands of ids.
-LONGEST_LINE = 4_000_000
 
 
 class Console:
@@ -91,14 +88,14 @@ class Console:
         ``text`` may have several lines, and whoever made it has seen to what is in them.
         """
         log.debug("%s", text)
-        self._say(self.out, text.split("\n"), tag="")
+        self._say(self.out, text.split("\n"), tag="", whole=True)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Say a table; not said in quiet mode."""
         text = format_table(headers, rows)
         log.info("%s", text)
         if not self.quiet:
-            self._say(self.out, text.split("\n"))
+            self._say(self.out, text.split("\n"), whole=True)
 
     @property
     def interactive(self) -> bool:
@@ -143,14 +140,23 @@ class Console:
         with self._lock:
             self._above = above
 
-    def _say(self, stream: TextIO, texts: Iterable[str], tag: Optional[str] = None) -> None:
+    def _say(
+        self,
+        stream: TextIO,
+        texts: Iterable[str],
+        tag: Optional[str] = None,
+        *,
+        whole: bool = False,
+    ) -> None:
         """Print lines, each harmless and free of keys, and none between those of another thread.
 
-        A line break within one of them is somebody else's, and is spelt out.
+        A line break within one of them is somebody else's, and is spelt out. On a terminal long
+        lines are folded between words, unless they are to come out ``whole``.
         """
         name = collection_tag.get() if tag is None else tag
         prefix = f"[{name}] " if name else ""
-        lines = [safe(prefix + line, LONGEST_LINE) for line in map(scrub, texts)]
+        columns = None if whole else self.columns(stream)
+        lines = [fold(prefix + line, columns) for line in map(scrub, texts)]
         with self._lock:
             if self._above and _is_terminal(stream):
                 self._above("\n".join(lines))

@@ -16,7 +16,7 @@ from h2ogpte_migration.model import Collection, Job
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.logs import tagged
-from h2ogpte_migration.ui.tally import Row, Standing, Tally, headline
+from h2ogpte_migration.ui.tally import Row, Standing, Tally, scrolled
 from h2ogpte_migration.ui.text import duration, safe, time_left
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ class LiveProgress:
         self._tally.job(source, job)
 
     def warning(self, source: Collection, text: str) -> None:
-        self._say(f"WARNING {source.name or source.id}: {text}", attention=True)
+        self._say(f"WARNING {source.name or source.id}  {source.owner}  {text}", attention=True)
 
     def finished(self, result: Result) -> None:
         self._tally.finished(result)
         if result.needs_attention:
-            self._say(headline(result), attention=True)
+            self._say(scrolled(result), attention=True)
 
     def tick(self) -> None:
         pass  # the view is drawn again by itself
@@ -131,11 +131,8 @@ class LiveProgress:
         self._screen.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def _drawn(self) -> Text:
-        from rich.text import Text
-
         width, height = self._screen.size
         ascii_only = not shows_unicode(self._console.err, os.environ)
-        text = Text(no_wrap=True, overflow="crop")
         now = self._tally.now()
         if self._looked:
             lines = [looking_line(self._looked, self._clock() - self._begun, ascii_only)]
@@ -143,11 +140,19 @@ class LiveProgress:
             lines = view(now, width, height, self._clock(), ascii_only)
         lines += [f" {safe(str(now.trouble), LONGEST)}"] if now.trouble else []
         lines.append(STOPPING if self._stopping() else CALM)
-        text.append("\n".join(cut(line, width - 1) for line in lines))
-        text.highlight_regex(r"[1-9]\d* failed", "bold red")
-        text.highlight_regex(r"[1-9]\d* held", "yellow")
-        text.highlight_regex(r"[1-9]\d* done", "green")
-        return text
+        return painted(lines, width)
+
+
+def painted(lines: Sequence[str], width: int) -> Text:
+    """Lines in colour, cut to a terminal's width."""
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="crop")
+    text.append("\n".join(cut(line, width - 1) for line in lines))
+    text.highlight_regex(r"[1-9]\d* failed", "bold red")
+    text.highlight_regex(r"[1-9]\d* held", "yellow")
+    text.highlight_regex(r"[1-9]\d* done", "green")
+    return text
 
 
 # -- what it looks like: pure ---------------------------------------------------------

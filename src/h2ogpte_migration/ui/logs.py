@@ -59,7 +59,7 @@ class _OneLine(logging.Formatter):
         when = datetime.fromtimestamp(record.created, timezone.utc)
         tag = collection_tag.get()
         return scrub(
-            f"{when:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z {record.levelname:<7} "
+            f"{when.isoformat(timespec='milliseconds')[:-6]}Z {record.levelname:<7} "
             f"{safe(str(record.threadName))} "
             + (f"[{tag}] " if tag else "")
             + safe(scrub(text), LONGEST_LINE)

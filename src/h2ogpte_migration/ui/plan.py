@@ -7,8 +7,8 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, Telling, fold, grouped, named, next_lines, skips
-from h2ogpte_migration.ui.text import plural, safe
+from h2ogpte_migration.ui.summary import Line, Telling, grouped, named, next_lines, skips
+from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
 """Up to so many collections are shown one by one, asked for or not."""
@@ -147,7 +147,7 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
         for row in planned:
             if _plan(row).action == action:
                 stands = STANDINGS[row.position].resumed if action == "resume" else ""
-                alike.setdefault(stands or row.reason, []).append(row)
+                alike.setdefault(stands or _why(row), []).append(row)
         for reason, group in alike.items():
             yield Line(f"{word}: {plural(len(group), 'collection')}: {reason}")
 
@@ -198,7 +198,7 @@ def collection(row: Result) -> List[str]:
     return [
         f"{named(row)} of {safe(row.owner)}: {_action(row, plan)}",
         f"  model: {safe(row.source_model)} -> {safe(row.target_model)}",
-        f"  documents: {_number(plan.documents)}, connectors: {_number(plan.connectors)}, "
+        f"  documents: {_number(plan.documents)}{_of_size(plan)}, connectors: {_number(plan.connectors)}, "
         f"chats: {_number(plan.chats)}",
         f"  permissions: {'; '.join(map(safe, plan.permissions)) or 'private'}",
         f"  lifecycle: {'; '.join(map(safe, plan.lifecycle)) or 'none'}",
@@ -206,12 +206,21 @@ def collection(row: Result) -> List[str]:
     ]
 
 
+def _of_size(plan: Plan) -> str:
+    return "" if plan.size_bytes is None else f" ({size(plan.size_bytes)})"
+
+
 def _action(row: Result, plan: Plan) -> str:
     if plan.action == "leave":
-        return f"leave: {row.reason}"
+        return f"leave: {_why(row)}"
     if plan.action == "create":
         return f"migrate again ({row.reason})" if row.reason else "migrate"
     return f"resume ({row.reason})"
+
+
+def _why(row: Result) -> str:
+    """The reason, and what may be done about it."""
+    return "; ".join(filter(None, (row.reason, row.hint.rstrip("."))))
 
 
 def _number(count: object) -> str:

@@ -10,7 +10,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 from h2ogpte_migration.model import parse_time
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.cells import fit, pad, width
-from h2ogpte_migration.ui.text import safe
+from h2ogpte_migration.ui.text import brief, safe
 
 NARROWEST, WIDEST = 60, 140
 MOST_LISTED = 10
@@ -25,7 +25,7 @@ ALWAYS_COUNTED = (
 """Kinds whose count is shown even if it is zero."""
 
 _PLAIN = str.maketrans({"▕": "[", "▏": "]", "█": "#", "░": ".", "…": "~"})
-_REASON_LINES = 3
+_REASON_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,8 @@ def _need(row: Result, now: datetime, columns: int) -> Iterator[str]:
     since = age(row.recorded.since, now) if row.recorded else ""
     kind, name, owner = row.kind.value, safe(row.source_name or row.source_id), safe(row.owner)
     head = f" {pad(kind, 11)}  {fit(name, columns // 3)}  {fit(owner, columns // 5)}"
-    reason = safe(row.reason.rstrip("."))
+    reason = safe(brief(row.reason))
+    reason = reason[len(kind) + 2 :] if reason.startswith(f"{kind}: ") else reason
     whole = f"{head}  {reason}  {since}".rstrip()
     if width(whole) <= columns:
         yield whole

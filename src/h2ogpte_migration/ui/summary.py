@@ -5,19 +5,17 @@ Lines are made here and printed elsewhere. Commands are never folded, so that th
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
 from h2ogpte_migration.states import Position
-from h2ogpte_migration.ui.text import duration, plural, safe
+from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, without_ids
 
-LONGEST_LINE = 4_000_000
-"""Commands to paste must come out whole, and these may carry thousands of ids."""
 LISTED = 10
 """At most so many of a group; the rest is counted."""
+WORTH_TELLING_S = 1.0
 FEW = 5
 """Up to so many successes are told one by one: whoever has five wants to see five."""
 
@@ -89,27 +87,6 @@ def lines(result: RunResult, how: Telling) -> List[Line]:
     return [Line(fold(line.text, how.width), line.attention) for line in told]
 
 
-def fold(text: str, width: Optional[int]) -> str:
-    """A text within the terminal, between words; a line with a command stays one line.
-
-    Whatever others wrote into it is made harmless first: only the breaks made here are breaks.
-    """
-    text = safe(text, LONGEST_LINE)
-    if width is None or len(text) < width or "h2ogpte-migrate -" in text:
-        return text
-    indent = " " * (len(text) - len(text.lstrip()) + 2)
-    return "\n".join(
-        textwrap.wrap(
-            text,
-            max(40, width - 1),
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-            drop_whitespace=True,
-        )
-    )
-
-
 def counts(result: RunResult) -> str:
     """How many of each kind, in one line."""
     kinds = Counter(row.kind for row in result.results)
@@ -154,7 +131,8 @@ def _attention(result: RunResult, how: Telling) -> Iterator[Line]:
 def _likeness(row: Result) -> Tuple[str, ...]:
     """What makes two results a group: the sort of their failure, free of ids."""
     codes = sorted({finding.code for finding in row.findings if finding.blocking})
-    return tuple(codes) or (row.cause or row.reason,)
+    told = row.reason if row.kind == OutcomeKind.NOT_AVAILABLE else without_ids(gist(row.reason))
+    return tuple(codes) or (told,)
 
 
 def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
@@ -166,33 +144,39 @@ def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
         yield f"{word}: {named(first)}: {_sentence(first.reason)}{hint}"
         return
     same = len({row.reason for row in group}) == 1
-    common = first.reason if same else _common_words(first)
+    common = first.reason if same else _common_words(group)
     unknown = first.kind == OutcomeKind.NOT_AVAILABLE
     many = str(len(group)) if unknown else plural(len(group), "collection")
     yield f"{word}: {many}: {_sentence(common)}{hint}"
     shown = group if how.details else group[:LISTED]
     for row in shown:
-        yield f"  {_short(row)}" + ("" if same else f": {_own_words(row)}")
+        own = row.reason if how.details else _own_words(row, common)
+        yield f"  {_short(row)}" + ("" if same else f": {own}")
     if len(group) > len(shown):
         where = "with --details, or in the log" if unknown else how.status
         yield f"  {len(group) - len(shown)} more: {where}"
 
 
 def _sentence(text: str) -> str:
-    return text.rstrip(".") + "."
+    return text if text.endswith("?") else text.rstrip(".") + "."
 
 
-def _common_words(row: Result) -> str:
-    if row.findings:
-        codes = dict.fromkeys(finding.code for finding in row.findings if finding.blocking)
+def _common_words(group: Sequence[Result]) -> str:
+    """What the members of a group share."""
+    first = group[0]
+    codes = dict.fromkeys(finding.code for finding in first.findings if finding.blocking)
+    if codes:
         return "documents " + ", ".join(code.replace("_", " ") for code in codes)
-    return row.cause or row.reason
+    gists = {gist(row.reason) for row in group}
+    return gists.pop() if len(gists) == 1 else without_ids(gist(first.reason))
 
 
-def _own_words(row: Result) -> str:
-    """What sets a collection apart from the others of its group."""
-    found = [str(finding) for finding in row.findings if finding.blocking]
-    return "; ".join(found) or row.reason
+def _own_words(row: Result, common: str) -> str:
+    """What sets a collection apart from the others of its group; names are in the details."""
+    found = [finding.text for finding in row.findings if finding.blocking]
+    first = gist(row.reason)
+    rest = row.reason[len(first) :].lstrip("; ").partition(": ")[0]
+    return "; ".join(found) or (rest if first == common and rest else first)
 
 
 def named(row: Result) -> str:
@@ -213,7 +197,7 @@ def _warnings(rows: Iterable[Result], how: Telling) -> Iterator[Line]:
     """What could not be carried over: news of this run, the same text once."""
     texts: Dict[str, List[Result]] = {}
     for row in rows:
-        if how.details or not (row.earlier and row.kind == OutcomeKind.DONE):
+        if how.details or not (row.earlier and row.well):
             for text in row.warnings:
                 texts.setdefault(text, []).append(row)
     for number, (text, group) in enumerate(texts.items()):
@@ -331,25 +315,30 @@ def _gains(rows: Sequence[Result]) -> Iterator[Line]:
     moved: Counter[str] = Counter()
     for row in now:
         moved.update(dict(row.moved))
-    parts = [f"{sum(documents):,} documents"] if documents else []
-    parts += [f"{number:,} {step}" for step, number in moved.items() if number]
+    parts = [counted(sum(documents), "documents")] if documents else []
+    parts += [counted(number, step) for step, number in moved.items() if number]
     if parts:
         yield Line(f"Migrated now: {', '.join(parts)}.")
 
 
+def counted(number: int, things: str) -> str:
+    """``1 connector``, ``2,000 documents``; ``things`` is a plural."""
+    return f"{number:,} {things[:-1] if number == 1 else things}"
+
+
 def _times(result: RunResult) -> Iterator[Line]:
     if result.elapsed_s and result.seconds_by_source:
-        jobs, requests = plural(result.peak_jobs, "import"), plural(result.peak_requests, "request")
-        yield Line(
-            f"Time: {duration(result.elapsed_s)}; at most {jobs} at once, {requests} at once."
-        )
+        jobs = [plural(result.peak_jobs, "import")] if result.peak_jobs else []
+        most = " and ".join([*jobs, plural(result.peak_requests, "request")])
+        yield Line(f"Time: {duration(result.elapsed_s)}; at most {most} at once.")
     if result.seconds_by_step:
         spent = ", ".join(
             f"{step} {seconds:.1f} s" for step, seconds in result.seconds_by_step.items()
         )
         yield Line(f"Time by step: {spent}; of all collections together.")
-    if len(result.seconds_by_source) > 1:
-        slowest = sorted(result.seconds_by_source.items(), key=lambda item: -item[1])[:3]
+    slow = [item for item in result.seconds_by_source.items() if item[1] >= WORTH_TELLING_S]
+    if len(slow) > 1:
+        slowest = sorted(slow, key=lambda item: -item[1])[:3]
         names = {row.source_id: row.source_name for row in result.results}
         words = ", ".join(
             f"{safe(names.get(key) or key, 60)} {took:.1f} s" for key, took in slowest

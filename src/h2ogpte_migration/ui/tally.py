@@ -10,8 +10,9 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 from h2ogpte_migration.model import Collection, Job
 from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.ui.text import gist
 
-IMPORTING = "importing"
+IMPORTING, CHECKING = "importing", "validating"
 TROUBLE_FADES_S = 5.0
 """So long trouble is still shown after the server worked again: slow-downs come in bursts."""
 FIRST_ESTIMATE_S = 10.0
@@ -112,7 +113,8 @@ class Tally:
     def working(self, source: Collection, verb: str) -> None:
         with self._lock:
             row = self._rows.get(source.id)
-            if row is None or row.verb != verb:
+            booking = row is not None and row.verb == CHECKING and verb == IMPORTING
+            if not booking and (row is None or row.verb != verb):
                 self._rows[source.id] = Row(source, verb, self._clock())
 
     def parked(self, source: Collection) -> None:
@@ -122,7 +124,10 @@ class Tally:
     def job(self, source: Collection, job: Job) -> None:
         with self._lock:
             row = self._rows.get(source.id)
-            if row is not None:
+            if row is not None and job.ended:
+                # It is no import any more, though the step that waited for it goes on.
+                self._rows[source.id] = Row(source, CHECKING, self._clock())
+            elif row is not None:
                 self._rows[source.id] = replace(row, share=job.progress_fraction)
 
     def finished(self, result: Result) -> int:
@@ -194,6 +199,14 @@ def _size(source: Optional[Collection]) -> Optional[int]:
 
 def _effort(source: Collection) -> int:
     return EFFORT_OF_ONE + (source.document_count or 0)
+
+
+def scrolled(result: Result) -> str:
+    """The same for a view that shows owners: what, which, whose, and why in the first place."""
+    name = result.source_name or result.source_id
+    return "  ".join(
+        filter(None, (f"{result.kind.value.upper():<7} {name}", result.owner, gist(result.reason)))
+    )
 
 
 def headline(result: Result) -> str:

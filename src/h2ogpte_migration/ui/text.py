@@ -6,16 +6,24 @@ them may move a cursor, break a line, turn the reading direction or run as a com
 
 from __future__ import annotations
 
+import difflib
 import html
+import os
+import re
 import shlex
+import textwrap
 import unicodedata
-from typing import Dict
+from typing import Dict, Iterable, Optional
 
 # Controls, invisible format characters (bidi, zero width), lone surrogates, line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_PLAIN = re.compile(r"[\w./:\\=,+@-]+")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
+LONGEST_LINE = 4_000_000
+"""Commands to paste must come out whole, and these may carry thousands of ids."""
+_ID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,}|\d+")
 
 
 class _Visible(Dict[int, str]):
@@ -53,9 +61,60 @@ def safe(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def fold(text: str, width: Optional[int]) -> str:
+    """A text within the terminal, between words; a line with a command stays one line.
+
+    Whatever others wrote into it is made harmless first: only the breaks made here are breaks.
+    """
+    text = safe(text, LONGEST_LINE)
+    if width is None or len(text) < width or "h2ogpte-migrate -" in text:
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            max(40, width - 1),
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+    )
+
+
+def gist(reason: str) -> str:
+    """What a reason says first; which documents it is about is left to the details."""
+    return reason.split("; ")[0].rstrip(".")
+
+
+def brief(reason: str) -> str:
+    """A reason without the names in its later parts: which documents is left to the details."""
+    first, *others = reason.rstrip(".").split("; ")
+    return "; ".join([first, *(part.partition(": ")[0] for part in others)])
+
+
+def without_ids(text: str) -> str:
+    """A text as others of its kind read: free of ids and numbers."""
+    return _ID.sub("#", text)
+
+
 def shell(*words: str) -> str:
-    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``."""
+    """The words as one line to paste into a shell; what can't be shown raw is in ``$'..'``.
+
+    On Windows blanks are in double quotes, which both of its shells take; whatever one of them
+    might act on is in single quotes, which PowerShell takes as it is.
+    """
+    if os.name == "nt":
+        return " ".join(_quote_for_windows(word) for word in words)
     return " ".join(_quote(word) for word in words)
+
+
+def _quote_for_windows(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    if _PLAIN.fullmatch(word.replace(" ", "_")):
+        return f'"{word}"'
+    return "'" + safe(word, LONGEST_LINE).replace("'", "''") + "'"
 
 
 def _quote(word: str) -> str:
@@ -77,6 +136,12 @@ def _raw_bytes(char: str) -> bytes:
     """The bytes that the shell must hand over so that Python reads this character again."""
     errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
     return char.encode("utf-8", errors)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean jane.doe?`` where one of the known names is close; else nothing."""
+    close = difflib.get_close_matches(name, sorted(known), 1)
+    return f"; did you mean {safe(close[0])}?" if close else ""
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

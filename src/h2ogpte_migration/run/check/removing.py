@@ -1,0 +1,209 @@
+"""Removes what checks made: at the end of one, and at the beginning for those that were killed.
+
+Only what is on record by its id goes, or what bears the token on record. A collection that holds
+anything else by then is left alone. What can't be removed, or not yet told, stays on record.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Iterable, List, Optional, Set
+
+from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.errors import NotFound, ServerError
+from h2ogpte_migration.model import Document, JobId, SourceId, parse_time
+from h2ogpte_migration.run.check import Workplace
+from h2ogpte_migration.run.check import recognising as names
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.tracking.scratch import Kind, Thing
+from h2ogpte_migration.ui.text import plural, safe
+
+log = logging.getLogger(__name__)
+
+
+class Remover:
+    """Removes everything on record.
+
+    Waits go on after the user asked to stop, but for ``patience.STOP_PATIENCE_S`` in all.
+    """
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self._gateway = place.gateway
+        self._scratch = place.scratch
+        self._stop = place.clock.stop
+        self._clock = Clock(threading.Event())
+        self._stopped_at: Optional[float] = None
+
+    def remove_all(self) -> List[str]:
+        """Returns what is still there, or may be, each in words; empty is clean."""
+        left: List[str] = []
+        for thing in self._scratch.left(Kind.COLLECTION):
+            what = f"the scratch collection {thing.name} of {safe(thing.owner)}"
+            if thing.owner != self._place.me:
+                left.append(f"{what}: only a key of {safe(thing.owner)} can delete it")
+                continue
+            try:
+                left += [f"{what}: {why}" for why in self._remove(thing)]
+            except ServerError as error:
+                left.append(f"{what}: {error.message}")
+        return left + self._keys_left()
+
+    def _keys_left(self) -> List[str]:
+        credentials, leftovers = self._place.session.credentials, self._place.session.tracking
+        credentials.close()
+        return [
+            f"the temporary key '{key.name}'"
+            + ("" if self._place.session.admin else ": only --admin-key can delete it")
+            for key in leftovers.leftovers.keys_left()
+        ]
+
+    # -- one scratch collection, its targets and what is in them -------------------------
+    def _remove(self, thing: Thing) -> List[str]:
+        self._await_jobs(thing.token)
+        homes = self._homes(thing)
+        if homes is None:
+            return ["whether it exists could not be told yet"]
+        documents = self._document_ids(thing.token, homes)
+        why = [words for home in homes for words in self._foreign(thing.token, home, documents)]
+        if why:
+            return why
+        for chat in self._scratch.left(Kind.CHAT, thing.token):
+            self._remove_chat(chat, homes)
+        why = [words for home in homes for words in self._delete(home)]
+        why += [words for one in sorted(documents) for words in self._delete_document(one)]
+        if why:
+            return why
+        for kind in (Kind.CHAT, Kind.DOCUMENT, Kind.COLLECTION):  # the collection comes last
+            for item in self._scratch.left(kind, thing.token):
+                self._scratch.gone(item.number)
+        log.info("removed %s: %s", thing.name, plural(len(homes), "collection"))
+        return []
+
+    def _await_jobs(self, token: str) -> None:
+        """Nothing may come into being after its collection was deleted."""
+        in_doubt = [
+            thing for thing in self._scratch.left(Kind.DOCUMENT, token) if not thing.made_id
+        ]
+        jobs = [thing.job_id for thing in in_doubt if thing.job_id]
+        self._await(jobs, patience.MOVE_SETTLED_S)
+        self._await(self._scratch.jobs(), patience.SECOND_LOOK_AFTER_TIMEOUT_S)
+        for thing in in_doubt:
+            if not thing.job_id:
+                self._wait_until_old(thing)
+
+    def _await(self, jobs: Iterable[JobId], most_s: float) -> None:
+        began = self._clock.now()
+        open_jobs = list(jobs)
+        while open_jobs:
+            open_jobs = [job_id for job_id in open_jobs if self._runs(job_id)]
+            waited_s = self._clock.now() - began
+            if not open_jobs or waited_s > most_s or self._out_of_time():
+                return
+            self._clock.pause(patience.poll_delay(waited_s))
+
+    def _runs(self, job_id: JobId) -> bool:
+        job = self._gateway.job(job_id)
+        return job is not None and not job.ended
+
+    def _wait_until_old(self, thing: Thing) -> None:
+        """What was asked for without an answer may still come to effect."""
+        while self._seconds_until_old(thing) > 0 and not self._out_of_time():
+            self._clock.sleep(max(0.0, min(1.0, self._seconds_until_old(thing))))
+
+    def _seconds_until_old(self, thing: Thing) -> float:
+        sent_at = parse_time(thing.sent_at)
+        age_s = (self._clock.utc() - sent_at).total_seconds() if sent_at else 0.0
+        return patience.VISIBLE_WITHIN_S - max(0.0, age_s)
+
+    def _out_of_time(self) -> bool:
+        if not self._stop.is_set():
+            return False
+        self._stopped_at = self._stopped_at or self._clock.now()
+        return self._clock.now() - self._stopped_at > patience.STOP_PATIENCE_S
+
+    # -- which they are ------------------------------------------------------------------
+    def _homes(self, thing: Thing) -> Optional[List[str]]:
+        """Ids of the targets, then of the scratch collection; None: nobody can tell yet."""
+        store = self._place.session.tracking.store
+        attempts = store.history(SourceId(thing.made_id)) if thing.made_id else []
+        doubtful = not thing.made_id or any(
+            attempt.target_id is None or store.sends(attempt, StepName.CREATE) > 1
+            for attempt in attempts
+        )
+        known = [str(attempt.target_id) for attempt in attempts if attempt.target_id]
+        known += [thing.made_id] if thing.made_id else []
+        began = self._clock.now()
+        while True:
+            found = [item.id for item in names.recognised(self._place, thing)]
+            waited_s = self._clock.now() - began
+            if not doubtful or waited_s > patience.VISIBLE_WITHIN_S:
+                return list(dict.fromkeys([*(one for one in found if one not in known), *known]))
+            if self._out_of_time():
+                return None
+            self._clock.sleep(patience.second_look(timed_out=False))
+
+    def _document_ids(self, token: str, homes: List[str]) -> Set[str]:
+        """Ids of our documents: on record, or by their names in what is ours."""
+        ids = {thing.made_id for thing in self._scratch.left(Kind.DOCUMENT, token)}
+        for home in homes:
+            ids.update(row.id for row in self._documents(home) if names.is_ours(row.name, token))
+        return {one for one in ids if one}
+
+    def _documents(self, home: str) -> List[Document]:
+        try:
+            return listed(self._gateway, home, list)
+        except NotFound:
+            return []
+
+    def _foreign(self, token: str, home: str, documents: Set[str]) -> List[str]:
+        """What somebody else put there meanwhile; then it is left alone."""
+        foreign = [row for row in self._documents(home) if row.id not in documents]
+        if foreign:
+            return [f"{home} holds {plural(len(foreign), 'document')} that the check did not make"]
+        known = {thing.made_id for thing in self._scratch.left(Kind.CHAT, token)}
+        others = [one for one in self._chats(home) if one not in known]
+        if None in known and len(others) == 1 and not self._gateway.chat_messages(others[0]):
+            return []  # its creation was never answered
+        if others:
+            return [f"{home} holds {plural(len(others), 'chat')} that the check did not make"]
+        return []
+
+    def _chats(self, home: str) -> List[str]:
+        try:
+            return [str(row["id"]) for row in self._gateway.chats(home)]
+        except NotFound:
+            return []
+
+    # -- going ---------------------------------------------------------------------------
+    def _remove_chat(self, chat: Thing, homes: List[str]) -> None:
+        if chat.made_id:
+            self._gateway.delete_chat(chat.made_id)
+            return
+        for home in homes:
+            for session_id in self._chats(home):  # one at most, and empty: see _foreign
+                self._gateway.delete_chat(session_id)
+
+    def _delete(self, home: str) -> List[str]:
+        self._gateway.delete_collection(home)
+        began = self._clock.now()
+        while True:
+            try:
+                self._gateway.collection(home)
+            except ServerError:  # the server has said that it is deleted; nothing contradicts
+                return []
+            waited_s = self._clock.now() - began
+            if waited_s > patience.VISIBLE_WITHIN_S or self._out_of_time():
+                return [f"{home} is still there, although the server said that it was deleted"]
+            self._clock.pause(patience.poll_delay(waited_s))
+
+    def _delete_document(self, document_id: str) -> List[str]:
+        """Documents go with their collections; one that stayed is deleted by itself."""
+        bench = self._place.bench
+        if bench.document(document_id) is None:
+            return []
+        bench.delete_document(document_id)
+        return [] if bench.document(document_id) is None else [f"its document {document_id}"]

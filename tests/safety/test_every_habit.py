@@ -1,0 +1,216 @@
+"""Each switch of the sandbox alone: everything arrives, once, or what comes instead is named here.
+
+One rich migration under every value that the table of assumptions gives: waiting, with permissions,
+connectors, chats, metadata and a question to each. Then the same command again, which has nothing to
+do. By default the first value of each switch is tried; ``-m slow`` tries the others.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from h2ogpte_migration import patience
+from h2ogpte_migration.assumptions import ASSUMPTIONS
+from h2ogpte_migration.sandbox.cases import CASES, Case
+from h2ogpte_migration.sandbox.habits import Habits
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+
+from ..faults.harness import (
+    JumpingClock,
+    Result,
+    admin_waits,
+    difference,
+    run,
+    serving,
+    settled,
+    small_world,
+)
+
+TESTS = Path(__file__).parents[1]
+FASTER = 10
+"""Delays of the server are shorter here by this, as the tool's patience is."""
+
+_PAPERS = r"/collections/anna/(\(Migrated\) )?Papers"
+_ANNAS = r"/collections/anna/"
+_ANY_TARGET = r"/collections/\w+/\(Migrated\) "
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ends under a switch.
+
+    Args:
+        code: of both runs.
+        differs: where the world may be another one than without the switch, as a pattern.
+        says: what the summary or the status says about it.
+    """
+
+    code: int = 0
+    differs: str = "(?!)"
+    says: str = ""
+
+
+AS_USUAL = Outcome()
+_QUOTA = Outcome(1, _ANNAS, "a quota of anna is used up")
+_NO_KEYS = Outcome(1, "/collections/(anna|bertil)/", "--api-key-expiry")
+_CUT = Outcome(differs=_ANY_TARGET)
+_HELD = Outcome(1, _PAPERS, "1 document missing in the target: c.pdf")
+
+OUTCOMES: Dict[str, Outcome] = {
+    "server_version=1.6.40": Outcome(1, "", "is older than 1.6.57"),
+    "server_version=9.0.0": Outcome(says="is newer than what this tool was made for"),
+    "refusals_name_settings": Outcome(
+        differs=_ANY_TARGET + r".*/settings/ocr_model", says="differ from the source's: ocr_model"
+    ),
+    "key_lifetime_cap_days=0.5": _NO_KEYS,
+    "key_lifetime_cap_days=0.02": _NO_KEYS,
+    "key_refusal_status": _NO_KEYS,
+    "collections_per_user": _QUOTA,
+    "quota_status": _QUOTA,
+    "broken_operations=get_collection_group_permissions": Outcome(
+        differs=_PAPERS + "/0/group_shares", says="group shares could not be read"
+    ),
+    "broken_operations=get_collection_permissions": Outcome(
+        differs=_ANY_TARGET + ".*/(shares|public_permissions)", says="permissions"
+    ),
+    "broken_operations=get_collection_settings": Outcome(
+        differs=_ANY_TARGET + ".*settings/", says="settings could not be read, and so not copied"
+    ),
+    "empty_listings=list_documents_for_collection": Outcome(1, "", "nothing was imported"),
+    "empty_listings=list_documents_for_collection:": AS_USUAL,
+    "import_flags_ignored=preserve_metadata": Outcome(
+        differs=_PAPERS + "/0/documents", says="3 documents with other metadata in the target"
+    ),
+    "import_flags_ignored=preserve_document_status": Outcome(
+        differs=_PAPERS + "/0/documents", says="1 document with another ingest mode in the target"
+    ),
+    "import_flags_ignored=copy_lifecycle_settings": Outcome(
+        differs=_PAPERS + "/0/(inactivity_interval|size_limit)",
+        says="inactivity_interval is not set in the target, 90 in the source",
+    ),
+    "archived_chats_move": Outcome(differs=_PAPERS + "/0/chats"),
+    "server_defaults=forced": Outcome(
+        differs=_ANY_TARGET + ".*/settings/guardrails_settings",
+        says="differ from the source's: guardrails_settings",
+    ),
+    "vex_encryption_ignored": Outcome(1, _PAPERS, "vex_encryption is not set in the target"),
+    "name_limit": _CUT,
+    "long_names": _CUT,
+    "bad_documents_arrive": _HELD,
+    "failed_job_brings_rest": _HELD,
+}
+"""By the name of a case, or its beginning. What is not here ends as usual."""
+
+
+def outcome_of(case: Case) -> Outcome:
+    """The outcome under the longest name that fits."""
+    fitting = [name for name in OUTCOMES if case.name.startswith(name)]
+    return OUTCOMES[max(fitting, key=len)] if fitting else AS_USUAL
+
+
+def _first_values() -> List[Any]:
+    seen: Dict[str, Case] = {}
+    cases = []
+    for case in CASES:
+        first = seen.setdefault(case.assumption.habit, case) is case
+        marks = [] if first else [pytest.mark.slow]
+        cases.append(pytest.param(case, id=case.name, marks=marks))
+    return cases
+
+
+def rich_world() -> World:
+    """Everything that a switch may be about."""
+    world = small_world()
+    (papers,) = [c for c in world.collections.values() if c.name == "Papers"]
+    world.archive_chat(world.sessions_of(papers.id)[0].id)
+    return world
+
+
+@pytest.fixture(autouse=True)
+def short(clock: JumpingClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands still is given up after a moment."""
+    monkeypatch.setattr(patience, "STALE_JOB_S", 0.3)
+    monkeypatch.setattr(patience, "MOVE_SETTLED_S", 0.1)
+
+
+_usual: Dict[str, Dict[str, Any]] = {}
+
+
+def _migrate(server: SandboxServer, folder: Path) -> Result:
+    more = ("--verify-query", "What is it about?", "--query-timeout", "2", "--retries", "2")
+    return admin_waits(server, folder, *more)
+
+
+def usual(folder: Path) -> Dict[str, Any]:
+    """The end of the same run without any switch; run once per process."""
+    if "end" not in _usual:
+        with serving(rich_world()) as server:
+            result = _migrate(server, folder / "usual")
+            _usual["end"] = settled(server.world)
+        assert result.code == 0, result.text
+        assert result.text.count("RAG check passed") == 3
+    return _usual["end"]
+
+
+@pytest.mark.parametrize("case", _first_values())
+def test_a_migration_ends_well_under_each_habit_alone(case: Case, tmp_path: Path) -> None:
+    expected, wanted = outcome_of(case), usual(tmp_path)
+    odd = tmp_path / "odd"
+    with serving(rich_world()) as server:
+        for name, value in case.settings.items():
+            setattr(
+                server.world.habits, name, value / FASTER if name.endswith("_after_s") else value
+            )
+        first = _migrate(server, odd)
+        before = len(server.requests)
+        again = _migrate(server, odd)
+        for name in case.settings:
+            setattr(server.world.habits, name, getattr(Habits(), name))
+        wrong = [
+            line
+            for line in difference(wanted, settled(server.world))
+            if not re.match(expected.differs, line)
+        ]
+        repeated = [r.route for r in server.requests[before:] if r.mutating and _does_work(r.route)]
+    assert (first.code, again.code) == (expected.code,) * 2, first.text + again.text
+    assert not wrong, wrong
+    assert not repeated or expected.code, repeated
+    told = first.text + run(odd, "--status").text
+    assert expected.says in " ".join(told.split()), told
+    assert "Traceback" not in told + first.log
+
+
+def _does_work(route: str) -> bool:
+    """Keys and test chats come and go with every run."""
+    return "/api_keys" not in route and not re.match(r"\w+ /chats", route)
+
+
+# -- the table ---------------------------------------------------------------------------
+def _function(name: str) -> Tuple[str, str]:
+    """The text of a test, with that of its whole file."""
+    path, _, function = name.partition("::")
+    text = (TESTS / path).read_text(encoding="utf-8")
+    return text, function
+
+
+@pytest.mark.parametrize("row", ASSUMPTIONS, ids=lambda row: row.habit)
+def test_every_switch_has_words_and_a_test_that_exists(row: Any) -> None:
+    assert row.then, "what does the tool do then?"
+    assert row.shown_by, "which test shows it?"
+    own = inspect.getsource(test_a_migration_ends_well_under_each_habit_alone)
+    assert own
+    for name in row.shown_by:
+        text, function = _function(name)
+        assert f"def {function}(" in text, name
+
+
+def test_outcomes_are_about_cases() -> None:
+    unknown = [name for name in OUTCOMES if not any(c.name.startswith(name) for c in CASES)]
+    assert unknown == []
