@@ -15,7 +15,7 @@ from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import Interrupted
 
 FIRST_PACE_S = 0.05
-SLOWEST_PACE_S = 2.0
+SLOWEST_PACE_S = 0.5
 PACE_RECOVERY = 0.95
 """What is left of the interval between requests after each success."""
 FIRST_PENALTY_S = 0.5
