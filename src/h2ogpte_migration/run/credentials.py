@@ -126,7 +126,7 @@ class Credentials:
         """
         with self._lock:
             if self._ids is None:
-                self._ids = self._read_ids()
+                self._ids = self._read_ids() or self._read_ids()
             ids = self._ids.get(username, [])
         if len(ids) == 1:
             return ids[0]
@@ -338,7 +338,7 @@ class Credentials:
                 self._clock.sleep(patience.poll_delay(now - began))
 
     @contextmanager
-    def tried_out(self, owner: str, owner_id: str) -> Iterator[TriedOut]:
+    def tried_out(self, owner: str, owner_id: Optional[str]) -> Iterator[TriedOut]:
         """A key of an account for a moment: made, of the right holder, and deleted afterwards.
 
         Raises:

@@ -140,7 +140,10 @@ def _knowledge(store: Store, scope: Scope) -> Known:
     """
     records: Dict[str, Record] = {record.source_id: record for record in store.records()}
     targets: Dict[str, Record] = {
-        record.target_id: record for record in records.values() if record.target_id is not None
+        record.target_id: record
+        for record in records.values()
+        # A source that its row names as its own target is none; that is told when it is worked on.
+        if record.target_id is not None and str(record.target_id) != record.source_id
     }
     names = store.reserved_names()
     for collection in scope.collections:
