@@ -216,8 +216,9 @@ def _chat(place: Workplace, collection_id: str, token: str) -> str:
     thing = _thing(place, Kind.CHAT, f"chat on {names.name_of(token)}", token)
 
     def find() -> Optional[str]:
-        rows = gateway.chats(collection_id)
-        return str(rows[0]["id"]) if len(rows) == 1 else None
+        ids = [str(row["id"]) for row in gateway.chats(collection_id)]
+        # Nobody has said anything in ours.
+        return ids[0] if len(ids) == 1 and not gateway.chat_messages(ids[0]) else None
 
     chat_id = _once(place, thing, lambda: gateway.create_chat(collection_id), find)
     place.scratch.made(thing.number, chat_id)
