@@ -26,7 +26,7 @@ from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetFate
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
-from h2ogpte_migration.tracking.records import Holder, Tracked
+from h2ogpte_migration.tracking.records import Holder
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             tracked = migration.tracked if stood is None else migration.reload()
             if tracked is None:
                 raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
-            _agree(migration)
+            reconcile.agree(migration)
             if reconcile.is_due(migration):
                 reconcile.run(migration)
             tracked = migration.record
@@ -168,7 +168,7 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
         return None
     decided = _plan(migration)
     over = tracked.position in (Position.CONNECTED, Position.FINISHED)
-    unsettled = any(intent.open for intent in tracked.intents) or not _agrees(tracked)
+    unsettled = any(intent.open for intent in tracked.intents) or not reconcile.agrees(tracked)
     if decided.action == Action.LEAVE and over and not unsettled:
         return _left(migration, decided)
     return None
@@ -177,7 +177,7 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
 def _begin_or_leave(migration: Migration) -> Optional[Result]:
     """Decide, once per turn, whether to begin afresh, to continue, or to leave it."""
     if migration.reload() is not None:
-        _agree(migration)
+        reconcile.agree(migration)
         moves.settle_open(migration)
     decided = _plan(migration)
     if decided.action == Action.LEAVE:
@@ -191,26 +191,6 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
         carried(migration)
         migration.begin(decided.reason)
     return None
-
-
-def _agree(migration: Migration) -> None:
-    """Row and live attempt must speak of the same target; else what is true is taken up."""
-    if _agrees(migration.record):
-        return
-    store = migration.tracking.store
-    words = store.agree(migration.lease, migration.policy.import_options)
-    if words:
-        log.warning("record and attempt differed: %s", words)
-        migration.notes.append(f"changed from outside: {words}")
-    migration.forget_what_was_seen()
-    migration.reload()
-
-
-def _agrees(tracked: Tracked) -> bool:
-    live = tracked.attempt
-    if live is None and tracked.position == Position.FAILED:
-        return tracked.known_target
-    return (live.target_id if live else None) == tracked.record.target_id
 
 
 def _left(migration: Migration, decided: Plan) -> Result:

@@ -17,6 +17,7 @@ import pytest
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -67,12 +68,20 @@ class Lab:
         """Any command, as the administrator or as the owner."""
         if admin:
             key = ["--admin-key", "sk-sandbox-admin"]
-            no_scope = VERIFY in words or "--collections" in words
+            no_scope = {VERIFY, "--collections", "--all-users", "--rollback"} & {*words}
             key += [] if no_scope else ["--users", "anna"]
         else:
             key = ["--user-key", "sk-sandbox-anna"]
+        if words[0] == "--status":
+            return run(self.folder, *words)
         common = ["--url", self.server.url, "--timeout", str(TIMEOUT_S), *key]
         return run(self.folder, *common, *words)
+
+    @property
+    def last_log(self) -> str:
+        """The text of the newest log."""
+        logs = sorted(self.folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return logs[-1].read_text(encoding="utf-8")
 
     # -- the database ----------------------------------------------------------------------
     @property
@@ -138,44 +147,63 @@ class Lab:
     def chats_of(self, collection_id: str) -> int:
         return len(self.world.sessions_of(collection_id))
 
+    def let_jobs_end(self) -> None:
+        """Jobs that would never end succeed, now."""
+        for job in self.world.jobs.values():
+            if job.running:
+                job.fate, job.duration_s = Fate.SUCCEED, 0.0
+        self.world.wait_until_idle()
+
     # -- the promises ------------------------------------------------------------------------
     def wrong(
-        self, result: Result, *, chats: int = 2, targets: int = 1, widely: bool = False
+        self,
+        result: Result,
+        *,
+        chats: Optional[int] = 2,
+        connectors: Optional[int] = 2,
+        targets: int = 1,
+        widely: bool = False,
+        ended: bool = True,
     ) -> str:
         """The promises that were broken; empty where all were kept.
 
         Args:
-            chats: how many chats of people there are, wherever.
+            chats, connectors: how many there are, wherever; None where some were deleted.
             targets: how many targets may hold documents.
             widely: whether a target may be shared more widely than its source by now.
+            ended: whether a success is the end of it.
         """
         self.world.wait_until_idle()
-        said = list(self._broken(result, chats, targets, widely))
+        said = list(self._broken(result, targets, widely))
+        said += self._lost(chats, connectors)
+        if ended and result.code == 0 and self.rows():
+            said += self._unfinished(chats, connectors)
         return "\n".join([*said, result.text]) if said else ""
 
-    def _broken(self, result: Result, chats: int, targets: int, widely: bool) -> Iterator[str]:
+    def _broken(self, result: Result, targets: int, widely: bool) -> Iterator[str]:
         if "bug" in result.text.lower() or "Traceback" in result.text:
             yield "it speaks of a bug"
-        places = [self.source, *self.targets]
+        owner = {("user", self.source.username)}
         for place in self.targets:
             names = names_in(place)
             if len(set(names)) < len(names):
                 yield f"{place.name} holds documents twice: {names}"
-            if rights(place) - rights(self.source) and not widely:
+            if rights(place) - rights(self.source) - owner and not widely:
                 yield f"{place.name} is shared more widely: {rights(place)}"
         filled = [place for place in self.targets if place.documents]
         if len(filled) > targets:
             yield f"{len(filled)} targets hold documents"
-        if sum(len(place.connectors) for place in places) != 2:
-            yield "connectors were lost"
-        if sum(self.chats_of(place.id) for place in places) != chats:
-            yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
         if any(key.name.startswith("h2ogpte-migrate") for key in self.world.alive_keys()):
             yield "temporary keys are left"
-        if result.code == 0 and self.rows():
-            yield from self._unfinished(chats)
 
-    def _unfinished(self, chats: int) -> Iterator[str]:
+    def _lost(self, chats: Optional[int], connectors: Optional[int]) -> Iterator[str]:
+        places = [self.source, *self.targets]
+        if connectors not in (None, sum(len(place.connectors) for place in places)):
+            yield "connectors were lost"
+        if chats not in (None, sum(self.chats_of(place.id) for place in places)):
+            yield f"chats were lost or left: {[self.chats_of(p.id) for p in places]}"
+
+    def _unfinished(self, chats: Optional[int], connectors: Optional[int]) -> Iterator[str]:
         """A success is the whole of it."""
         current = self.current()
         if current is None:
@@ -184,12 +212,14 @@ class Lab:
         missing = set(DOCUMENTS) - set(names_in(current))
         if missing and missing & set(names_in(self.source)):
             yield f"a success without {missing}"
-        if len(current.connectors) != 2:
+        if connectors not in (None, len(current.connectors)):
             yield f"a success with {len(current.connectors)} connectors in the target"
+        if chats not in (None, self.chats_of(current.id)):
+            yield f"a success with {self.chats_of(current.id)} chats in the target"
         if rights(self.source) - rights(current):
             yield f"a success that is shared with {rights(current)} only"
-        if self.chats_of(current.id) != chats:
-            yield f"a success with {self.chats_of(current.id)} chats in the target"
+        if made_of(current) != made_of(self.source):
+            yield f"a success with other settings: {made_of(current)}"
 
 
 def names_in(collection: Collection) -> List[str]:
@@ -201,6 +231,12 @@ def rights(collection: Collection) -> Set[Tuple[str, str]]:
     found = {("user", name) for name in collection.shares}
     found |= {("group", name) for name in collection.group_shares}
     return found | ({("public", "")} if collection.is_public else set())
+
+
+def made_of(collection: Collection) -> Tuple[object, ...]:
+    """What a collection carries beside its documents."""
+    settings = (collection.settings, collection.chat_settings)
+    return (*settings, collection.metadata, collection.rag_type)
 
 
 @contextmanager
@@ -221,6 +257,10 @@ def laboratory(folder: Path) -> Iterator[Lab]:
         shares={"bertil": ["read"]},
         group_shares={"staff": ["read"]},
         public=["read"],
+        settings={"max_tokens_per_chunk": 320, "ocr_model": "auto"},
+        chat_settings={"llm": "auto"},
+        metadata={"cost_centre": "4711"},
+        rag_type="rag+",
     )
     with serving(world) as server:
         yield Lab(server, source, folder)

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import Action, FixedReply, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, close, reply
+from h2ogpte_migration.sandbox.habits import Fate
 from tests.faults.harness import Result
 
-from .lab import Lab, clock, hurried, laboratory
+from .lab import FORCE, RETRY, Lab, clock, hurried, laboratory
 
 __all__ = ["clock", "hurried"]
 
 pytestmark = pytest.mark.usefixtures("hurried")
 
 C = "/collections/{collection_id}"
+IMPORT = f"POST {C}/import_collection_job"
 LISTINGS = (
     "GET /collections",
     "GET /collections/all",
@@ -53,16 +56,56 @@ ANSWERS: Dict[str, Action] = {
 }
 
 
-def _submit_and_verify(lab: Lab) -> Result:
-    first = lab.submit()
-    second = lab.verify() if lab.database.exists() else first
-    return Result(max(first.code, second.code), first.out + second.out, second.err, lab.folder)
+def _nothing(_: Lab) -> None:
+    pass
 
 
-MODES: Dict[str, Callable[[Lab], Result]] = {
-    "admin": lambda lab: lab.migrate(),
-    "owner": lambda lab: lab.migrate(admin=False),
-    "verify": _submit_and_verify,
+def _refused_import(lab: Lab) -> None:
+    lab.world.set_fate(lab.source.id, Fate.REFUSE, times=1)
+    assert lab.migrate().code == 1
+
+
+def _lost_answer(lab: Lab) -> None:
+    """The import was sent; nobody knows what came of it."""
+    lab.server.faults.add(close(after=True), route=IMPORT)
+    lab.server.faults.add(reply(502), route="GET /jobs", times=None)
+    assert lab.migrate("--retries", "0").code == 1
+    lab.server.faults.clear()
+
+
+def _failed_by_force(lab: Lab) -> None:
+    """The first target holds connectors and chats, and the second one failed."""
+    lab.migrate()
+    lab.world.set_fate(lab.source.id, Fate.FAIL, times=1)
+    assert lab.migrate(FORCE).code == 1
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What is done before, what is struck, and what brings it to its end after that."""
+
+    act: Callable[[Lab], Result]
+    again: Callable[[Lab], Result]
+    before: Callable[[Lab], object] = _nothing
+    targets: int = 1
+
+
+MODES: Dict[str, Mode] = {
+    "admin": Mode(lambda lab: lab.migrate(), lambda lab: lab.migrate()),
+    "owner": Mode(lambda lab: lab.migrate(admin=False), lambda lab: lab.migrate(admin=False)),
+    "submit": Mode(lambda lab: lab.submit(), lambda lab: lab.migrate()),
+    "verify": Mode(lambda lab: lab.verify(), lambda lab: lab.verify(), Lab.submit),
+    "resumed": Mode(lambda lab: lab.migrate(), lambda lab: lab.migrate(), _refused_import),
+    "in doubt": Mode(lambda lab: lab.migrate(), lambda lab: lab.migrate(), _lost_answer),
+    "forced": Mode(
+        lambda lab: lab.migrate(FORCE), lambda lab: lab.migrate(), Lab.migrate, targets=2
+    ),
+    "retried": Mode(
+        lambda lab: lab.migrate(RETRY),
+        lambda lab: lab.migrate(RETRY),
+        _failed_by_force,
+        targets=3,
+    ),
 }
 Point = Tuple[str, str, str, int]
 _counts: Dict[str, Dict[str, int]] = {}
@@ -72,9 +115,10 @@ def _points(mode: str, answer: str, folder: Path) -> List[Point]:
     """Every request of a mode that could be answered so."""
     if mode not in _counts:
         with laboratory(folder / f"undisturbed {mode}") as lab:
-            result = MODES[mode](lab)
+            MODES[mode].before(lab)
+            lab.server.forget_requests()
+            result = MODES[mode].act(lab)
             assert result.code == 0, result.text
-            assert not lab.wrong(result)
             _counts[mode] = Counter(request.route for request in lab.server.requests)
     return [
         (mode, answer, route, skip)
@@ -87,22 +131,19 @@ def _points(mode: str, answer: str, folder: Path) -> List[Point]:
 
 def _try(point: Point, folder: Path) -> str:
     """What is wrong in the end; empty where nothing is."""
-    mode, answer, route, skip = point
+    name, answer, route, skip = point
+    mode = MODES[name]
     with laboratory(folder) as lab:
-        rule = lab.server.faults.add(ANSWERS[answer], route=route, skip=skip)
-        result = MODES[mode](lab)
-        assert rule.hits
-        wrong = lab.wrong(result)
+        mode.before(lab)
+        lab.server.faults.add(ANSWERS[answer], route=route, skip=skip)
+        result = mode.act(lab)
+        if result.code == 0 and not lab.rows():
+            return f"{point}: nothing was found, and that was called a success\n{result.text}"
+        wrong = lab.wrong(result, targets=mode.targets, ended=name != "submit")
         for _ in range(2):
-            if wrong or (result.code == 0 and lab.rows()):
-                break
-            if not lab.rows() and result.code == 0:
-                return f"{point}: nothing was found, and that was called a success\n{result.text}"
-            again = lab.verify if mode == "verify" and lab.targets else lab.migrate
-            result = again(admin=mode != "owner")
-            if result.code and mode == "verify":
-                result = lab.migrate()
-            wrong = lab.wrong(result)
+            if not wrong and (result.code or name == "submit"):
+                result = mode.again(lab)
+                wrong = lab.wrong(result, targets=mode.targets)
         if not wrong and result.code:
             wrong = f"it never ends well\n{result.text}"
     return f"{point}: {wrong}" if wrong else ""
@@ -119,7 +160,7 @@ def _try_all(points: List[Point], folder: Path) -> None:
 def test_one_answer_that_is_not_true_ends_nothing(answer: str, tmp_path: Path) -> None:
     points = [point for mode in MODES for point in _points(mode, answer, tmp_path)]
     spread = sorted(points, key=lambda point: hashlib.md5(repr(point).encode()).digest())
-    _try_all(spread[: 6 if answer == "empty" else 3], tmp_path)
+    _try_all(spread[: 8 if answer == "empty" else 3], tmp_path)
 
 
 @pytest.mark.slow

@@ -327,6 +327,22 @@ def test_an_owner_who_is_not_exactly_one_user_cannot_be_impersonated(
     assert not desk.credentials.knows_user("zoe")
 
 
+def test_an_id_is_known_where_the_list_was_read_and_names_just_one(desk: Desk) -> None:
+    desk.own.accounts += [User("u1", "zoe"), User("u2", "zoe"), User("", "yan")]
+    assert desk.credentials.known_id("anna") is None, "nothing was read yet"
+    desk.act_as("anna").secret()
+    ids = [desk.credentials.known_id(name) for name in ("anna", "zoe", "yan", "nobody")]
+    assert ids == ["u-anna", None, None, None]
+
+
+def test_an_account_that_is_asked_for_by_its_id_may_have_another_name_by_now(desk: Desk) -> None:
+    desk.own.accounts[0] = User("u-anna", "anna.new")
+    assert desk.act_as("anna", "u-anna").secret()
+    another: Any = desk.another().gateway_for("anna")
+    with pytest.raises(CannotImpersonate, match="no registered user"):
+        another.secret()
+
+
 def test_a_user_who_is_listed_twice_is_one_user(desk: Desk) -> None:
     desk.own.accounts.append(User("u-anna", "anna"))
     desk.act_as("anna").secret()

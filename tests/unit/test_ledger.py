@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import pytest
 
@@ -333,3 +333,73 @@ def test_twenty_thousand_documents_are_compared_in_seconds(by_name: bool, one_na
     began = time.monotonic()
     assert tallies(by_name, rows, rows, rows) == {}
     assert time.monotonic() - began < 30
+
+
+# -- paired by name -----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((1, 1, 1), {}),
+        ((1, 1, 0), {"missing": 1}),
+        ((2, 2, 1), {"missing": 1}),
+        ((2, 1, 1), {}),  # one was deleted at the source
+        ((2, 1, 0), {"missing": 1}),
+        ((1, 2, 0), {"missing": 1, "late": 1}),
+        ((1, 2, 1), {"late": 1}),
+        ((1, 2, 2), {}),
+        ((1, 3, 2), {"late": 1}),
+        ((0, 1, 0), {"late": 1}),
+        ((0, 1, 1), {}),
+        ((0, 0, 1), {}),  # somebody's own
+        ((0, 0, 3), {}),
+        ((1, 1, 2), {"duplicated": 1}),
+        ((1, 1, 3), {"duplicated": 2}),
+        ((2, 2, 4), {"duplicated": 2}),
+        ((1, 0, 2), {"duplicated": 1}),
+        ((1, 2, 3), {"duplicated": 1}),
+        ((2, 1, 3), {"duplicated": 1}),
+        ((0, 1, 2), {"duplicated": 1}),
+        ((1, 0, 1), {}),
+        ((1, 0, 0), {}),
+    ],
+)
+def test_by_name_it_is_counted(counts: Tuple[int, int, int], expected: Any) -> None:
+    """How often a name stands in baseline, source and target, each time under another id."""
+    sides = [[(f"{side}{n}", "n.pdf") for n in range(count)] for side, count in enumerate(counts)]
+    assert tallies(True, *sides) == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "foreign", "deleted"),
+    [((1, 1, 1), 0, 0), ((0, 0, 2), 2, 0), ((0, 1, 1), 0, 0), ((1, 0, 1), 0, 0), ((3, 1, 2), 0, 1)],
+)
+def test_by_name_what_is_somebodys_and_what_is_gone(
+    counts: Tuple[int, int, int], foreign: int, deleted: int
+) -> None:
+    ledger = DocumentComparison(by_name=True)
+    for side, count in zip((BASELINE, SOURCE, TARGET), counts):
+        ledger.fill(side, documents([(f"{side}{n}", "n.pdf") for n in range(count)]))
+    assert (ledger.foreign()[0], ledger.deleted()[0]) == (foreign, deleted)
+    assert ledger.missing_bad() == 0
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "target", "expected"),
+    [
+        (["completed"], ["failed"], {"newly_bad": 1}),
+        (["completed", "failed"], ["completed", "failed"], {"bad_before": 1}),
+        (["completed", "failed"], ["failed", "failed"], {"bad_before": 1, "newly_bad": 1}),
+        (["failed", "failed"], ["failed", "failed"], {"bad_before": 2}),
+        (["completed", "completed"], ["failed", "failed"], {"newly_bad": 2}),
+        (["completed"], ["queued"], {"pending": 1}),
+    ],
+)
+def test_by_name_as_many_may_be_bad_as_were_bad_before(
+    baseline: List[str], target: List[str], expected: Any
+) -> None:
+    rows = [
+        [(f"{s}{n}", "n.pdf", status) for n, status in enumerate(side)]
+        for s, side in (("b", baseline), ("b", baseline), ("t", target))
+    ]
+    assert tallies(True, *rows) == expected

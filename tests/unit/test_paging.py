@@ -373,3 +373,45 @@ def test_of_100_000_rows_that_come_and_go_what_exists_throughout_is_never_skippe
     found = [row["id"] for row in read.each_once()]
     assert len(found) == len(set(found)), "nothing comes twice"
     assert {row["id"] for row in rows} <= set(found)
+
+
+# -- pages that were overtaken -------------------------------------------------------------
+def test_a_page_that_holds_a_known_row_is_no_reason_to_step_back() -> None:
+    """Something moved to the front, and pushed the rest down by less than the overlap."""
+    world = World(names(90))
+
+    def push(call: int) -> None:
+        if call == 1:
+            world.rows.insert(0, world.rows.pop(80))
+
+    world.before = push
+    assert sorted(world.listing(sizes=known_size(50)).each_once()) == names(90)
+    first_pass = [start for start, _ in world.asked[:2]]
+    assert first_pass == [0, 45], "read on, and not back"
+
+
+def test_a_page_without_a_known_row_is_read_again_from_further_ahead() -> None:
+    """So many rows vanished from the front that a whole page was passed over."""
+    world = World(names(200))
+
+    def pull(call: int) -> None:
+        if call == 1:
+            del world.rows[:50]
+
+    world.before = pull
+    assert {*names(200)[50:]} <= {*world.listing(sizes=known_size(50)).each_once()}
+    assert [start for start, _ in world.asked[:3]] == [0, 45, 0]
+
+
+def test_the_front_is_as_far_back_as_it_goes() -> None:
+    """All that was known is gone: the front is read once more, not again and again."""
+    world = World(names(60))
+
+    def replace(call: int) -> None:
+        if call == 1:
+            world.rows = [f"new{number}" for number in range(60)]
+
+    world.before = replace
+    found = [*world.listing(sizes=known_size(50)).each_once()]
+    assert {row for row in found if row.startswith("new")} == set(world.rows)
+    assert [start for start, _ in world.asked[:4]] == [0, 45, 0, 45]

@@ -322,6 +322,64 @@ def test_the_same_forced_command_in_two_terminals_forces_once(
     assert not begun(database).runs.has_started(C1, "force"), "a later demand is another one"
 
 
+def marks(database: Database) -> List[str]:
+    return [row["kind"] for row in database.rows("SELECT kind FROM marks ORDER BY source_id")]
+
+
+def test_what_ended_is_kept_for_runs_beside_it_alone(database: Database, run: Tracking) -> None:
+    beside = begun(database)
+    begin(run, "force")
+    run.runs.end_starts([C1])
+    run.runs.end(0)
+    assert marks(database) == ["force (ended)"]
+    later = begun(database)
+    assert marks(database) == ["force (ended)"], "somebody beside it still cares"
+    assert beside.runs.has_started(C1, "force")
+    assert not later.runs.has_started(C1, "force"), "begun after it ended: another demand"
+    later.runs.end(0)
+    beside.runs.end(0)
+    begun(database)
+    assert marks(database) == []
+
+
+def test_what_is_begun_beside_a_run_is_not_ended_by_it(database: Database, run: Tracking) -> None:
+    beside = begun(database)
+    begin(beside, "force")
+    run.runs.end_starts([C1])
+    run.runs.end(0)
+    assert marks(database) == ["force"], "it lives, and has not come to its end"
+    assert beside.runs.has_started(C1, "force")
+    beside.runs.end_starts([C1])
+    beside.runs.end(0)
+    assert marks(database) == [], "nobody is beside it any more"
+
+
+def test_an_ended_start_is_not_ended_twice(database: Database, run: Tracking) -> None:
+    beside = begun(database)
+    begin(run, "force")
+    run.runs.end_starts([C1])
+    run.runs.end(0)
+    begun(database)
+    beside.runs.end_starts([C1])
+    beside.runs.end(0)
+    assert marks(database) == ["force (ended)"]
+
+
+def test_a_start_that_ended_before_a_run_is_none_of_its_demand(
+    database: Database, run: Tracking
+) -> None:
+    """However long a third one keeps the marker alive."""
+    third = begun(database)
+    begin(run, "force")
+    run.runs.end_starts([C1])
+    run.runs.end(0)
+    for _ in range(2):
+        later = begun(database)
+        assert not later.runs.has_started(C1, "force")
+        later.runs.end(0)
+    assert third.runs.has_started(C1, "force")
+
+
 # -- temporary keys and test chats ---------------------------------------------------------
 def names(run: Tracking) -> List[str]:
     return [key.name for key in run.leftovers.keys_left()]

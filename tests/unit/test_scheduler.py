@@ -313,6 +313,42 @@ def test_what_runs_already_counts_as_a_job() -> None:
     assert desk.pipeline.server.most == 2
 
 
+def test_an_import_that_turns_out_to_run_counts_as_a_job() -> None:
+    """An adopted one was never asked for a slot: no other is submitted beside it."""
+    desk = bench(limits=waiting(2), polls=3)
+    running = outcome_of_an_adopted_import(desk.pipeline)
+    desk.pipeline.script = {"c00": [running], "c01": [running]}
+
+    def wait_for_them(one: Migration) -> None:
+        deadline = time.monotonic() + 2
+        while one.source.id > "c01" and desk.scheduler._jobs_held < 2:
+            if "c00" not in desk.pipeline.server.left or time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
+
+    desk.pipeline.pause = wait_for_them
+    result = desk.run(several(6))
+    assert set(endings(result).values()) == {DONE}
+    assert result.peak_jobs == 2
+    assert desk.pipeline.server.most == 2
+
+
+def outcome_of_an_adopted_import(pipeline: ScriptedPipeline) -> Callable[[Migration], Result]:
+    """The job of a dead run is found, and polled until it ends."""
+    polls: Counter[str] = Counter()
+
+    def advance(one: Migration) -> Result:
+        polls[one.source.id] += 1
+        if polls[one.source.id] == 1:
+            pipeline.server.begin(one.source.id, 20)
+        if not pipeline.server.poll(one.source.id):
+            return outcome(one, RUNNING)
+        one.job_ended()
+        return outcome(one, DONE)
+
+    return advance
+
+
 def test_more_running_already_than_slots_are_all_waited_for() -> None:
     desk = bench(limits=waiting(1), polls=3)
     for ident in ("c00", "c01", "c02"):

@@ -451,6 +451,58 @@ def test_a_job_of_a_row_of_version_1_2_0_is_claimed_before_it_is_adopted(path: P
     desk.database.close()
 
 
+@pytest.mark.parametrize(
+    ("row", "taken"),
+    [
+        ("error = 'no matter'", False),
+        ("job_status = NULL, import_completed = NULL", False),
+        ("import_completed = 1", True),
+        ("job_status = 'failed'", True),
+        ("job_id = 'another'", True),
+        ("job_id = NULL", True),
+    ],
+)
+def test_an_id_of_a_job_that_is_over_may_be_given_out_again(
+    desk: Desk, row: str, taken: bool
+) -> None:
+    desk.submitted(C1)
+    with desk.database.transaction() as db:
+        db.execute(f"UPDATE collection_migrations SET {row}")
+    second = desk.created(C2, target="t2")
+    record = lambda: desk.store.record_import_job(  # noqa: E731
+        desk.lease(C2), second, JobId("j1"), KIND, adopted=True
+    )
+    if not taken:
+        with pytest.raises(LeaseLost, match="j1"):
+            record()
+        return
+    record()
+    assert desk.tracked(C2).record.job_id == "j1"
+    owner = desk.database.row("SELECT attempt_id FROM jobs WHERE job_id = 'j1'")
+    assert owner is not None
+    assert owner["attempt_id"] == second.id
+
+
+def test_a_job_of_an_earlier_attempt_may_be_that_of_the_next(desk: Desk) -> None:
+    desk.submitted()
+    desk.begin()
+    attempt = desk.make("t2")
+    desk.store.record_import_job(desk.lease(), attempt, JobId("j1"), KIND, adopted=True)
+    assert desk.tracked().record.job_id == "j1"
+
+
+def test_a_job_that_stands_in_a_row_of_version_1_2_0_alone_is_nobody_elses(path: Path) -> None:
+    """Its row is a claim before this tool has made an attempt of it."""
+    desk = legacy_desk(path, collection_created=1, import_submitted=1, job_id="j9")
+    assert desk.store.job_is_claimed(JobId("j9"))
+    assert not desk.store.job_is_claimed(JobId("j8"))
+    second = desk.created(C2, target="t2")
+    desk.store.record_import_job(desk.lease(C2), second, JobId("j8"), KIND, adopted=False)
+    with pytest.raises(LeaseLost, match="j9"):
+        desk.store.record_move_job(desk.lease(C2), second, StepName.CHATS, JobId("j9"), KIND)
+    desk.database.close()
+
+
 def test_an_import_whose_job_is_gone_but_whose_documents_are_there_is_done(desk: Desk) -> None:
     attempt = desk.created()
     desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)

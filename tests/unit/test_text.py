@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import re
 import shutil
 import subprocess
 from types import SimpleNamespace
-from urllib.parse import quote
+from typing import Callable, Dict
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
-from h2ogpte_migration.redact import Secret, register, scrub
+from h2ogpte_migration.redact import Secret, register, scrub, scrub_record, scrub_words
 from h2ogpte_migration.ui import text
 from h2ogpte_migration.ui.text import (
     csv_cell,
@@ -135,17 +139,72 @@ def test_a_secret_shows_itself_to_reveal_only() -> None:
     assert len({key, Secret("sk-text-1")}) == 1
 
 
-@pytest.mark.parametrize(
-    "spelling", [str, lambda key: quote(key, safe=""), repr, json.dumps], ids=range(4)
-)
-def test_every_spelling_of_a_key_is_masked(spelling) -> None:  # type: ignore[no-untyped-def]
-    key = "sk-te/x't\\3%+"
-    register(key)
-    text = scrub(f"before {spelling(key)} after")
+KEY = "sk-te/x't\\3%+<&\"> ~"
+
+
+def _in_base64(before: int, url_safe: bool = False) -> Callable[[str], str]:
+    encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
+    return lambda key: encode(b"user:"[:before] + key.encode() + b"@").decode()
+
+
+SPELLINGS: Dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "quoted": quote,
+    "quoted all": lambda key: quote(key, safe=""),
+    "quoted plus": quote_plus,
+    "every letter quoted": lambda key: "".join(f"%{byte:02X}" for byte in key.encode()),
+    "quoted in small letters": lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+    "quoted, with small hex": lambda key: (
+        quote(key, safe="")
+        .replace("%2F", "%2f")
+        .replace("%5C", "%5c")
+        .replace("%2B", "%2b")
+        .replace("%3C", "%3c")
+        .replace("%3E", "%3e")
+    ),
+    "repr": repr,
+    "json": json.dumps,
+    "json with slashes": lambda key: json.dumps(key).replace("/", "\\/"),
+    "json in json": lambda key: json.dumps(json.dumps(key)),
+    "html": html.escape,
+    "html without quotes": lambda key: html.escape(key, quote=False),
+    "hex": lambda key: key.encode().hex(),
+    "HEX": lambda key: key.encode().hex().upper(),
+    **{f"base64 from {n}": _in_base64(n) for n in range(4)},
+    **{f"url-safe base64 from {n}": _in_base64(n, url_safe=True) for n in range(3)},
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_a_key_is_masked(spelling: str) -> None:
+    register(KEY)
+    written = SPELLINGS[spelling](KEY)
+    text = scrub(f"before {written} after")
     assert text.startswith("before ")
     assert text.endswith(" after")
     assert "***" in text
-    assert "sk-te" not in text
+    middle = written[8:-8]
+    assert not [n for n in range(len(middle) - 7) if middle[n : n + 8] in text], text
+
+
+def test_only_what_is_surely_a_key_is_masked_in_what_is_stored() -> None:
+    for word, stored in (("elevenchars", "elevenchars"), ("twelve-chars", "***")):
+        register(word)
+        assert scrub_record(f"x {word} y") == f"x {stored} y"
+    register("four")
+    assert scrub("x four y") == "x *** y"
+
+
+def test_a_key_that_this_process_never_had_is_masked_in_what_a_server_says() -> None:
+    for words in (
+        "Authorization: Bearer abcdefgh.ijkl",
+        "authorization: basic%20dXNlcjpwYXNz",
+        "the key sk-0123456789abcdef is expired",
+    ):
+        said = scrub_words(words)
+        assert "***" in said
+        assert not {"abcdefgh", "dXNlcjpwYXNz", "0123456789ab"} & {*re.findall(r"\w+", said)}
+    assert scrub_words("the bearer of sk-ill is well") == "the bearer of sk-ill is well"
 
 
 def test_a_key_that_begins_with_another_leaves_no_rest() -> None:

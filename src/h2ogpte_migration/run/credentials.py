@@ -126,7 +126,7 @@ class Credentials:
         """
         with self._lock:
             if self._ids is None:
-                self._ids = self._read_ids()
+                self._ids = self._read_ids() or self._read_ids()
             ids = self._ids.get(username, [])
         if len(ids) == 1:
             return ids[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from h2ogpte_migration import naming, patience
@@ -84,9 +85,7 @@ class _Watched:
         self._seen = 0
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        if filter_text:
-            return self._told(self._gateway.all_collections(filter_text))
-        return self._looked_at_twice(self._gateway.all_collections)
+        return self._looked_at_twice(partial(self._gateway.all_collections, filter_text))
 
     def own_collections(self) -> Iterator[Collection]:
         return self._looked_at_twice(self._gateway.own_collections)
@@ -141,7 +140,10 @@ def _knowledge(store: Store, scope: Scope) -> Known:
     """
     records: Dict[str, Record] = {record.source_id: record for record in store.records()}
     targets: Dict[str, Record] = {
-        record.target_id: record for record in records.values() if record.target_id is not None
+        record.target_id: record
+        for record in records.values()
+        # A source that its row names as its own target is none; that is told when it is worked on.
+        if record.target_id is not None and str(record.target_id) != record.source_id
     }
     names = store.reserved_names()
     for collection in scope.collections:

@@ -17,8 +17,9 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, move_all
+from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
@@ -53,33 +54,33 @@ class Holding:
 
 def connectors(migration: Migration) -> Optional[Result]:
     """Bring over the connectors that former targets hold."""
-    _bring_all_over(migration, FORMER_CONNECTORS, StepName.CONNECTORS)
-    return None
+    return _bring_all_over(migration, FORMER_CONNECTORS, StepName.CONNECTORS)
 
 
 def chats(migration: Migration) -> Optional[Result]:
     """Bring over the chat sessions that former targets hold."""
-    _bring_all_over(migration, FORMER_CHATS, StepName.CHATS)
-    return None
+    return _bring_all_over(migration, FORMER_CHATS, StepName.CHATS)
 
 
-def _bring_all_over(migration: Migration, name: str, step: str) -> None:
+def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Result]:
     store = migration.tracking.store
-    for former in store.former_targets(migration.source_id):
-        # One that is gone holds nothing any more.
-        with suppress(NotFound):
+    try:
+        for former in store.former_targets(migration.source_id):
             _bring_over(migration, former, step)
+    except NotFound as error:
+        return failed_if_gone(migration, error)
     store.finish_step(migration.lease, migration.attempt, name)
+    return None
 
 
 def _bring_over(migration: Migration, former: Attempt, step: str) -> None:
     kind, store, origin = MOVES[step], migration.tracking.store, str(former.target_id)
+    way = Way(migration.gateway, migration.clock, origin, migration.target_id)
+    if not left_in(way, kind).listed:
+        return  # also where it does not exist any more
     held = kind.count(migration.gateway, origin)
-    if not held:
-        return
     there = kind.count(migration.gateway, migration.target_id)
     counts: Json = {"source": held, "target": there}
-    way = Way(migration.gateway, migration.clock, origin, migration.target_id)
     log.info("bringing over %s %s from the former target %s", held, kind.noun, origin)
     store.record_move_counts(migration.lease, migration.attempt, step, counts)
     move_all(way, kind, StepJobs(migration, step))

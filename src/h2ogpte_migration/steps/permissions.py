@@ -6,11 +6,12 @@ is taken back by that record. Shares that others added to the target are theirs,
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     BadReply,
     Conflict,
@@ -25,15 +26,19 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Permissions, Share
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.steps.presence import (
+    insist,
     is_gone,
     read_when_visible,
     restart_if_gone,
-    when_visible,
+    sure,
 )
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Attempt
 
 T = TypeVar("T")
+
+
+Refused = Callable[[str, str], None]
 
 
 def read(
@@ -42,60 +47,67 @@ def read(
     owner: str,
     *,
     is_public: bool,
-    refused: Optional[Callable[[str, str], None]] = None,
+    refused: Optional[Refused] = None,
+    clock: Optional[Clock] = None,
 ) -> Permissions:
     """Who may see a collection, its owner left out.
 
-    ``refused`` is told of a list that the server does not give, and why; without it, that is
-    raised.
+    Args:
+        refused: told of a list that the server does not give, and why; without it, that is raised.
+        clock: with it, a list that comes empty is asked for again.
     """
-
-    def shares(what: str, listing: Callable[[str], List[Share]]) -> List[Share]:
-        return _listed(gateway, collection_id, what, listing, refused) or []
-
-    users = shares("user shares", gateway.user_shares)
-    groups = shares("group shares", gateway.group_shares)
-    public: Optional[Tuple[str, ...]] = None
-    if is_public:
-        public = _public(gateway, collection_id, refused)
+    lists = _Lists(gateway, collection_id, refused, clock)
+    users = lists.get("user shares", gateway.user_shares) or []
+    groups = lists.get("group shares", gateway.group_shares) or []
     return Permissions(
         is_public=is_public,
-        public=public,
+        public=lists.public() if is_public else None,
         users=tuple(share for share in users if share.grantee != owner),
         groups=tuple(groups),
     )
 
 
-def _public(
-    gateway: Gateway, collection_id: str, refused: Optional[Callable[[str, str], None]]
-) -> Optional[Tuple[str, ...]]:
-    told: List[Optional[Tuple[str, ...]]] = []
+@dataclass(frozen=True)
+class _Lists:
+    """The lists of rights of one collection."""
 
-    def listing(which: str) -> bool:
-        told.append(gateway.public_permissions(which))
-        return True
+    gateway: Gateway
+    collection_id: str
+    refused: Optional[Refused]
+    clock: Optional[Clock]
 
-    _listed(gateway, collection_id, "public rights", listing, refused)
-    # Without a list all rights would be granted: where it can't be read, none are.
-    return told[0] if told else ()
+    def get(self, what: str, listing: Callable[[str], T]) -> Optional[T]:
+        """What a listing says; None where the server does not give it and somebody is told."""
+        try:
+            try:
+                return self._look(listing)
+            except (Rejected, NotFound):
+                if self.clock is None:
+                    raise
+                self.clock.sleep(patience.EMPTY_LOOK_S)
+                return self._look(listing)
+        except (Rejected, NotFound, Unavailable, BadReply) as error:
+            if self.refused is None:
+                raise
+            # Gone or down, and not just this list of it: raises that.
+            self.gateway.collection(self.collection_id)
+            self.refused(what, error.message)
+            return None
 
+    def _look(self, listing: Callable[[str], T]) -> T:
+        read_it = partial(listing, self.collection_id)
+        return read_it() if self.clock is None else sure(self.clock, read_it)
 
-def _listed(
-    gateway: Gateway,
-    collection_id: str,
-    what: str,
-    listing: Callable[[str], T],
-    refused: Optional[Callable[[str, str], None]],
-) -> Optional[T]:
-    """What a listing says; None where the server does not give it and somebody is to be told."""
-    try:
-        return listing(collection_id)
-    except (Rejected, NotFound, Unavailable, BadReply) as error:
-        if refused is None:
-            raise
-        gateway.collection(collection_id)  # gone or down, and not just this list of it: raises that
-        refused(what, error.message)
-        return None
+    def public(self) -> Optional[Tuple[str, ...]]:
+        told: List[Optional[Tuple[str, ...]]] = []
+
+        def listing(which: str) -> Optional[Tuple[str, ...]]:
+            told.append(self.gateway.public_permissions(which))
+            return told[-1]
+
+        self.get("public rights", listing)
+        # Without a list all rights would be granted: where it can't be read, none are.
+        return told[-1] if told else ()
 
 
 def run(migration: Migration) -> Optional[Result]:
@@ -282,6 +294,7 @@ def _read_source(
         migration.owner,
         is_public=collection.is_public,
         refused=refused,
+        clock=migration.clock,
     )
 
 
@@ -347,7 +360,7 @@ def _publish(migration: Migration, rights: Optional[Tuple[str, ...]]) -> None:
     migration.before_write()
     try:
         make_public = partial(migration.gateway.make_public, migration.target_id, rights)
-        when_visible(migration, make_public)
+        insist(migration, make_public)
     except (Rejected, NotFound) as error:
         _raise_if_gone(migration, error)
         migration.warn(f"the target could not be made public: {error.message}")
@@ -364,7 +377,7 @@ def _share(
     migration.before_write()
     try:
         try:
-            when_visible(migration, send)
+            insist(migration, send)
         except Conflict:
             # Shared already, and the server does not change a share: perhaps another list of rights.
             if _as_wanted(share, listed()):

@@ -12,7 +12,7 @@ from typing import Callable, Iterator, Optional, TypeVar
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, StepFailed, Unavailable
+from h2ogpte_migration.errors import Conflict, NotFound, Rejected, StepFailed, Unavailable
 from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
@@ -70,6 +70,15 @@ def _answers(gateway: Gateway, collection_id: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def sure(clock: Clock, read: Callable[[], T]) -> T:
+    """What a listing says; an empty one is asked for again: "none" counts after a second look."""
+    rows = read()
+    if rows:
+        return rows
+    clock.sleep(patience.EMPTY_LOOK_S)
+    return read()
 
 
 def is_empty(gateway: Gateway, clock: Clock, collection_id: str) -> bool:
@@ -133,6 +142,23 @@ def when_visible(migration: Migration, send: Callable[[], T]) -> T:
             migration.gateway, migration.clock, migration.target_id, within_s=within_s
         ):
             raise
+    migration.before_write()
+    return send()
+
+
+def insist(migration: Migration, send: Callable[[], T]) -> T:
+    """Send something to the target; once more where it was refused: a refusal did nothing.
+
+    Raises:
+        Conflict: at once, as it speaks of what is there.
+        Rejected, NotFound: refused twice.
+    """
+    try:
+        return when_visible(migration, send)
+    except Conflict:
+        raise
+    except (Rejected, NotFound):
+        migration.clock.sleep(patience.EMPTY_LOOK_S)
     migration.before_write()
     return send()
 

@@ -1,21 +1,25 @@
-"""Before the first write into a target in a run, record and server must agree: the one place that reconciles.
+"""Row, live attempt and server must agree before anything is written: the one place that reconciles.
 
 A database may come from a backup, or have been used on another machine: then it is behind the
-server. What is true is taken up; where it can't be told, the collection is left with both facts.
-Nothing is ever imported into what holds documents.
+server. And the row is what version 1.2.0 and people with ``sqlite3`` write. What is true is taken
+up; where it can't be told, the collection is left with both facts. Nothing is ever imported
+into what holds documents.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from typing import List, Optional
 
 from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Absent, Ambiguous, Migration
 from h2ogpte_migration.model import Job
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import importing, permissions
-from h2ogpte_migration.steps.presence import is_empty, restart_if_gone
+from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.tracking.records import Tracked
 
 _UNSENT = (Position.CONFIGURING, Position.CREATED, Position.SHARED)
 """A target is known, and by the record nothing was imported into it."""
@@ -23,6 +27,79 @@ _UNSENT = (Position.CONFIGURING, Position.CREATED, Position.SHARED)
 log = logging.getLogger(__name__)
 
 
+# -- row against attempt -----------------------------------------------------------------
+def agrees(tracked: Tracked) -> bool:
+    """Whether row and live attempt speak of the same target."""
+    live = tracked.attempt
+    if live is None and tracked.position == Position.FAILED:
+        return tracked.known_target
+    return (live.target_id if live else None) == tracked.record.target_id
+
+
+def agree(migration: Migration) -> None:
+    """Take up the target that the row names, where it can be this source's.
+
+    Raises:
+        StepFailed: it can't; nothing is done.
+    """
+    if agrees(migration.record):
+        return
+    why = _why_unfit(migration)
+    if why:
+        live = migration.record.attempt
+        known = live.target_id if live is not None and live.target_id else "no other one"
+        raise _inconsistent(
+            f"the row names the target {migration.record.record.target_id}, {why}; "
+            f"the history of this source knows {known}"
+        )
+    words = migration.tracking.store.agree(migration.lease, migration.policy.import_options)
+    if words:
+        log.warning("record and attempt differed: %s", words)
+        migration.notes.append(f"changed from outside: {words}")
+    migration.forget_what_was_seen()
+    migration.reload()
+
+
+def _why_unfit(migration: Migration) -> str:
+    """Why the row's target can't be this source's; empty where it can, or is gone."""
+    record, gateway = migration.record.record, migration.gateway
+    target_id, owner = record.target_id, record.owner
+    if target_id is None:
+        return ""
+    if str(target_id) == migration.source_id:
+        return "which is the source itself"
+    others = set(migration.tracking.store.sources_behind(target_id)) - {migration.source_id}
+    if others:
+        return f"which is of the migration of {min(others)}"
+    try:
+        target = gateway.collection(target_id)
+    except NotFound:
+        return "" if is_gone(gateway, migration.clock, target_id) else "which is not shown"
+    if target.owner not in ("", owner, migration.owner):
+        return f"which belongs to {target.owner}"
+    if record.target_model and target.model != record.target_model:
+        return f"which has the model {target.model}, not {record.target_model}"
+    if record.import_completed and _holds_nothing_of_the_source(migration, target_id):
+        return "which holds no document of the source, and says that all was imported"
+    return ""
+
+
+def _holds_nothing_of_the_source(migration: Migration, target_id: str) -> bool:
+    """By name: what was copied has ids of its own."""
+    gateway = migration.gateway
+    with closing(DocumentComparison(by_name=True)) as comparison:
+        try:
+            held = listed(
+                gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows)
+            )
+        except NotFound:
+            return False  # nothing is left to compare with
+        comparison.copy(BASELINE, SOURCE)
+        listed(gateway, target_id, lambda rows: comparison.fill(TARGET, rows))
+        return bool(held) and comparison.missing()[0] == held
+
+
+# -- record against server ---------------------------------------------------------------
 def is_due(migration: Migration) -> bool:
     """Whether the target was made by an earlier run, and was not looked at in this one."""
     return (
@@ -81,11 +158,29 @@ def _check_owner(migration: Migration) -> None:
 
 
 def _running(migration: Migration) -> Optional[importing.Import]:
-    """An import that nobody knows and that has brought nothing yet; what it brings will show."""
-    jobs: List[Job] = [job for job in importing.unclaimed_jobs(migration) if not job.ended]
-    if len(jobs) > 1:
+    """An import that nobody knows and that has brought nothing yet; what it brings will show.
+
+    Raises:
+        StepFailed: there are several, and it can't be told which is this target's.
+    """
+    if not _unknown_jobs(migration):
+        return None
+    # Another collection of this owner may be submitting it this moment, here or elsewhere: with
+    # the owner's only doubt in hand, what is nobody's then stays nobody's.
+    importing.mark_in_doubt(migration)
+    jobs = _unknown_jobs(migration)
+    if len(jobs) == 1:
+        return importing.Import(jobs[0].id, adopted=True)
+    store, attempt = migration.tracking.store, migration.attempt
+    store.record_absent(migration.lease, attempt, StepName.IMPORT)
+    migration.reload()
+    if jobs:
         raise importing.unknown_jobs_run(migration, len(jobs))
-    return importing.Import(jobs[0].id, adopted=True) if jobs else None
+    return None
+
+
+def _unknown_jobs(migration: Migration) -> List[Job]:
+    return [job for job in importing.unclaimed_jobs(migration) if not job.ended]
 
 
 def _inconsistent(what: str) -> StepFailed:

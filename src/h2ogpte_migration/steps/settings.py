@@ -24,10 +24,10 @@ from h2ogpte_migration.steps.create import (
     workspace_warning,
 )
 from h2ogpte_migration.steps.presence import (
+    insist,
     is_gone,
     read_when_visible,
     restart_if_gone,
-    when_visible,
 )
 from h2ogpte_migration.steps.source import (
     CHAT_SETTINGS,
@@ -304,7 +304,7 @@ def _carry(migration: Migration, what: str, send: Callable[[], None]) -> None:
     """Send one thing; a refusal becomes a warning, as the rest must arrive all the same."""
     migration.before_write()
     try:
-        when_visible(migration, send)
+        insist(migration, send)
     except Rejected as error:
         migration.warn(f"the {what} could not be carried over: {error.message}")
     except NotFound as error:

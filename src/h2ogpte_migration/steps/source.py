@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Callable, List
+from functools import partial
+from typing import Callable, List, Optional
 
-from h2ogpte_migration.errors import BadReply, NotFound, Rejected, StepFailed, Unavailable
+from h2ogpte_migration import patience
+from h2ogpte_migration.errors import (
+    BadReply,
+    NotFound,
+    Rejected,
+    ServerError,
+    StepFailed,
+    Unavailable,
+)
 from h2ogpte_migration.migration import Carried, Migration
 from h2ogpte_migration.model import Collection, Json, parse_time
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
@@ -42,30 +52,62 @@ def _read(migration: Migration) -> Carried:
             "Take it out of the archive first, or leave it there.",
             "Source out of use",
         )
-    unread: List[str] = []
-
-    def told(what: str, read: Callable[[str], Json]) -> Json:
-        try:
-            return read(source_id)
-        except NotFound:
-            return {}
-        except (Rejected, Unavailable, BadReply) as error:
-            gateway.collection(source_id)  # the server is down, and not just this: raises that
-            log.warning("the %s can't be read: %s", what, error.message)
-            unread.append(what)
-            return {}
-
-    metadata = collection.get("metadata_dict")
-    if not isinstance(metadata, dict) or not metadata:
+    shown = collection.get("metadata_dict")
+    parts = [
+        _Part(SETTINGS, partial(gateway.settings, source_id)),
+        _Part(CHAT_SETTINGS, partial(gateway.chat_settings, source_id)),
         # The record of a collection may leave its metadata out; only this call says so.
-        metadata = told(METADATA, gateway.metadata)
+        _Part(METADATA, partial(gateway.metadata, source_id), shown if shown else {}),
+    ]
+    for part in parts:
+        part.look()
+    if any(part.doubtful for part in parts):
+        migration.clock.sleep(patience.EMPTY_LOOK_S)
+    for part in parts:
+        part.look()
+    refused = [part for part in parts if part.refusal is not None]
+    if refused:
+        gateway.collection(source_id)  # the server is down, and not just this: raises that
+    for part in refused:
+        log.warning("the %s can't be read: %s", part.name, part.refusal)
     return Carried(
         collection=collection,
-        settings=told(SETTINGS, gateway.settings),
-        chat_settings=told(CHAT_SETTINGS, gateway.chat_settings),
-        metadata=metadata,
-        unread=tuple(unread),
+        settings=parts[0].value,
+        chat_settings=parts[1].value,
+        metadata=parts[2].value,
+        unread=tuple(part.name for part in refused),
     )
+
+
+@dataclass
+class _Part:
+    """What may be unreadable by itself. That there is none counts after a second look."""
+
+    name: str
+    read: Callable[[], Json]
+    value: Json = field(default_factory=dict)
+    refusal: Optional[ServerError] = None
+    tired: bool = False
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether another look may bring more."""
+        return not self.value and not self.tired
+
+    def look(self) -> None:
+        """Ask for it, unless it is known by now; no record of it is none at all."""
+        if not self.doubtful:
+            return
+        self.refusal = None
+        try:
+            self.value = self.read()
+        except NotFound:
+            pass
+        except Rejected as error:
+            self.refusal = error
+        except (Unavailable, BadReply) as error:
+            # It was tried again and again already.
+            self.refusal, self.tired = error, True
 
 
 def lifecycle_warnings(collection: Collection, now: datetime) -> List[str]:

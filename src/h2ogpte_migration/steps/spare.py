@@ -14,8 +14,8 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, JobKind
 from h2ogpte_migration.naming import normalise
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps.moves import MOVES
-from h2ogpte_migration.steps.presence import is_gone, listed
+from h2ogpte_migration.steps.moves import MOVES, Way, left_in
+from h2ogpte_migration.steps.presence import is_empty, is_gone, listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
@@ -65,11 +65,12 @@ def _somebodys(migration: Migration, former: Attempt, found: Collection) -> str:
 
 
 def _in_use(migration: Migration, target_id: str) -> str:
+    way = Way(migration.gateway, migration.clock, target_id, "")
     for step in (StepName.CONNECTORS, StepName.CHATS):
         kind = MOVES[step]
-        held = kind.count(migration.gateway, target_id)
-        if held:
-            return f"it still holds {held} {kind.noun}"
+        left = left_in(way, kind)
+        if left.listed or left.hidden:
+            return f"it still holds {left.listed or left.hidden} {kind.noun}"
     return ""
 
 
@@ -93,9 +94,9 @@ def _holds_more(migration: Migration, former: Attempt, target_id: str) -> str:
     gateway, live = migration.gateway, _validated_target(migration)
     by_name = former.import_options.copy_document or former.origin == Attempt.LEGACY
     with closing(DocumentComparison(by_name=by_name)) as comparison:
-        if not listed(gateway, target_id, lambda rows: comparison.fill(SOURCE, rows)):
-            held = gateway.collection(target_id).document_count
-            return f"it lists no document and counts {held}" if held else ""
+        if is_empty(gateway, migration.clock, target_id):
+            return ""
+        listed(gateway, target_id, lambda rows: comparison.fill(SOURCE, rows))
         try:
             listed(gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
         except NotFound:

@@ -70,12 +70,16 @@ def _take_up(
     record = Record.from_row(row)
     failed = record.job_status == JobStatus.FAILED
     fate = TargetFate.FAILED if failed else TargetFate.LIVE
+    others = db.execute(
+        "SELECT 1 FROM attempts WHERE target_id = :target AND source_id != :source",
+        {"target": record.target_id, "source": record.source_id},
+    ).fetchone()
+    if others is not None:
+        return ""  # the target of another source: nothing that could be taken up
     end_live_attempt(db, record.source_id, TargetFate.SUPERSEDED, "the row names another target")
     known = db.execute(
         "SELECT * FROM attempts WHERE target_id = :target", {"target": record.target_id}
     ).fetchone()
-    if known is not None and known["source_id"] != record.source_id:
-        return ""  # the target of another source: nothing that could be taken up
     if known is not None and known["fate"] == fate.value:
         return ""
     if known is not None:

@@ -7,8 +7,9 @@ SQLite database that spills to disk by itself; the comparisons are queries.
 from __future__ import annotations
 
 import sqlite3
-from typing import Iterable, Iterator, List, Tuple
+from typing import Iterable, Iterator, List, Sequence, Tuple
 
+from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.model import GOOD_STATUSES, PENDING_STATUSES, Document
 
 SAMPLES = 5
@@ -38,20 +39,35 @@ class DocumentComparison:
     def __init__(self, *, by_name: bool) -> None:
         self._key = "name" if by_name else "id"
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute(
+        self._execute("PRAGMA journal_mode = OFF")
+        self._execute(
             "CREATE TABLE documents (side TEXT, id TEXT, name TEXT, status TEXT, place INTEGER, "
             "metadata TEXT)"
         )
 
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run a statement; SQLite keeps what is large in a temporary file.
+
+        Raises:
+            StepFailed: that file can't be written.
+        """
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise StepFailed(
+                f"the temporary folder can't hold the documents to compare: {error}",
+                "Make room there, or name another one with SQLITE_TMPDIR; then run it again.",
+                "temporary folder",
+            ) from error
+
     def fill(self, side: str, documents: Iterable[Document]) -> int:
         """Put one side's documents in, replacing what was there; returns how many."""
-        self._db.execute("DELETE FROM documents WHERE side = ?", (side,))
-        self._db.execute("BEGIN")
+        self._execute("DELETE FROM documents WHERE side = ?", (side,))
+        self._execute("BEGIN")
         count = 0
         try:
             for document in documents:
-                self._db.execute(
+                self._execute(
                     "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
                     (
                         side,
@@ -65,15 +81,16 @@ class DocumentComparison:
                 count += 1
         finally:
             # Also of a listing that broke off: this side is filled anew then.
-            self._db.execute("COMMIT")
-        self._db.execute("CREATE INDEX IF NOT EXISTS by_id ON documents (side, id)")
-        self._db.execute("CREATE INDEX IF NOT EXISTS by_name ON documents (side, name)")
+            if self._db.in_transaction:
+                self._execute("COMMIT")
+        self._execute("CREATE INDEX IF NOT EXISTS by_id ON documents (side, id)")
+        self._execute("CREATE INDEX IF NOT EXISTS by_name ON documents (side, name)")
         return count
 
     def copy(self, origin: str, side: str) -> None:
         """Make one side equal to another."""
-        self._db.execute("DELETE FROM documents WHERE side = ?", (side,))
-        self._db.execute(
+        self._execute("DELETE FROM documents WHERE side = ?", (side,))
+        self._execute(
             "INSERT INTO documents SELECT ?, id, name, status, place, metadata "
             "FROM documents WHERE side = ?",
             (side, origin),
@@ -81,7 +98,7 @@ class DocumentComparison:
 
     def documents(self, side: str) -> Iterator[Document]:
         """One side's documents, as a stream."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT id, name, status, place, metadata FROM documents WHERE side = ?", (side,)
         )
         for row in rows:
@@ -89,12 +106,12 @@ class DocumentComparison:
 
     def count(self, side: str) -> int:
         """How many documents a side holds."""
-        row = self._db.execute("SELECT count(*) FROM documents WHERE side = ?", (side,)).fetchone()
+        row = self._execute("SELECT count(*) FROM documents WHERE side = ?", (side,)).fetchone()
         return int(row[0])
 
     def settle_pending_baseline(self) -> None:
         """Documents that were being worked on at submission count as the source has them now."""
-        self._db.execute(
+        self._execute(
             "UPDATE documents SET status = (SELECT min(s.status) FROM documents s "
             "WHERE s.side = 'source' AND s.id = documents.id) "
             f"WHERE side = 'baseline' AND status IN ({_PENDING}) AND EXISTS "
@@ -143,7 +160,7 @@ class DocumentComparison:
             "SELECT 1 FROM (SELECT DISTINCT name FROM documents WHERE side = 'baseline') n "
             f"WHERE {again} < {_count('baseline')} LIMIT 1"
         )
-        return self._db.execute(sql).fetchone() is None
+        return self._execute(sql).fetchone() is None
 
     def foreign(self) -> Tuple[int, List[str]]:
         """Documents of the target that its source never held: somebody put them there."""
@@ -183,7 +200,7 @@ class DocumentComparison:
 
     def late_ids(self) -> List[str]:
         """The ids of the documents that are late, by reference."""
-        return [row[0] for row in self._db.execute(_LATE)]
+        return [row[0] for row in self._execute(_LATE)]
 
     def newly_bad(self) -> Tuple[int, List[str]]:
         """Documents that were good at submission and ended otherwise in the target."""
@@ -209,7 +226,7 @@ class DocumentComparison:
 
     def pairs_with_metadata(self) -> Iterator[Tuple[str, str, str]]:
         """Name and metadata, in the source and in the target, of documents where they differ."""
-        return self._db.execute(
+        return self._execute(
             f"{self._pairs('s.name, s.metadata, t.metadata')} AND s.metadata != t.metadata"
         )
 
@@ -225,7 +242,7 @@ class DocumentComparison:
 
         One and the same record has one and the same metadata, so that such are none of them.
         """
-        return self._db.execute(
+        return self._execute(
             f"{self._pairs('s.name, s.id, t.id')} AND s.id != t.id "
             "AND (s.metadata IS NULL OR t.metadata IS NULL) LIMIT ?",
             (limit,),
@@ -245,8 +262,8 @@ class DocumentComparison:
         keys = f"SELECT {self._key} AS k, count(*) FROM documents WHERE side = ? GROUP BY k"
         one = f"SELECT 1 FROM (SELECT * FROM ({keys}) EXCEPT SELECT * FROM ({keys})) LIMIT 1"
         return (
-            self._db.execute(one, (left, right)).fetchone() is None
-            and self._db.execute(one, (right, left)).fetchone() is None
+            self._execute(one, (left, right)).fetchone() is None
+            and self._execute(one, (right, left)).fetchone() is None
         )
 
     def close(self) -> None:
@@ -271,15 +288,15 @@ class DocumentComparison:
             f"SELECT n.name, {excess} AS excess FROM "
             f"(SELECT DISTINCT name FROM documents WHERE side = '{side}') n"
         )
-        total = self._db.execute(f"SELECT coalesce(sum(excess), 0) FROM ({sql})").fetchone()[0]
-        rows = self._db.execute(f"SELECT name FROM ({sql}) WHERE excess > 0 LIMIT 5").fetchall()
+        total = self._execute(f"SELECT coalesce(sum(excess), 0) FROM ({sql})").fetchone()[0]
+        rows = self._execute(f"SELECT name FROM ({sql}) WHERE excess > 0 LIMIT 5").fetchall()
         return int(total), [row[0] for row in rows]
 
     def _count_rows(self, sql: str) -> Tuple[int, List[str]]:
-        few = [row[1] for row in self._db.execute(f"{sql} LIMIT {SAMPLES + 1}")]
+        few = [row[1] for row in self._execute(f"{sql} LIMIT {SAMPLES + 1}")]
         if len(few) <= SAMPLES:
             return len(few), few  # none, most of the time: not counted once more
-        total = self._db.execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
+        total = self._execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
         return int(total), few[:SAMPLES]
 
 

@@ -124,26 +124,27 @@ def close_intent(
 
 
 def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -> None:
-    """Make a job ours; the primary key keeps two collections from claiming one job.
+    """Make a job ours, unless it is on record as the import of another collection.
 
-    A server may give an id out again, once its job is over: only a claim that is still
-    being worked on stands against ours.
+    A server may give an id out again, once its job is over: only a row that is still being
+    worked on stands against ours, whoever wrote it.
     """
-    claimed = db.execute(
-        "INSERT INTO jobs (job_id, kind, attempt_id) VALUES (:job, :kind, :attempt) "
-        "ON CONFLICT (job_id) DO UPDATE SET kind = excluded.kind, attempt_id = excluded.attempt_id "
-        "WHERE attempt_id = excluded.attempt_id OR NOT EXISTS ("
-        "SELECT 1 FROM attempts a JOIN collection_migrations m "
-        "ON m.old_collection_id = a.source_id WHERE a.id = jobs.attempt_id AND a.fate = 'live' "
-        "AND m.job_id = jobs.job_id AND NOT coalesce(m.import_completed, 0) "
-        "AND a.source_id != (SELECT source_id FROM attempts WHERE id = excluded.attempt_id))",
-        {"job": job_id, "kind": kind, "attempt": attempt_id},
-    )
-    if claimed.rowcount != 1:
+    values = {"job": job_id, "kind": kind, "attempt": attempt_id}
+    others = db.execute(
+        "SELECT 1 FROM collection_migrations WHERE job_id = :job "
+        "AND NOT coalesce(import_completed, 0) AND coalesce(job_status, '') != 'failed' "
+        "AND old_collection_id != (SELECT source_id FROM attempts WHERE id = :attempt)",
+        values,
+    ).fetchone()
+    if others is not None:
         raise LeaseLost(
             f"The job {job_id} is on record as the import of another collection.",
             "Run the same command again; it looks afresh.",
         )
+    db.execute(
+        "INSERT OR REPLACE INTO jobs (job_id, kind, attempt_id) VALUES (:job, :kind, :attempt)",
+        values,
+    )
 
 
 def end_live_attempt(db: sqlite3.Connection, source_id: str, fate: TargetFate, reason: str) -> None:
@@ -163,6 +164,12 @@ def end_live_attempt(db: sqlite3.Connection, source_id: str, fate: TargetFate, r
         "WHERE source_id = :id AND fate = 'live'",
         values,
     )
+
+
+def forget_baseline(db: sqlite3.Connection, attempt_id: int) -> None:
+    """The collection is settled: what the source held at submission is not needed any more."""
+    db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt_id})
+    db.execute("UPDATE attempts SET baseline_at = NULL WHERE id = :id", {"id": attempt_id})
 
 
 def keep_warnings(
