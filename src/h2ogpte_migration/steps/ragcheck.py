@@ -157,7 +157,8 @@ def _is_new(gateway: Gateway, chat: TestChat) -> bool:
     now = gateway.server_time()
     if now is None or chat.asked_at is None:
         return False
-    return (now - chat.asked_at).total_seconds() < patience.VISIBLE_WITHIN_S
+    age_s = (now - chat.asked_at).total_seconds()
+    return age_s < patience.VISIBLE_WITHIN_S + patience.OUR_CHAT_WITHIN_S
 
 
 def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
