@@ -6,6 +6,7 @@ whoever runs it. Subprocesses inherit the folder and the environment.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -29,6 +30,13 @@ def _has_room(folder: str) -> bool:
 if _has_room(_IN_MEMORY):
     # Each commit of a tracking database waits for the disk; those of tests need to outlive nothing.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _IN_MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: no search for garbage needs to look at it again."""
+    gc.collect()
+    gc.freeze()
+
 
 _LOOPBACK = ("127.", "::1", "localhost")
 

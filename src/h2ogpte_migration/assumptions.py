@@ -115,7 +115,7 @@ _THEN: Dict[str, str] = {
     "forget_ended_jobs_after_s": "lets the documents decide",
     "admin_reads_jobs": "claims a job once, whoever may read it",
     "job_ids_reused": "claims a job with its kind and its collection",
-    "broken_index": "shows it: --verify-query asks, and looks at what the answer refers to",
+    "broken_index": "shows it: --verify-retrieval looks for documents, --min-recall holds back",
     "expiry_archives": "keeps a warning",
     "archived_chats_listed": "leaves behind what does not move after several tries, and says so",
     "archived_chats_counted": "says how many stay with the source",

@@ -51,6 +51,7 @@ from h2ogpte_migration.model import (
 from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import StepName, TargetFate
 from h2ogpte_migration.tracking import Tracking
 from h2ogpte_migration.tracking.leases import Lease
@@ -74,11 +75,37 @@ class Locks:
             return self._locks[name]
 
 
+class Down:
+    """Optional requests that the server does not answer: after a few failures in a row they are not
+    made any more in this run, as each would be retried for long, for every collection."""
+
+    MOST = 2
+
+    def __init__(self) -> None:
+        self._failures: Dict[str, Tuple[int, ServerError]] = {}
+
+    def failed(self, what: str, error: ServerError) -> None:
+        """A request was retried in vain."""
+        times, _ = self._failures.get(what, (0, error))
+        self._failures[what] = (times + 1, error)
+
+    def worked(self, what: str) -> None:
+        """A request was answered."""
+        self._failures.pop(what, None)
+
+    def refuse(self, what: str) -> None:
+        """Raise what it failed with, if it is not to be made any more."""
+        times, error = self._failures.get(what, (0, None))
+        if error is not None and times >= self.MOST:
+            raise error
+
+
 @dataclass(frozen=True)
 class Shared:
     """What all collections of a run share.
 
     Args:
+        down: what the server does not answer.
         importing: a lock per owner: one import at a time is submitted.
         working_on: a lock per source: one thread at a time works on it.
         pointers: what still points at a collection, in words; asked with its owner's gateway,
@@ -90,6 +117,7 @@ class Shared:
     pointers: Callable[[Gateway, str, bool, bool], List[str]] = lambda *_: []
     importing: Locks = field(default_factory=Locks)
     working_on: Locks = field(default_factory=Locks)
+    down: Down = field(default_factory=Down)
 
 
 @dataclass(frozen=True)
@@ -172,6 +200,7 @@ class Migration:
         self.warnings: List[str] = []
         self.documents: Optional[int] = None
         self.moved: Dict[str, int] = {}
+        self.retrieval: Optional[Retrieval] = None
         self.empty_at: Dict[str, float] = {}
         self.seen_at: Optional[float] = None
         self.announced = ""
@@ -360,6 +389,7 @@ class Migration:
         self.seen_at = self.rights_copied_at = None
         self.empty_at.clear()
         self.done.clear()
+        self.retrieval = None
         self.announced = ""
 
     def drop_details(self) -> None:
@@ -396,6 +426,7 @@ class Migration:
             "notes": tuple(self.notes),
             "documents": self.documents,
             "moved": tuple(self.moved.items()),
+            "retrieval": self.retrieval,
         }
         if self.tracked:
             filled["position"] = self.tracked.position

@@ -121,6 +121,7 @@ class Document:
 
     ``index`` is the row's absolute position in that listing: the same document at two
     positions is there twice. ``metadata`` is canonical JSON, None where the listing has none.
+    ``kind`` is the server's word for its type, ``size_bytes`` None where it tells none.
     """
 
     id: str
@@ -128,6 +129,8 @@ class Document:
     status: str
     index: int = 0
     metadata: Optional[str] = None
+    kind: str = ""
+    size_bytes: Optional[int] = None
 
     @property
     def good(self) -> bool:
@@ -392,6 +395,14 @@ class Reference:
 
     document_id: str
     collection_id: Optional[str]
+
+
+@dataclass(frozen=True)
+class ChunkMatch:
+    """A chunk that a search in a vector index found: whose it is. Its text is not kept."""
+
+    document_id: str
+    name: str
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from h2ogpte_migration.model import Collection, Job
 
 T = TypeVar("T")
 
+WORTH_A_LISTING = 2
+"""From so many on, counts are taken from the listing of all of an owner's collections."""
+
 log = logging.getLogger(__name__)
 
 
@@ -25,10 +28,12 @@ class Overview:
 
     Args:
         gateway: the server with the owner's key.
+        looked_after: how many of the owner's collections this run looks after. For a single one
+            the listing of all, which may be long, is not read.
     """
 
-    def __init__(self, gateway: Gateway, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, gateway: Gateway, clock: Clock, looked_after: int) -> None:
+        self._looked_after = looked_after
         self._jobs: _Listing[Job] = _Listing(lambda: {j.id: j for j in gateway.jobs()}, clock)
         self._collections: _Listing[Collection] = _Listing(
             lambda: {item.id: item for item in gateway.own_collections()}, clock
@@ -43,6 +48,8 @@ class Overview:
 
     def collection(self, collection_id: str) -> Optional[Collection]:
         """A collection with its counts as they were at most a minute ago, where they are listed."""
+        if self._looked_after < WORTH_A_LISTING:
+            return None
         return self._collections.get(collection_id, patience.FRESH_FINDINGS_S)
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Optional
 
 from h2ogpte_migration.model import ImportOptions
+from h2ogpte_migration.retrieval import RetrievalCheck
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
 
 
@@ -23,7 +24,8 @@ class Policy:
     """What a run was asked for, as far as one collection is concerned.
 
     ``verify`` runs begin and submit nothing, but what they had to restart themselves.
-    ``look_again`` asks of finished ones whether their targets still exist.
+    ``look_again`` asks of finished ones whether their targets still exist. ``retrieval`` asks,
+    of finished ones too, whether documents are found.
     """
 
     import_options: ImportOptions
@@ -37,6 +39,7 @@ class Policy:
     rollback: bool = False
     verify_query: Optional[str] = None
     query_timeout_s: float = 300.0
+    retrieval: Optional[RetrievalCheck] = None
 
     @property
     def forced_start(self) -> Optional[str]:

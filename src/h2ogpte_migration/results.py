@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Tuple
 
 from h2ogpte_migration.errors import ExitCode
 from h2ogpte_migration.model import Collection, Finding, JobId
+from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import Position
 
 
@@ -70,6 +71,7 @@ class Recorded:
         documents_before: how many the source held when its import was submitted.
         documents_after: how many the target held at the last validation.
         accepted: whether people accepted what the validation found.
+        retrieval: what the last check of the retrieval came to; None without one.
     """
 
     begun_at: str = ""
@@ -83,6 +85,7 @@ class Recorded:
     size_bytes: Optional[int] = None
     connectors_moved: Optional[int] = None
     chats_moved: Optional[int] = None
+    retrieval: Optional[Retrieval] = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Result:
         documents: how many the target holds, where that was counted in this run.
         moved: connectors and chats that were moved, by step name.
         recorded: evidence from the tracking database, for status and reports.
+        retrieval: what this run's check of the retrieval came to; None without one.
     """
 
     kind: OutcomeKind
@@ -126,6 +130,7 @@ class Result:
     moved: Tuple[Tuple[str, int], ...] = ()
     plan: Optional[Plan] = None
     recorded: Optional[Recorded] = None
+    retrieval: Optional[Retrieval] = None
 
     @property
     def well(self) -> bool:

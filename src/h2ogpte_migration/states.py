@@ -21,6 +21,7 @@ class StepName:
     IMPORT = "import"
     JOB = "job"
     VALIDATE = "validate"
+    RETRIEVAL = "retrieval"
     ROLLBACK = "rollback"
     CONNECTORS_BACK = "connectors back"
     CHATS_BACK = "chats back"

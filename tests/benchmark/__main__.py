@@ -213,7 +213,7 @@ def scale(_: Shape, profile: str) -> List[Figures]:
 
 def documents(_: Shape, profile: str) -> List[Figures]:
     """200,000 documents in one collection."""
-    with Bench(Shape(1, 1, documents=200_000, latency_s=0.0), profile) as bench:
+    with Bench(Shape(1, 1, documents=200_000, latency_s=0.001), profile) as bench:
         figures = [bench.run("submit 200,000 documents", *MAPPED)]
         bench.organisation.tell("wait")
         return [*figures, bench.run("verify 200,000 documents", "--verify")]

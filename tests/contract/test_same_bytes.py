@@ -134,6 +134,7 @@ CREATE = {"name": ODD, "description": "", "embedding_model": "BAAI/bge-m3"}
 # In the order of the models, as theirs can't be chosen; numbers, nesting, quotes, other scripts.
 SETTINGS = {"max_tokens_per_chunk": 320, "chunk_overlap_tokens": 0, "tesseract_lang": ODD}
 CHAT = {"llm": ODD, "llm_args": {"temperature": 0.1, "x": [None, True]}}
+VECTOR = [0.25, -1.5e-07, 0.1 + 0.2, 3]
 METADATA = {"ü": [1, 2.5, None, {"deep": ODD}], "": {}, "true": True}
 HOW = ImportOptions(copy_document=True, skip_reparse=True, ocr_model="tesseract")
 PLAIN_HOW = ImportOptions(copy_document=False, skip_reparse=False, ocr_model=ODD)
@@ -195,6 +196,37 @@ CASES: Tuple[Case, ...] = (
         _drain(lambda g: g.documents(SOURCE)),
         "list_documents_for_collection",
         page(collection_id=SOURCE),
+        [],
+    ),
+    Case(
+        "document_chunks",
+        lambda g: g.document_chunks(SOURCE, ODD),
+        "list_document_chunks",
+        {**of(SOURCE), "document_id": ODD},
+        [],
+    ),
+    Case(
+        "encode",
+        lambda g: g.encode(ODD, [ODD, ""]),
+        "encode_chunks_for_retrieval",
+        {
+            "model_id": ODD,
+            "encode_chunks_for_retrieval_request": model(
+                "EncodeChunksForRetrievalRequest", chunks=[ODD, ""]
+            ),
+        },
+        [[0.5], [1]],
+    ),
+    Case(
+        "match_chunks",
+        lambda g: g.match_chunks(SOURCE, VECTOR),
+        "match_collection_chunks",
+        {
+            **of(SOURCE),
+            "match_collection_chunks_request": model(
+                "MatchCollectionChunksRequest", vectors=[VECTOR], topics=[]
+            ),
+        },
         [],
     ),
     reading("connectors", "list_scheduled_connectors_for_collection", []),

@@ -28,7 +28,16 @@ LOSSES: Dict[str, Action] = {
 }
 IN_DOUBT = "SELECT 1 FROM temp_keys WHERE state = 'making'"
 SAMPLED = ("query",)
-MATRIX = ("query", "concurrent", "parallel", "verify", "force", "self-service")
+MATRIX = (
+    "query",
+    "concurrent",
+    "parallel",
+    "verify",
+    "force",
+    "self-service",
+    "rollback",
+    "check-server",
+)
 
 
 def lose(experiment: Experiment, number: int, loss: str, plan: Plan = HURRIED) -> List[str]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Mapping, Sequence
+
+import pytest
 
 from tests.promises import PROMISES, marked_tests
 
 
-def test_every_promise_has_a_test() -> None:
-    shown = marked_tests()
+@pytest.fixture(scope="module")
+def shown() -> Mapping[str, Sequence[str]]:
+    """Return the tests of each promise, read once."""
+    return marked_tests()
+
+
+def test_every_promise_has_a_test(shown: Mapping[str, Sequence[str]]) -> None:
     assert [row.id for row in PROMISES if not shown.get(row.id)] == []
 
 
-def test_tests_name_known_promises() -> None:
+def test_tests_name_known_promises(shown: Mapping[str, Sequence[str]]) -> None:
     known = {row.id for row in PROMISES}
-    unknown = {name: tests for name, tests in marked_tests().items() if name not in known}
+    unknown = {name: tests for name, tests in shown.items() if name not in known}
     assert unknown == {}
 
 

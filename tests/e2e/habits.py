@@ -10,6 +10,7 @@ from typing import Dict, Sequence, Tuple
 
 _SETTINGS = "that setting is not given to the target, with a kept warning"
 _KEYS = "no key can be made with the default life time; --api-key-expiry is named"
+_STANDS_STILL = "a job that stands still is waited for, 15 minutes long"
 _QUOTA = "the owner has more than the quota allows"
 
 OTHERWISE: Dict[str, Tuple[Tuple[str, str], ...]] = {
@@ -44,6 +45,8 @@ OTHERWISE: Dict[str, Tuple[Tuple[str, str], ...]] = {
     "bad_documents_arrive": (
         ("bad_before", "a document that stays away is missing, and holds back"),
     ),
+    "job_success_word": (("", _STANDS_STILL),),
+    "zombie_jobs": (("", _STANDS_STILL),),
     "failed_job_brings_rest": (
         ("bad_before", "a document that stays away is missing, and holds back"),
     ),

@@ -31,13 +31,16 @@ from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
 from tests.crash.lab import clone
 from tests.support import waits
+from tests.support.client import import_client
 
 M3 = "BAAI/bge-m3"
 LARGE = "BAAI/bge-large-en-v1.5"
 
 TIMEOUT_S = 1.0
 """What the runs wait for an answer."""
-HANG_S = 1.2
+BRIEF_TIMEOUT_S = 0.5
+"""The same where the server is to hang."""
+HANG_S = 0.7
 """How long a hanging server takes."""
 LATE_S = 0.05
 """How long after an error the server may still do the work."""
@@ -206,6 +209,7 @@ def submit_then_verify(server: SandboxServer, folder: Path) -> Result:
     first = run(folder, *words, "--use-model-mappings")
     server.world.wait_until_idle()
     words = _common(server, "--admin-key", "sk-sandbox-admin", "--verify", "--migrate-chats")
+    import_client("h2ogpte.session")
     second = run(folder, *words, "--verify-query", "What is it about?")
     worst = max(first.code, second.code)
     return Result(worst, first.out + second.out, first.err + second.err, folder)

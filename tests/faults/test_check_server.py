@@ -181,6 +181,12 @@ TOLD = {
     "jobs_listed_after_s=3.0",
     "jobs_readable_after_s=1.0",
     "keys_listed_after_s=3.0",
+    "forbidden_is_401=True",
+    "broken_operations=get_collection_group_permissions",
+    "broken_operations=get_collection_permissions,list_collection_public_permissions",
+    "broken_operations=get_collection_settings,get_collection_chat_settings",
+    "broken_operations=list_scheduled_tasks,list_scheduled_tasks_by_admin,list_ai_assistants,"
+    "list_all_api_keys",
     "timestamps=offset",
     "timestamps=naive",
     "percentages=percent",
@@ -234,6 +240,9 @@ def _at_a_server_that_differs(
     with serving(world) as server:
         before = settled(world)
         each.apply(world.habits)
+        # Shortened like the second look, which the migration itself gives to what is missing.
+        lag_s = world.habits.documents_listed_after_s
+        world.habits.documents_listed_after_s = min(0.3, lag_s)
         result = check_server(server, folder, "--report", "check.json", who=who)
         wrong = what_is_left(world, before, folder)
     if result.code != (1 if each.name in FAILS else 0):

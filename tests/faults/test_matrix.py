@@ -28,7 +28,9 @@ from h2ogpte_migration.sandbox.faults import (
 )
 from h2ogpte_migration.sandbox.server import SandboxServer
 
+from . import harness
 from .harness import (
+    BRIEF_TIMEOUT_S,
     HANG_S,
     LATE_S,
     MODES,
@@ -190,6 +192,14 @@ def _try_all(points: List[Point], clock: JumpingClock, folder: Path) -> None:
     assert tried or not points
 
 
+@pytest.fixture
+def brief_time_out(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up on an answer sooner where it will not come."""
+    if "hang" in fault:
+        monkeypatch.setattr(harness, "TIMEOUT_S", BRIEF_TIMEOUT_S)
+
+
+@pytest.mark.usefixtures("brief_time_out")
 @pytest.mark.parametrize("fault", STRUCK)
 def test_a_run_survives_one_fault_wherever_it_strikes(
     fault: str, clock: JumpingClock, tmp_path: Path
@@ -206,6 +216,7 @@ def test_a_run_survives_one_fault_wherever_it_strikes(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("brief_time_out")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", STRUCK)
 def test_the_whole_matrix(fault: str, mode: str, clock: JumpingClock, tmp_path: Path) -> None:

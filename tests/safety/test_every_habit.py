@@ -1,8 +1,8 @@
 """Each switch of the sandbox alone: everything arrives, once, or what comes instead is named here.
 
 One rich migration under every value that the table of assumptions gives: waiting, with permissions,
-connectors, chats, metadata and a question to each. Then the same command again, which has nothing to
-do. By default the first value of each switch is tried; ``-m slow`` tries the others.
+connectors, chats, metadata, a question to each and a look for its documents. Then the same command
+again, which has nothing to do. By default the first value of each switch is tried; ``-m slow`` tries the others.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ OUTCOMES: Dict[str, Outcome] = {
     "vex_encryption_ignored": Outcome(1, _PAPERS, "vex_encryption is not set in the target"),
     "name_limit": _CUT,
     "long_names": _CUT,
+    "broken_index=empty": Outcome(says="Not found any more in Papers"),
     "bad_documents_arrive": _HELD,
     "failed_job_brings_rest": _HELD,
 }
@@ -145,7 +146,7 @@ _usual: Dict[str, Dict[str, Any]] = {}
 
 def _migrate(server: SandboxServer, folder: Path) -> Result:
     more = ("--verify-query", "What is it about?", "--query-timeout", "2", "--retries", "2")
-    return admin_waits(server, folder, *more)
+    return admin_waits(server, folder, *more, "--verify-retrieval", "2")
 
 
 def usual(folder: Path) -> Dict[str, Any]:
@@ -156,6 +157,7 @@ def usual(folder: Path) -> Dict[str, Any]:
             _usual["end"] = settled(server.world)
         assert result.code == 0, result.text
         assert result.text.count("RAG check passed") == 3
+        assert "Retrieval: 5 of 5 documents found" in result.text
     return _usual["end"]
 
 
@@ -188,8 +190,9 @@ def test_a_migration_ends_well_under_each_habit_alone(case: Case, tmp_path: Path
 
 
 def _does_work(route: str) -> bool:
-    """Keys and test chats come and go with every run."""
-    return "/api_keys" not in route and not re.match(r"\w+ /chats", route)
+    """Keys and test chats come and go with every run; searches are sent, and change nothing."""
+    kept = re.match(r"\w+ /chats|.*(/chunks/match|/encode_chunks_for_retrieval)$", route)
+    return "/api_keys" not in route and not kept
 
 
 # -- the table ---------------------------------------------------------------------------

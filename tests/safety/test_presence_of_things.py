@@ -292,6 +292,17 @@ def test_other_words_for_the_end_of_a_job_are_understood_at_once(
     assert_all_moved(world, source)
 
 
+def test_an_import_that_was_canceled_has_failed_whatever_it_brought(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path
+) -> None:
+    world.habits.job_success_word = "canceled"
+    result = migrate(server, tmp_path)
+    assert result.code == 1
+    assert "canceled" in result.text
+    assert row(tmp_path)["job_status"] == "failed"
+    assert len(source.connectors) == 2
+
+
 def test_a_job_that_stands_still_without_all_documents_is_no_success(
     world: World,
     server: SandboxServer,

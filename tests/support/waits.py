@@ -26,12 +26,12 @@ def load_everything() -> None:
 
 
 def second_looks(looks_s: Tuple[float, float], change: Change = setattr) -> None:
-    """Look again so long after an error, and after a time-out."""
+    """Look again so long after an error, and after a time-out; at what is empty much sooner."""
     change(patience, "SECOND_LOOK_S", looks_s[0])
     change(patience, "SECOND_LOOK_AFTER_TIMEOUT_S", looks_s[1])
     change(patience, "VISIBLE_WITHIN_S", looks_s[1])
     change(patience, "KEY_VISIBLE_WITHIN_S", looks_s[1])
-    change(patience, "EMPTY_LOOK_S", min(patience.EMPTY_LOOK_S, looks_s[0]))
+    change(patience, "EMPTY_LOOK_S", min(patience.EMPTY_LOOK_S, looks_s[0] / 5))
 
 
 def polls(shortest_s: float, change: Change = setattr) -> None:

@@ -21,6 +21,9 @@ SCOPE = ["--users", "jane"]
 # What the folder holds in which the bad command lines are tried.
 FILES: Mapping[str, bytes] = {
     "empty.txt": b"",
+    "hostile.txt": b"why\x1b[31m?\nx\tno\x07name\n",
+    "many.txt": b"".join(b"question %d\n" % number for number in range(101)),
+    "plain.txt": b"why?\n",
     "blank.txt": b" \r\n\n",
     "bom.txt": b"\xef\xbb\xbf",
     "comments.txt": b"# nothing\n  # else\n",
@@ -358,6 +361,24 @@ CASES = [
         "--verify-query can't be used with a base path",
     ),
     bad(migrate("--verify-query why"), "--verify-query needs --verify or --wait-for-completion"),
+    bad(
+        migrate("--verify-retrieval"),
+        "--verify-retrieval and --verify-queries need --verify or --wait-for-completion",
+    ),
+    bad(migrate("--verify-retrieval 0"), "--verify-retrieval must be a whole number", "need --ver"),
+    bad(verify("--verify-retrieval 101"), "must be a whole number from 1 to 100"),
+    bad(verify("--verify-retrieval --verify-retrieval"), "is given more than once"),
+    bad(verify("--min-recall 0.9"), "--min-recall needs --verify-retrieval or --verify-queries"),
+    bad(verify("--verify-retrieval --min-recall 90%"), "must be a number from 0 to 1"),
+    bad(verify("--verify-retrieval --min-recall 1.1"), "must be a number from 0 to 1"),
+    bad(verify("--verify-retrieval --min-recall"), "--min-recall has no value"),
+    bad(verify("--verify-queries"), "--verify-queries has no value"),
+    bad(verify("--verify-queries none.txt"), "--verify-queries: none.txt can't be read"),
+    bad(verify("--verify-queries empty.txt"), "--verify-queries: empty.txt is empty"),
+    bad(verify("--verify-queries hostile.txt"), "question 2 must not contain control characters"),
+    bad(verify("--verify-queries many.txt"), "holds 101 questions, more than 100"),
+    bad(verify("--verify-queries plain.txt --min-recall 1"), "no question in plain.txt names the"),
+    bad(line(SERVER, "--verify-retrieval --from x"), "--from does not go with --verify-retrieval"),
     bad(
         migrate("--retry-failed --force-remigrate"), "--retry-failed and --force-remigrate exclude"
     ),

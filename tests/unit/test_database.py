@@ -343,10 +343,23 @@ def make_version_2(path: Path) -> List[Tuple[Any, ...]]:
     return rows
 
 
+def make_version_3(path: Path) -> List[Tuple[Any, ...]]:
+    """A database as the release before checks of the retrieval left it."""
+    rows = make_version_2(path)
+    connection = sqlite3.connect(str(path))
+    for statement in schema.UPGRADES[2]:
+        connection.execute(statement)
+    connection.execute("PRAGMA user_version = 3")
+    connection.commit()
+    connection.close()
+    return rows
+
+
 OLDER = [
     pytest.param(make_legacy, [], id="version 0"),
     pytest.param(make_version_1, ["k"], id="version 1"),
     pytest.param(make_version_2, ["k"], id="version 2"),
+    pytest.param(make_version_3, ["k"], id="version 3"),
 ]
 
 

@@ -14,7 +14,8 @@ import pytest
 from h2ogpte_migration import __version__
 from h2ogpte_migration.cli import help as cli
 from h2ogpte_migration.cli import mappings as model_mappings
-from h2ogpte_migration.cli.flags import BY_NAME, Group, again
+from h2ogpte_migration.cli.again import again
+from h2ogpte_migration.cli.flags import BY_NAME, Group
 from h2ogpte_migration.cli.parse import (
     FLAGS,
     RULES,
@@ -26,6 +27,7 @@ from h2ogpte_migration.cli.parse import (
 )
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.retrieval import Question, RetrievalCheck
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "sk-options-key"
@@ -68,7 +70,7 @@ def test_every_flag_is_fully_described(row: Flag) -> None:
 
 def test_names_and_fields_are_unique_and_complete() -> None:
     assert len(BY_NAME) == len(FLAGS)
-    assert {row.attribute for row in FLAGS} | {"mappings", "ocr_model_given"} == {
+    assert {row.attribute for row in FLAGS} | {"mappings", "ocr_model_given", "questions"} == {
         column.name for column in fields(Options)
     }
     assert [row.name for row in FLAGS if row.secret] == ["--admin-key", "--user-key"]
@@ -139,6 +141,7 @@ def test_urls_are_normalised(given: str, expected: str, tmp_path: Path) -> None:
     assert read(["--verify", "--url", given, "--user-key"], tmp_path).url == expected
 
 
+QUESTIONS = b"\xef\xbb\xbfWho signs?\tContract.pdf\r\n\r\n#1 of what?\rWho signs?\t Contract.pdf\n"
 LISTS = [
     ("--users 'john.doe, jane smith,,john.doe'", "users", ("john.doe", "jane smith")),
     ("--collections ' b,a , b'", "collections", ("b", "a")),
@@ -164,6 +167,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "tabs.csv").write_bytes(b"name\tcollection_id\na,b\tcol-1\n")
     (tmp_path / "models.json").write_bytes(b'{"old/a": "new/a", "old/b": "new/a"}')
     (tmp_path / "chain.crt").write_text(certificate())
+    (tmp_path / "questions.txt").write_bytes(QUESTIONS)
     return tmp_path
 
 
@@ -191,6 +195,38 @@ def test_mappings_come_from_the_file(folder: Path) -> None:
 def test_a_target_model_has_no_mappings(tmp_path: Path) -> None:
     found = read([*USER, "--target-model", "new", "--source-model", "old"], tmp_path)
     assert (found.mappings, found.target_model, found.source_model) == (None, "new", "old")
+
+
+# -- the check of the retrieval ---------------------------------------------------------------------
+
+
+def test_the_number_of_documents_may_be_left_out(tmp_path: Path) -> None:
+    line = [*ADMIN, "--verify", "--verify-retrieval"]
+    assert read(line, tmp_path).retrieval == RetrievalCheck(10)
+    assert read([*line, "25"], tmp_path).retrieval == RetrievalCheck(25)
+    assert read([*line, "--min-recall", "1"], tmp_path).retrieval == RetrievalCheck(10, (), 1.0)
+    assert read(line[:-1], tmp_path).retrieval is None
+
+
+def test_questions_are_read_from_the_file_each_once(folder: Path) -> None:
+    found = read([*ADMIN, "--verify", "--verify-queries", "questions.txt"], folder)
+    asked = (Question("Who signs?", "Contract.pdf"), Question("#1 of what?"))
+    assert found.retrieval == RetrievalCheck(0, asked)
+
+
+@pytest.mark.parametrize("words", ["--verify-retrieval", "--verify-queries questions.txt"])
+def test_a_check_alone_looks_at_what_is_finished(words: str, folder: Path) -> None:
+    found = read([*ADMIN, *shlex.split(words), "--users", "jane"], folder)
+    assert (found.mode, found.verify) == (Mode.VERIFY, False)
+    assert read(shlex.split(found.command())[1:], folder) == found
+    waiting = [*LINES[Mode.MIGRATE], *shlex.split(words), "--wait-for-completion"]
+    assert read(waiting, folder).mode is Mode.MIGRATE
+
+
+def test_the_command_that_migrates_afresh_leaves_the_check_alone(folder: Path) -> None:
+    found = read([*ADMIN, "--verify-retrieval"], folder)
+    again = found.command(add=["--collections", "x", "--target-model", "m", "--retry-failed"])
+    assert "--target-model m" in again
 
 
 # -- where values come from ------------------------------------------------------------------------
@@ -262,6 +298,9 @@ EXTRAS = {
     "--timeout": "2.25",
     "--ocr-model": "auto",
     "--verify-query": '-what\'s "it"? $HOME',
+    "--verify-retrieval": "25",
+    "--verify-queries": "questions.txt",
+    "--min-recall": "0.75",
     "--db-path": "sub/my db",
     "--api-key-expiry": "2 hours",
     "--query-timeout": "9",
@@ -269,6 +308,7 @@ EXTRAS = {
     "--log-level": "info",
     "--report": "plan.csv",
 }
+LOOKS = ("--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall")
 SWITCHES = [row.name for row in FLAGS if row.read is None and not row.selects]
 
 
@@ -300,8 +340,10 @@ def compatible(words: List[str], row: Flag) -> List[str]:
         words = [word for word in words if word != "--use-model-mappings"]
     if row.name == "--source-model" and "--target-model" not in words:
         words = [*words, "--target-model", "new"]
-    if row.name == "--verify-query" and "--verify" not in words:
+    if row.name in LOOKS and "--verify" not in words:
         words = [*words, "--wait-for-completion"]
+    if row.name == "--min-recall":
+        words = [*words, "--verify-retrieval"]
     if row.name == "--query-timeout" and "--verify" in words:
         words = [*words, "--verify-query", "what"]
     if row.name == "--report" and "--check-server" in words:

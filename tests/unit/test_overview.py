@@ -11,7 +11,7 @@ from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import OutcomeUnknown, ServerError, Unauthorized, Unavailable
 from h2ogpte_migration.model import Collection, Job, JobId
-from h2ogpte_migration.overview import Overview
+from h2ogpte_migration.overview import WORTH_A_LISTING, Overview
 
 
 class Watch(Clock):
@@ -57,7 +57,7 @@ def watch() -> Watch:
 @pytest.fixture
 def overview(listings: Listings, watch: Watch) -> Overview:
     gateway: Any = listings
-    return Overview(gateway, watch)
+    return Overview(gateway, watch, WORTH_A_LISTING)
 
 
 def state(job: Any) -> str:
@@ -107,6 +107,16 @@ def test_a_listing_that_is_not_to_be_had_is_asked_for_once_and_each_is_asked_sin
     assert overview.job("j2") is None
     assert overview.collection("c1") is None
     assert listings.asked == {"jobs": 1, "collections": 1}
+
+
+def test_for_a_single_collection_a_long_listing_is_not_read(
+    listings: Listings, watch: Watch
+) -> None:
+    gateway: Any = listings
+    overview = Overview(gateway, watch, WORTH_A_LISTING - 1)
+    assert overview.collection("c1") is None
+    assert state(overview.job("j1")) == Job.COMPLETED
+    assert listings.asked == {"jobs": 1, "collections": 0}
 
 
 @pytest.mark.parametrize("error", [Unauthorized("no"), OutcomeUnknown("what")])

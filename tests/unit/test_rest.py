@@ -35,6 +35,7 @@ from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.model import (
     Answer,
     ApiKey,
+    ChunkMatch,
     Collection,
     Document,
     Identity,
@@ -307,10 +308,19 @@ def test_connectors_and_chats_are_raw(wire: Wire, gateway: Gateway):
     wire.on("GET /collections/c1/scheduled_connectors", [connector, {}])
     wire.on("GET /collections/c1/chats", [chat])
     wire.on("GET /collections/c1/chats/count", {"count": 7})
-    assert gateway.connectors("c1") == [connector]
+    assert gateway.connectors("c1") == [connector, {}]
     assert gateway.chats("c1", limit=3) == [chat]
     assert gateway.chat_count("c1") == 7
     assert wire.asked[1].query == {"offset": "0", "limit": "3"}
+
+
+def test_connectors_and_chats_without_a_usable_id_are_there_all_the_same(
+    wire: Wire, gateway: Gateway
+):
+    wire.on("GET /collections/c1/scheduled_connectors", [{"id": 17}, {"id": None}, None])
+    wire.on("GET /collections/c1/chats", [{"id": 5, "name": "hers"}])
+    assert len(gateway.connectors("c1")) == 3
+    assert len(gateway.chats("c1")) == 1
 
 
 @pytest.mark.parametrize("answer", [{}, {"count": "7"}, {"count": True}])
@@ -658,6 +668,83 @@ def test_keys(wire: Wire, gateway: Gateway):
     wire.on("GET /admin/api_keys", paged([{"id": "k1", "name": "n", "username": "ada"}]))
     assert list(gateway.keys("ada")) == [ApiKey("k1", "n", "ada")]
     assert wire.asked[0].query["filter"] == "ada"
+
+
+# -- the check of the retrieval ------------------------------------------------------------
+CHUNKS, MATCH = "GET /documents/d1/chunks", "POST /collections/source-1/chunks/match"
+ENCODE = "POST /embedding_models/m/encode_chunks_for_retrieval"
+
+
+def test_of_chunks_the_texts_are_kept_whatever_else_there_is(wire: Wire, gateway: Gateway):
+    wire.on(CHUNKS, [{"id": 1, "text": "one"}, {"text": ""}, {"text": None}, 7, None, {"new": 1}])
+    assert gateway.document_chunks(SOURCE, "d1") == ["one"]
+    assert wire.asked[0].query == {"collection_id": SOURCE}
+
+
+def test_of_matches_document_and_name_are_kept(wire: Wire, gateway: Gateway):
+    rows = [{"topic": "d1", "name": "a", "text": "secret"}, {"name": "b"}, {"topic": 3}, "x", {}]
+    wire.on(MATCH, rows)
+    found = gateway.match_chunks(SOURCE, [0.5, 1.0])
+    assert found == [ChunkMatch("d1", "a"), ChunkMatch("", "b")]
+    assert wire.asked[0].body["vectors"] == [[0.5, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        [],
+        [[1.0]],
+        [[1.0], []],
+        [[1.0], ["x"]],
+        [[1.0], [None]],
+        [[1.0], [True]],
+        [[1], 2],
+        [{}, {}],
+    ],
+)
+def test_an_answer_without_a_vector_for_each_text_is_none(
+    wire: Wire, gateway: Gateway, vectors: Any
+):
+    wire.on(ENCODE, vectors)
+    with pytest.raises(BadReply, match="no vector for each text"):
+        gateway.encode("m", ["one", "two"])
+
+
+@pytest.mark.parametrize(("status", "family"), [(400, Rejected), (404, NotFound), (405, Rejected)])
+def test_a_model_or_a_route_that_is_not_there_is_a_refusal(
+    wire: Wire, gateway: Gateway, status: int, family: Any
+):
+    wire.on(ENCODE, {"code": status, "message": "no"}, status)
+    with pytest.raises(family):
+        gateway.encode("m", ["one"])
+
+
+def test_matches_that_name_no_document_are_no_answer(wire: Wire, gateway: Gateway):
+    wire.on(MATCH, [{"text": "found"}, 7])
+    with pytest.raises(BadReply, match="name no document"):
+        gateway.match_chunks(SOURCE, [1.0])
+    wire.on(MATCH, [])
+    assert gateway.match_chunks(SOURCE, [1.0]) == []
+
+
+def test_chunks_that_have_no_text_are_no_answer(wire: Wire, gateway: Gateway):
+    wire.on(CHUNKS, [{"content": "one"}, 7])
+    with pytest.raises(BadReply, match="chunks without text"):
+        gateway.document_chunks(SOURCE, "d1")
+    wire.on(CHUNKS, [])
+    assert gateway.document_chunks(SOURCE, "d1") == []
+
+
+@pytest.mark.parametrize("answer", [{"chunks": []}, "text", 7])
+def test_chunks_and_matches_of_another_shape_are_no_answer(
+    wire: Wire, gateway: Gateway, answer: Any
+):
+    wire.on(CHUNKS, answer)
+    wire.on(MATCH, answer)
+    with pytest.raises(BadReply):
+        gateway.document_chunks(SOURCE, "d1")
+    with pytest.raises(BadReply):
+        gateway.match_chunks(SOURCE, [1.0])
 
 
 # -- the RAG check -------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from h2ogpte_migration import steps
 from h2ogpte_migration.model import ImportOptions
 from h2ogpte_migration.planner import Action, Policy, plan
+from h2ogpte_migration.retrieval import RetrievalCheck
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import BY_NAME, STEPS, Step
 from h2ogpte_migration.steps import due as due_of
@@ -98,6 +99,18 @@ def test_a_question_is_asked_once_a_run_and_then_the_way_goes_on(where: Position
         unasked = replace(policy, verify_query=None)
         after = due(where, policy, NONE, frozenset({"question"}))
         assert after == due(where, unasked, NONE, NONE)
+
+
+@pytest.mark.parametrize("where", Position)
+def test_documents_are_looked_for_once_a_run_before_anything_moves(where: Position) -> None:
+    after_the_import = (Position.VALIDATED, Position.CONNECTED, Position.FINISHED)
+    for policy in POLICIES:
+        asked = replace(policy, retrieval=RetrievalCheck(10))
+        expected = StepName.RETRIEVAL if where in after_the_import else None
+        found = due(where, asked, NONE, NONE)
+        assert (name_of(found) == StepName.RETRIEVAL) == (expected is not None)
+        after = due(where, asked, NONE, frozenset({StepName.RETRIEVAL}))
+        assert after == due(where, policy, NONE, NONE)
 
 
 def test_a_step_with_a_checkpoint_is_not_due_again() -> None:

@@ -9,7 +9,6 @@ continues a run derive from them. How words become options is in ``options``.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import (
 
 from h2ogpte_migration.cli import values
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.retrieval import Question, RetrievalCheck
 from h2ogpte_migration.ui.text import shell
 
 PROGRAM = "h2ogpte-migrate"
@@ -91,6 +91,7 @@ class Flag:
         selects: the mode that the flag chooses.
         secret: whether its value must never be written anywhere.
         negation: a second flag that states the default.
+        bare: the value of the flag where it stands without one.
         attribute: its field in ``Options`` (filled in from there).
     """
 
@@ -105,6 +106,7 @@ class Flag:
     selects: Optional[Mode] = None
     secret: bool = False
     negation: str = ""
+    bare: str = ""
     attribute: str = ""
     default: Any = None
 
@@ -363,6 +365,38 @@ class Options:
         metavar="SECONDS",
         read=values.seconds,
     )
+    verify_retrieval: int = _flag(
+        "--verify-retrieval",
+        Group.CHECK,
+        _COLLECTIONS,
+        "Look for so many documents of each new collection (10 if no number is given) by passages "
+        "of theirs, and in the old collection as well: is all found that was found before? With "
+        "--verify or --wait-for-completion, finished ones too; alone: the finished ones.",
+        0,
+        metavar="[N]",
+        read=values.whole(1, 100),
+        bare="10",
+    )
+    verify_queries: Optional[Path] = _flag(
+        "--verify-queries",
+        Group.CHECK,
+        _COLLECTIONS,
+        "The same with your own questions, one a line, each perhaps with a tab and the name of the "
+        "document that it should find; the first five of old and new are shown side by side.",
+        None,
+        metavar="FILE",
+        read=values.path,
+    )
+    min_recall: Optional[float] = _flag(
+        "--min-recall",
+        Group.CHECK,
+        _COLLECTIONS,
+        "Hold connectors and chats back where less than this share of the documents is found, "
+        "such as 0.9, or where that can't be checked. Without it nothing is held back.",
+        None,
+        metavar="SHARE",
+        read=values.share,
+    )
     ignore_validation: bool = _flag(
         "--ignore-validation",
         Group.CHECK,
@@ -449,7 +483,7 @@ class Options:
         Group.LOOK,
         _COLLECTIONS | _STATUS | _CHECK,
         "Write what happened to this .json, .csv or .html file; with --dry-run what would happen, "
-        "with --status how everything stands.",
+        "with --status how everything stands, with --check-server what was found (no .csv then).",
         None,
         metavar="FILE",
         read=values.report_path,
@@ -542,11 +576,19 @@ class Options:
     # Derived, with no flag of their own:
     mappings: Optional[Mapping[str, str]] = None
     ocr_model_given: bool = False
+    questions: Tuple[Question, ...] = ()
 
     @property
     def mode(self) -> Mode:
         """What this run is for."""
-        return mode_of({row.attribute for row in FLAGS if row.selects and self._has(row)})
+        return mode_of({row.attribute for row in FLAGS if self._has(row)})
+
+    @property
+    def retrieval(self) -> Optional[RetrievalCheck]:
+        """What is to be checked of the retrieval; None for nothing."""
+        if not self.verify_retrieval and self.verify_queries is None:
+            return None
+        return RetrievalCheck(self.verify_retrieval, self.questions, self.min_recall)
 
     @property
     def key(self) -> Optional[Secret]:
@@ -567,7 +609,8 @@ class Options:
         added = [BY_NAME[word] for word in add if word in BY_NAME]
         dropped = {BY_NAME[name].attribute for name in without} | _displaced_by(added)
         kept = {row.attribute for row in FLAGS if self._has(row)} - dropped
-        chosen = {row.attribute for row in added if row.selects} or kept
+        chosen = {row.attribute for row in added if row.selects}
+        chosen = chosen or kept | {row.attribute for row in added}
         rows = [row for row in FLAGS if row.attribute in kept and mode_of(chosen) in row.modes]
         return shell(PROGRAM, *(word for row in rows for word in self._words(row)), *add)
 
@@ -604,34 +647,18 @@ FLAGS: Tuple[Flag, ...] = tuple(
 BY_NAME: Mapping[str, Flag] = {row.name: row for row in FLAGS}
 
 
+CHECKS = frozenset({"verify_retrieval", "verify_queries"})
+"""Checks of what is finished; where nothing asks for a migration, they are what a run is for."""
+
+
 def mode_of(attributes: AbstractSet[str]) -> Mode:
     """The mode that the given fields choose; the first one, if they choose several."""
     selected = (row.selects for row in FLAGS if row.selects and row.attribute in attributes)
-    return next(selected, Mode.MIGRATE)
-
-
-def again(command: str, ids: Sequence[str], *flags: str) -> str:
-    """A command that is on record, once more with these flags: aloud, and of these ids if any.
-
-    One with a word that only a shell could read (``$'..'``) keeps its scope. What was forced is
-    not forced again where only what failed is asked for.
-    """
-    words = shlex.split(command) if "$'" not in command else []
-    if not words:
-        return " ".join([command, *(flag for flag in flags if flag not in command.split())])
-    dropped = {"--quiet", *flags}
-    dropped |= {"--force-remigrate"} if "--retry-failed" in flags else set()
-    if ids:
-        dropped |= {row.name for row in FLAGS if row.choice == "scope"}
-    kept: List[str] = []
-    for number, word in enumerate(words):
-        row = BY_NAME.get(words[number - 1]) if number else None
-        is_value = row is not None and row.read is not None and not word.startswith("-")
-        name = row.name if row is not None and is_value else word.partition("=")[0]
-        if name not in dropped:
-            kept.append(word)
-    scope = ["--collections", ",".join(ids)] if ids else []
-    return shell(*kept, *scope, *flags)
+    migrates = {
+        row.attribute for row in FLAGS if Mode.MIGRATE in row.modes and Mode.VERIFY not in row.modes
+    }
+    alone = CHECKS & attributes and not attributes & (migrates | {"wait_for_completion"})
+    return next(selected, Mode.VERIFY if alone else Mode.MIGRATE)
 
 
 def _displaced_by(added: Sequence[Flag]) -> Set[str]:

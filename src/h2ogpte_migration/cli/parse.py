@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import (
     Any,
@@ -27,6 +28,7 @@ from h2ogpte_migration.cli import mappings as model_mappings
 from h2ogpte_migration.cli import values
 from h2ogpte_migration.cli.flags import (
     BY_NAME,
+    CHECKS,
     DEFAULT_DB,
     FLAGS,
     PROGRAM,
@@ -37,6 +39,7 @@ from h2ogpte_migration.cli.flags import (
     mode_of,
 )
 from h2ogpte_migration.errors import UsageError
+from h2ogpte_migration.retrieval import Question
 from h2ogpte_migration.ui.text import safe
 
 __all__ = ["FLAGS", "RULES", "Flag", "Mode", "Options", "env_example", "parse"]
@@ -164,6 +167,8 @@ class _Draft:
     def _read_value(self, row: Flag, read: Callable[[str], Any], environment: _Environment) -> None:
         """Read one value, or note why it can't be."""
         label, text = row.name, self.texts.get(row.attribute)
+        if text is None and row.attribute in self.given:
+            text = row.bare or None
         if text is None and self._may_come_from_outside(row):
             label, text = row.env, environment.get(row.env) or None
         if text is not None:
@@ -266,7 +271,9 @@ def _why_misplaced(row: Flag, draft: _Draft) -> str:
     if draft.mode is Mode.MIGRATE:
         return "needs " + " or ".join(mode.value for mode in Mode if mode in row.modes)
     selectors = (other for other in FLAGS if other.selects is draft.mode)
-    return "does not go with " + next(s.name for s in selectors if draft.has(s.attribute))
+    given = (other.name for other in selectors if draft.has(other.attribute))
+    checks = (row.name for row in FLAGS if row.attribute in CHECKS and draft.has(row.attribute))
+    return "does not go with " + next(chain(given, checks))
 
 
 def _exclusive(draft: _Draft) -> List[str]:
@@ -339,6 +346,15 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
         "--verify-query can't be used with a base path in --url: the chat connection would lose it.",
     ),
     (
+        lambda d: d.is_(Mode.MIGRATE) and d.has(*CHECKS) and not d.has("wait_for_completion"),
+        "--verify-retrieval and --verify-queries need --verify or --wait-for-completion; alone they "
+        "check what is finished.",
+    ),
+    (
+        lambda d: d.has("min_recall") and not d.has(*CHECKS),
+        "--min-recall needs --verify-retrieval or --verify-queries.",
+    ),
+    (
         lambda d: d.has("retry_failed") and d.has("force_remigrate"),
         "--retry-failed and --force-remigrate exclude each other: forcing includes what failed.",
     ),
@@ -388,6 +404,8 @@ def _read_files(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> None:
     found["mappings"] = _read_mappings(draft, cwd)
     if "collections_file" in found:
         found["collections"] = _read_collections(draft, cwd, stdin)
+    if "verify_queries" in found:
+        found["questions"] = _read_questions(draft, cwd)
     db_path = found.get("db_path", DEFAULT_DB)
     _check(draft, "--db-path", db_path, values.writable_place, cwd)
     _check(draft, "--cert", found.get("cert"), values.certificate, cwd)
@@ -417,6 +435,23 @@ def _read_mappings(draft: _Draft, cwd: Path) -> Optional[Mapping[str, str]]:
     except UsageError as error:
         draft.mistakes += error.mistakes
         return None
+
+
+def _read_questions(draft: _Draft, cwd: Path) -> Tuple[Question, ...]:
+    """The questions of ``--verify-queries``."""
+    file = draft.values["verify_queries"]
+    try:
+        questions = values.questions_of_list(values.read_text_file(cwd / file))
+    except (OSError, ValueError) as error:
+        draft.mistakes.append(f"--verify-queries: {safe(str(file))} {error}.")
+        return ()
+    unnamed = not any(question.expected for question in questions)
+    if unnamed and draft.has("min_recall") and not draft.has("verify_retrieval"):
+        draft.mistakes.append(
+            f"--min-recall: no question in {safe(str(file))} names the document that it should "
+            "find; add a tab and a name to some, or give --verify-retrieval."
+        )
+    return questions
 
 
 def _read_collections(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> Tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Callable, List, Optional, Tuple
 from urllib.parse import SplitResult, urlsplit
 
 from h2ogpte_migration.redact import Secret, register
+from h2ogpte_migration.retrieval import Question
 from h2ogpte_migration.ui.text import FORMULA, is_harmful, safe
 
 # Far above any list of collections; below what a device file would pour in.
@@ -24,6 +25,7 @@ LONGEST_EXPIRY_DAYS = 3660
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ID_COLUMN = "collection_id"
 MISTAKES_SHOWN = 5
+MOST_QUESTIONS, LONGEST_QUESTION = 100, 2000
 
 _DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 366}
 _EXPIRY = re.compile(r"\s*([1-9][0-9]*)\s+(minute|hour|day|week|month|year)s?\s*", re.ASCII)
@@ -79,6 +81,14 @@ def seconds(value: str) -> float:
     number = float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
     if not 0 < number <= 86_400:
         raise ValueError(f"must be a number of seconds above 0, up to 86400, not {quoted(value)}")
+    return number
+
+
+def share(value: str) -> float:
+    """A share of something, from 0 to 1."""
+    number = float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
+    if not 0 <= number <= 1:
+        raise ValueError(f"must be a number from 0 to 1, such as 0.9, not {quoted(value)}")
     return number
 
 
@@ -242,10 +252,14 @@ def ids_of_list(content: str) -> Tuple[str, ...]:
         except ValueError as error:
             mistakes.append(str(error))
     if mistakes:
-        more = len(mistakes) - MISTAKES_SHOWN
-        shown = mistakes[:MISTAKES_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-        raise ValueError("; ".join(shown))
+        raise ValueError(_few(mistakes))
     return tuple(dict.fromkeys(ids))
+
+
+def _few(mistakes: List[str]) -> str:
+    """The first mistakes in one message, and how many more there are."""
+    more = len(mistakes) - MISTAKES_SHOWN
+    return "; ".join(mistakes[:MISTAKES_SHOWN] + ([f"and {more} more"] if more > 0 else []))
 
 
 def _is_comment(line: str) -> bool:
@@ -283,6 +297,31 @@ def _table_ids(content: str, delimiter: str) -> List[str]:
 def _bare(cell: str) -> str:
     """A cell without the quote that keeps spreadsheets from taking it for a formula."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+
+
+def questions_of_list(content: str) -> Tuple[Question, ...]:
+    """Questions, one a line, in their order and each once; after a tab the expected document.
+
+    Raises:
+        ValueError: with every mistake of the content in one message.
+    """
+    lines = [line for line in re.split(r"\r\n|\r|\n", content.lstrip("\ufeff")) if line.strip()]
+    questions: List[Question] = []
+    mistakes: List[str] = []
+    for number, line in enumerate(lines, 1):
+        asked, _, expected = line.partition("\t")
+        try:
+            name = text(expected) if expected.strip() else ""
+            questions.append(Question(text(asked), name))
+        except ValueError as error:
+            mistakes.append(f"question {number} {error}")
+        if len(asked) > LONGEST_QUESTION:
+            mistakes.append(f"question {number} is longer than {LONGEST_QUESTION} characters")
+    if len(lines) > MOST_QUESTIONS:
+        mistakes.append(f"holds {len(lines)} questions, more than {MOST_QUESTIONS}")
+    if mistakes:
+        raise ValueError(_few(mistakes))
+    return tuple(dict.fromkeys(questions))
 
 
 def certificate(file: Path) -> None:

@@ -86,7 +86,7 @@ def _check(place: Workplace) -> int:
         course.take(place, check)
     except Interrupted:
         check.reason = "interrupted"
-    except (ServerError, StepFailed) as error:
+    except (ServerError, StepFailed, TrackingError) as error:
         check.reason = error.message
     finally:
         check.left = _removed(place)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options, again
+from h2ogpte_migration.cli.again import again
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import line
 from h2ogpte_migration.results import OutcomeKind, Result
@@ -20,6 +21,7 @@ from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.accounts import Counts, Scope
 from h2ogpte_migration.tracking.records import RunInfo
+from h2ogpte_migration.tracking.runs import is_migration
 from h2ogpte_migration.ui import status
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.text import did_you_mean, safe, shell
@@ -171,6 +173,7 @@ class _Desk:
             warnings_count=number,
             following=self._following(),
             listed=accounts.rows(self._scope) if self.options.all else (),
+            retrieval=accounts.retrieval(self._scope).words,
         )
 
     def _recorded_at(self) -> str:
@@ -207,15 +210,7 @@ class _Desk:
     def _last_migration(self) -> Optional[RunInfo]:
         for run in self._tracking.runs.last(1000):
             words = run.command.split()
-            other = {
-                "--verify",
-                "--move-connectors",
-                "--move-chats",
-                "--rollback",
-                "--cleanup",
-                "--sandbox",
-            }
-            if words[:1] == [PROGRAM] and not other.intersection(words):
+            if words[:1] == [PROGRAM] and is_migration(run.command) and "--sandbox" not in words:
                 return run
         return None
 
@@ -248,6 +243,7 @@ class _Desk:
             "owners": _done_and_open(counts.owners),
             "models": _done_and_open(counts.models),
             "unfinished": [_row(row) for row in rows if row.kind != OutcomeKind.DONE],
+            "retrieval": asdict(accounts.retrieval(self._scope)),
             "warning_count": number,
             "warnings": [asdict(item) for item in kept],
             "runs": [{**asdict(run), "living": run.id in self._living} for run in self._runs],

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.results import OutcomeKind, Result, not_available
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import count_in_scope, in_scope, is_in_scope
 from h2ogpte_migration.states import STANDINGS, Position
+from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.ui.text import plural
 
 
 def run(session: Session) -> int:
     """Verify everything in scope that is on record and not over yet; returns the exit code."""
-    store = session.tracking.store
-    candidates = store.unfinished(with_chats=session.options.migrate_chats)
-    records, missing = in_scope(session, candidates)
+    records, missing = in_scope(session, _candidates(session))
+    if not session.options.verify:
+        records, unfinished = _finished_ones(session, records)
+        missing += unfinished
     if session.admin and any(record.owner != session.identity.username for record in records):
         check_admin(session.gateway, session.identity)
     sweep_leftovers(session)
@@ -41,10 +43,31 @@ def run(session: Session) -> int:
     return closing.tell(session, result)
 
 
+def _candidates(session: Session) -> Iterator[Record]:
+    """What is looked at where no ids are given: what is open; to check the retrieval, what is done."""
+    store, options = session.tracking.store, session.options
+    if options.retrieval is None:
+        return store.unfinished(with_chats=options.migrate_chats)
+    return store.standing() if options.verify else store.finished()
+
+
+def _finished_ones(
+    session: Session, records: Sequence[Record]
+) -> Tuple[List[Record], List[Result]]:
+    """For a check alone: those that are done with, and a result for each that was named in vain."""
+    finished = {record.source_id for record in session.tracking.store.finished()}
+    unfinished = [
+        not_available(record.source_id, "its migration is not finished: --verify looks after it")
+        for record in records
+        if record.source_id not in finished
+    ]
+    return [record for record in records if record.source_id in finished], unfinished
+
+
 def _failed_in_scope(session: Session) -> List[Result]:
     """Imports that failed for good: nothing is done about them, and they stay open."""
-    if session.options.collections:
-        return []  # looked at one by one
+    if session.options.collections or not session.options.verify:
+        return []  # looked at one by one, or not looked at
     return [
         Result(
             OutcomeKind.FAILED,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -46,6 +47,7 @@ from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.model import (
     Answer,
     ApiKey,
+    ChunkMatch,
     Collection,
     Document,
     Identity,
@@ -69,6 +71,8 @@ POLL = {"X-H2OGPTE-Internal-Poll": "true"}
 """Marks a request that does not count as a use of the key, as the client does when it polls."""
 UNKNOWN_JOB = (400, 401, 404, 500)
 """With what servers may answer for a job that they keep no record of."""
+MATCHES = 100
+"""So many chunks are asked for: those of ten documents are among them, as the contract's default has it."""
 BY_NAME = {"sort_column": "name", "ascending": True}
 """Not the default order: that one follows the last update, and shifts while people work."""
 
@@ -180,20 +184,86 @@ class Gateway(Hints):
                 status=text(row, "status").strip().lower(),
                 index=index,
                 metadata=_canonical(row.get("metadata_dict")),
+                kind=text(row, "type"),
+                size_bytes=_whole(row.get("size")),
             )
 
+    def document_chunks(self, collection_id: str, document_id: str) -> List[str]:
+        """The texts of a document's chunks, as a collection has them. Repeatable.
+
+        Wire: list_document_chunks.
+        """
+        template = "/documents/{document_id}/chunks"
+        rows = self._array(template, {"document_id": document_id}, {"collection_id": collection_id})
+        texts = [row["text"] for row in rows if isinstance(row, dict) and text(row, "text")]
+        if rows and not any(isinstance(row, dict) and "text" in row for row in rows):
+            raise BadReply(f"GET {template}: chunks without text.", route=f"GET {template}")
+        return texts
+
+    def encode(self, model: str, texts: Sequence[str]) -> List[List[float]]:
+        """A vector for each text, by an embedding model of the server. Repeatable: changes nothing.
+
+        Raises ``Rejected`` or ``NotFound`` where the server does not have the model.
+        Wire: encode_chunks_for_retrieval.
+        """
+        template = "/embedding_models/{model_id}/encode_chunks_for_retrieval"
+        vectors: List[Any] = self._request(
+            "POST",
+            template,
+            path={"model_id": model},
+            body={"chunks": list(texts)},
+            repeatable=True,
+            expect=list,
+        )
+        if len(vectors) != len(texts) or not all(map(_is_vector, vectors)):
+            route = f"POST {template}"
+            raise BadReply(f"{route}: the server sent no vector for each text.", route=route)
+        return vectors
+
+    def match_chunks(self, collection_id: str, vector: Sequence[float]) -> List[ChunkMatch]:
+        """The chunks that are nearest to a vector, the nearest first. Repeatable: changes nothing.
+
+        Wire: match_collection_chunks; no topic named means all documents, a cut-off of 0 none.
+        """
+        rows: List[Any] = self._request(
+            "POST",
+            f"{COLLECTION}/chunks/match",
+            path={"collection_id": collection_id},
+            body={
+                "vectors": [list(vector)],
+                "topics": [],
+                "offset": 0,
+                "limit": MATCHES,
+                "cut_off": 0,
+            },
+            repeatable=True,
+            expect=list,
+        )
+        found = [
+            ChunkMatch(text(row, "topic"), text(row, "name"))
+            for row in rows
+            if isinstance(row, dict) and (text(row, "topic") or text(row, "name"))
+        ]
+        if rows and not found:
+            route = f"POST {COLLECTION}/chunks/match"
+            raise BadReply(f"{route}: the matches name no document.", route=route)
+        return found
+
     def connectors(self, collection_id: str) -> List[Json]:
-        """Scheduled connectors. Repeatable. Wire: list_scheduled_connectors_for_collection."""
-        return self._rows(f"{COLLECTION}/scheduled_connectors", collection_id=collection_id)
+        """Scheduled connectors, also such as have no id: they are there, and have to move.
+        Repeatable. Wire: list_scheduled_connectors_for_collection.
+        """
+        path = {"collection_id": collection_id}
+        return _whatever(self._array(f"{COLLECTION}/scheduled_connectors", path))
 
     def chats(self, collection_id: str, limit: int = 100) -> List[Json]:
-        """The first ``limit`` chat sessions. Repeatable.
+        """The first ``limit`` chat sessions, also such as have no id. Repeatable.
 
         Wire: list_chat_sessions_for_collection.
         """
         path = {"collection_id": collection_id}
         listing = replace(self._listing(f"{COLLECTION}/chats", path=path), limit=limit)
-        return named(listing.first(), "id")
+        return _whatever(listing.first())
 
     def chat_count(self, collection_id: str) -> int:
         """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
@@ -504,6 +574,24 @@ class Gateway(Hints):
             Reference(text(row, "document_id"), text(row, "collection_id") or None)
             for row in named(rows, "document_id")
         ]
+
+
+def _whatever(rows: Sequence[Any]) -> List[Json]:
+    """All rows of a listing: what can't be read of one is no reason to say that there is none."""
+    return [row if isinstance(row, dict) else {} for row in rows]
+
+
+def _whole(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_vector(value: Any) -> bool:
+    """Whether it is a list of numbers; those that JSON does not know are none."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(type(item) in (int, float) and math.isfinite(item) for item in value)
+    )
 
 
 def _job(row: Mapping[str, Any]) -> Job:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import astuple, fields
+from dataclasses import fields
 from typing import Iterator, Tuple, Union
 
 from h2ogpte_migration.report.document import Line, Report, line
 from h2ogpte_migration.ui.text import csv_cell
 
-Value = Union[str, int, bool, None, Tuple[str, ...]]
+Value = Union[str, int, float, bool, None, Tuple[object, ...]]
 
 BOM = "\ufeff"
 """Without it spreadsheets take UTF-8 for something else."""
@@ -24,7 +24,8 @@ def parts(report: Report) -> Iterator[str]:
     """The text, line by line; the first one names the columns."""
     yield BOM + _row(field.name for field in fields(Line))
     for row in report.sorted_rows():
-        yield _row(map(_cell, astuple(line(row))))
+        told = line(row)
+        yield _row(_cell(getattr(told, field.name)) for field in fields(Line))
 
 
 def _row(cells: Iterator[str]) -> str:
@@ -37,5 +38,5 @@ def _cell(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return csv_cell("; ".join(value))
+        return csv_cell("; ".join(map(str, value)))
     return csv_cell(value) if isinstance(value, str) else "" if value is None else str(value)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.model import parse_time
+from h2ogpte_migration.report import html_retrieval
 from h2ogpte_migration.report.document import Line, Report, line
 from h2ogpte_migration.report.page import SCRIPT, STYLE
 from h2ogpte_migration.results import OutcomeKind
@@ -49,6 +50,7 @@ def parts(report: Report) -> Iterator[str]:
     yield from _attention(report, lines)
     yield _progress(report, lines)
     yield _timeline(lines)
+    yield from html_retrieval.section(lines)
     yield from _table(report, lines)
     yield f"</main><script>{SCRIPT}</script></body></html>\n"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
+from h2ogpte_migration.retrieval import Answered, Retrieval
 from h2ogpte_migration.states import StepName
 
 BAD = (
@@ -83,6 +84,20 @@ class Line:
     hint: str
     warnings: Tuple[str, ...]
     findings: Tuple[str, ...]
+    looked_for: Optional[int] = None
+    found: Optional[int] = None
+    recall_at_1: Optional[float] = None
+    recall_at_10: Optional[float] = None
+    mrr: Optional[float] = None
+    found_before: Optional[int] = None
+    recall_at_1_before: Optional[float] = None
+    recall_at_10_before: Optional[float] = None
+    mrr_before: Optional[float] = None
+    not_found_any_more: Tuple[str, ...] = ()
+    not_found: Tuple[str, ...] = ()
+    questions: Tuple[Answered, ...] = ()
+    retrieval_checked_at: str = ""
+    retrieval_problem: str = ""
 
 
 def line(row: Result) -> Line:
@@ -118,7 +133,31 @@ def line(row: Result) -> Line:
         hint=row.hint,
         warnings=row.warnings,
         findings=tuple(map(str, row.findings)),
+        **_retrieval(row.retrieval or kept.retrieval),
     )
+
+
+def _retrieval(outcome: Optional[Retrieval]) -> Dict[str, Any]:
+    """The fields of a check of the retrieval, where there was one."""
+    if outcome is None:
+        return {}
+    new, old = outcome.new, outcome.old
+    fields: Dict[str, Any] = {
+        "not_found_any_more": outcome.lost,
+        "not_found": outcome.not_found,
+        "questions": outcome.answers,
+        "retrieval_checked_at": outcome.checked_at,
+        "retrieval_problem": outcome.problem or outcome.old_problem,
+    }
+    if new is not None:
+        fields.update(looked_for=new.documents, found=new.found)
+    if old is not None:
+        fields.update(found_before=old.found)
+    for measures, suffix in ((new, ""), (old, "_before")):
+        of_some = measures is not None and measures.documents > 0
+        for name in ("recall_at_1", "recall_at_10", "mrr") if of_some else ():
+            fields[name + suffix] = round(getattr(measures, name), 4)
+    return fields
 
 
 def _first(*numbers: Optional[int]) -> Optional[int]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options, again
+from h2ogpte_migration.cli.again import again
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
@@ -16,6 +17,8 @@ from h2ogpte_migration.states import BEFORE_IMPORT, Position
 from h2ogpte_migration.ui import logs, plan, summary
 from h2ogpte_migration.ui.summary import Following, Line, Telling
 from h2ogpte_migration.ui.text import shell
+
+_LOOKS = ("--verify", "--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall")
 
 MOST_IDS = 10
 """Up to so many collections are named by id in a command; more make it unreadable."""
@@ -118,9 +121,10 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     if OutcomeKind.NOT_STARTED in kinds or any(row.position != Position.FAILED for row in failed):
         yield Following("to continue", options.command())
     yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
-    yield from _held(session, [row for row in results if row.kind == OutcomeKind.HELD])
+    held = [row for row in results if row.kind == OutcomeKind.HELD]
+    yield from _held(session, [row for row in held if row.position != Position.FINISHED])
     begun = [row for row in results if row.kind == OutcomeKind.LEFT and row.needs_attention]
-    if options.verify and any(row.position in BEFORE_IMPORT for row in begun):
+    if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
         command = session.tracking.runs.last_migration()
         if command is not None:
             yield Following("to continue what was interrupted", command)
@@ -147,7 +151,7 @@ def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
     if not failed or options.force_remigrate:
         return
     purpose = "to try failed imports afresh"
-    if not options.verify:
+    if options.mode is not Mode.VERIFY:
         again = [] if options.retry_failed else ["--retry-failed"]
         yield Following(purpose, options.command(add=again))
         return
@@ -160,20 +164,23 @@ def _held(session: Session, held: List[Result]) -> Iterator[Following]:
     options = session.options
     if not held:
         return
-    if not options.verify:
+    if options.mode is not Mode.VERIFY:
         yield Following("once what is missing was mended", _verification(session))
     elif not options.ignore_validation:
         command = _verification(session, "--ignore-validation")
         yield Following("to accept what is held as it is", command)
     if not options.retry_failed:
-        for command in _migrations_of(session, held):
+        begun_anew = [row for row in held if row.position == Position.HELD]
+        for command in _migrations_of(session, begun_anew):
             yield Following("to migrate what is held afresh", command)
 
 
 def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     """Commands that migrate these afresh, as they were migrated; by id while they are few."""
     options = _aloud(session)
-    if not options.verify:
+    if not rows:
+        return
+    if options.mode is not Mode.VERIFY:
         yield options.command(add=["--retry-failed"])
         return
     last = session.tracking.runs.last_migration()
@@ -186,6 +193,6 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     for model in dict.fromkeys(row.target_model for row in rows):
         ids = ",".join(row.source_id for row in rows if row.target_model == model)
         yield options.command(
-            without=["--verify", "--ignore-validation", "--verify-query", "--users", "--all-users"],
+            without=[*_LOOKS, "--ignore-validation", "--users", "--all-users"],
             add=["--collections", ids, "--target-model", model, "--retry-failed"],
         )

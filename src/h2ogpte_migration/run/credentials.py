@@ -338,7 +338,7 @@ class Credentials:
                 self._clock.sleep(patience.poll_delay(now - began))
 
     @contextmanager
-    def tried_out(self, owner: str, owner_id: str) -> Iterator[TriedOut]:
+    def tried_out(self, owner: str, owner_id: Optional[str]) -> Iterator[TriedOut]:
         """A key of an account for a moment: made, of the right holder, and deleted afterwards.
 
         Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Set
 
-from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.flags import Mode, Options
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
@@ -37,7 +37,7 @@ from h2ogpte_migration.ui.progress import Progress
 from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
-THREADS_A_REQUEST = 3
+THREADS_A_REQUEST = 2
 """How many collections are worked on for each request that may be under way: some of them wait
 for the disk, for a second look at what seems empty, or for their owner's key."""
 
@@ -107,6 +107,7 @@ class Session:
             rollback=rollback,
             verify_query=options.verify_query,
             query_timeout_s=options.query_timeout,
+            retrieval=options.retrieval,
         )
 
     def carry_out(
@@ -149,12 +150,14 @@ class Session:
 
     def _give_overviews(self, migrations: List[Migration], importing: Set[str]) -> None:
         """What was submitted before is looked after: listings tell of all of an owner's at once."""
-        overviews: Dict[str, Overview] = {}
+        by_owner: Dict[str, List[Migration]] = {}
         for migration in migrations:
             if migration.policy.verify or migration.source.id in importing:
-                owner = migration.source.owner
-                overviews.setdefault(owner, Overview(migration.gateway, self.clock))
-                migration.overview = overviews[owner]
+                by_owner.setdefault(migration.source.owner, []).append(migration)
+        for together in by_owner.values():
+            overview = Overview(together[0].gateway, self.clock, len(together))
+            for migration in together:
+                migration.overview = overview
 
     def tidy_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
@@ -176,7 +179,7 @@ def _limits(options: Options) -> Limits:
     # One job at a time means one collection at a time. With more of them, the next
     # collections are prepared while the jobs of others run. A verification begins
     # nothing, so it may look at all of them.
-    begun = None if jobs is None or options.verify else 1 if jobs == 1 else 2 * jobs
+    begun = None if jobs is None or options.mode is Mode.VERIFY else 1 if jobs == 1 else 2 * jobs
     return Limits(
         workers=threads(options),
         jobs=jobs,

@@ -22,6 +22,7 @@ from h2ogpte_migration.steps import (
     permissions,
     presence,
     ragcheck,
+    retrieval,
     rollback,
     settings,
     validate,
@@ -55,6 +56,10 @@ class Step:
 
 def _asks_a_question(policy: Policy, _: Tracked) -> bool:
     return policy.verify_query is not None
+
+
+def _looks_for_documents(policy: Policy, _: Tracked) -> bool:
+    return policy.retrieval is not None
 
 
 def _looks_again(policy: Policy, _: Tracked) -> bool:
@@ -122,6 +127,14 @@ STEPS: Tuple[Step, ...] = (
     ),
     Step(StepName.JOB, job.run, (Position.IMPORTING,), "importing", of_the_target=True),
     Step(StepName.VALIDATE, validate.run, (Position.IMPORTED, Position.HELD), "validating"),
+    Step(
+        StepName.RETRIEVAL,
+        retrieval.run,
+        (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
+        "looking for documents",
+        wanted=_looks_for_documents,
+        once_a_run=True,
+    ),
     Step(
         "question",
         ragcheck.run,

@@ -165,7 +165,7 @@ def _resolve(migration: Migration) -> Optional[Result]:
     if timed_out is None:
         # Written by version 1.2.0, which kept no intents: the import counts as sent.
         timed_out = False
-        _mark_in_doubt(migration)
+        mark_in_doubt(migration)
     if _settle(migration, timed_out=timed_out):
         return None
     if migration.policy.verify and not migration.was_restarted:
@@ -188,7 +188,8 @@ def _settle(migration: Migration, *, timed_out: bool) -> bool:
     )
 
 
-def _mark_in_doubt(migration: Migration) -> None:
+def mark_in_doubt(migration: Migration) -> None:
+    """Count the import as sent: no other one of this owner is in doubt from then on."""
     store = migration.tracking.store
     if migration.attempt.target_created_at is None:
         target = migration.gateway.collection(migration.target_id)

@@ -100,8 +100,11 @@ def _ended(migration: Migration, job: Job) -> Optional[Result]:
     if job.state == Job.COMPLETED:
         what = f"the import completed with errors: {words}".rstrip(": ")
         return _decide_by_documents(migration, what, "job did not bring all documents")
-    ended = "was canceled" if job.state == Job.CANCELED else job.state
-    what = f"the import job {ended}: {words}".rstrip(": ")
+    if job.state == Job.CANCELED:
+        # Somebody wanted it to end: nothing is moved to what it brought, be that everything.
+        what = f"the import job was canceled: {words}".rstrip(": ")
+        return migration.import_failed(what, "job canceled")
+    what = f"the import job {job.state}: {words}".rstrip(": ")
     return _decide_by_documents(migration, what, f"job {job.state}")
 
 

@@ -26,7 +26,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import Position, StepName
-from h2ogpte_migration.steps import ragcheck, validate
+from h2ogpte_migration.steps import ragcheck, retrieval, validate
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.validate import failed_if_gone
 
@@ -308,6 +308,9 @@ def connectors(migration: Migration) -> Optional[Result]:
 
 def chats(migration: Migration) -> Optional[Result]:
     """Move the chat sessions; a test chat must not be among them."""
+    held = retrieval.held_back(migration)
+    if held is not None:
+        return held
     leftovers = migration.tracking.leftovers
     ragcheck.sweep(migration.gateway, leftovers, migration.source_id)
     ragcheck.give_up(leftovers, migration.source_id)

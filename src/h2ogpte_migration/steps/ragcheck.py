@@ -78,30 +78,32 @@ def _run(migration: Migration) -> RagResult:
     except ServerError:
         leftovers.record_test_chat_gone(number)
         raise
+    shown = False
     try:
         leftovers.record_test_chat_id(number, session_id)
-        _await_visible(migration, session_id)
+        shown = _shows(migration, session_id)
+        if not shown:
+            return RagResult(False, f"RAG check: the test chat {session_id} did not show in time")
         return _ask(gateway, session_id, target_id, question, migration.policy.query_timeout_s)
     finally:
-        sweep(gateway, leftovers, source_id)
+        if shown:  # what does not show yet can't be deleted: it stays on record for the next sweep
+            sweep(gateway, leftovers, source_id)
 
 
-def _await_visible(migration: Migration, session_id: str) -> None:
-    """A chat that does not show yet would swallow the question, and its time-out be waited for.
-
-    Raises:
-        NotFound: it never showed.
-    """
-    waited_s, pause_s = 0.0, patience.EMPTY_LOOK_S
+def _shows(migration: Migration, session_id: str) -> bool:
+    """Wait until a new chat can be found: before, it would swallow the question, and outlive us."""
+    clock = migration.clock
+    deadline, pause_s = clock.now() + patience.VISIBLE_WITHIN_S, patience.EMPTY_LOOK_S
     while True:
         try:
             migration.gateway.chat_messages(session_id)
-            return
         except NotFound:
-            if waited_s >= patience.VISIBLE_WITHIN_S:
-                raise
-        migration.clock.sleep(pause_s)
-        waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, patience.SECOND_LOOK_S)
+            if clock.now() >= deadline:
+                return False
+        else:
+            return True
+        clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, patience.SECOND_LOOK_S)
 
 
 def _ask(

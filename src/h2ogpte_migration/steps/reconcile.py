@@ -15,7 +15,7 @@ from typing import List, Optional
 from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Absent, Ambiguous, Migration
 from h2ogpte_migration.model import Job
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import importing, permissions
 from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
@@ -158,11 +158,29 @@ def _check_owner(migration: Migration) -> None:
 
 
 def _running(migration: Migration) -> Optional[importing.Import]:
-    """An import that nobody knows and that has brought nothing yet; what it brings will show."""
-    jobs: List[Job] = [job for job in importing.unclaimed_jobs(migration) if not job.ended]
-    if len(jobs) > 1:
+    """An import that nobody knows and that has brought nothing yet; what it brings will show.
+
+    Raises:
+        StepFailed: there are several, and it can't be told which is this target's.
+    """
+    if not _unknown_jobs(migration):
+        return None
+    # Another collection of this owner may be submitting it this moment, here or elsewhere: with
+    # the owner's only doubt in hand, what is nobody's then stays nobody's.
+    importing.mark_in_doubt(migration)
+    jobs = _unknown_jobs(migration)
+    if len(jobs) == 1:
+        return importing.Import(jobs[0].id, adopted=True)
+    store, attempt = migration.tracking.store, migration.attempt
+    store.record_absent(migration.lease, attempt, StepName.IMPORT)
+    migration.reload()
+    if jobs:
         raise importing.unknown_jobs_run(migration, len(jobs))
-    return importing.Import(jobs[0].id, adopted=True) if jobs else None
+    return None
+
+
+def _unknown_jobs(migration: Migration) -> List[Job]:
+    return [job for job in importing.unclaimed_jobs(migration) if not job.ended]
 
 
 def _inconsistent(what: str) -> StepFailed:

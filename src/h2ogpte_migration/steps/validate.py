@@ -15,8 +15,16 @@ from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Finding
 from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.retrieval import FINDING
 from h2ogpte_migration.states import StepName, TargetFate, Verdict
-from h2ogpte_migration.steps import arrived, importing, latecomers, permissions, ragcheck
+from h2ogpte_migration.steps import (
+    arrived,
+    importing,
+    latecomers,
+    permissions,
+    ragcheck,
+    retrieval,
+)
 from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.steps.presence import is_gone, listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
@@ -59,6 +67,7 @@ def run(migration: Migration) -> Optional[Result]:
         permissions.shrink(migration)
         latecomers.await_unanswered(migration)
         found = _with_latecomers(migration, compare_all(migration))
+        found = _with_kept_finding(migration, found)
     except NotFound as error:
         return failed_if_gone(migration, error)
     migration.seen_at = migration.clock.now()
@@ -67,7 +76,8 @@ def run(migration: Migration) -> Optional[Result]:
     if held and may_be_ours_twice(migration, found):
         migration.restart(TargetFate.ABANDONED, blocking_words(found.findings))
         return None
-    ignored = held and migration.policy.ignore_validation
+    policy = migration.policy
+    ignored = held and policy.ignore_validation
     migration.tracking.store.record_validation(
         migration.lease,
         migration.attempt,
@@ -76,6 +86,7 @@ def run(migration: Migration) -> Optional[Result]:
         found.late_documents,
         ignored=ignored,
         documents=(found.documents_before, found.documents),
+        settles=not (policy.retrieval and policy.retrieval.min_recall is not None),
     )
     if found.verdict == Verdict.UNSETTLED:
         return pending(migration, found)
@@ -104,6 +115,14 @@ def _with_latecomers(migration: Migration, found: Compared) -> Compared:
         verdict=Verdict.HELD,
         findings=tuple(_blocking_if_late(finding, why) for finding in found.findings),
     )
+
+
+def _with_kept_finding(migration: Migration, found: Compared) -> Compared:
+    """With what a check of the retrieval found too little of, until it finds enough."""
+    kept = retrieval.kept_finding(migration)
+    if kept is None:
+        return found
+    return replace(found, verdict=Verdict.HELD, findings=(*found.findings, kept))
 
 
 def _blocking_if_late(finding: Finding, why: str) -> Finding:
@@ -169,7 +188,7 @@ def _held(migration: Migration, found: Compared) -> Result:
         OutcomeKind.HELD,
         step=StepName.VALIDATE,
         reason=f"connectors and chats are held back: {reason}",
-        hint=_what_helps(migration),
+        hint=retrieval.WAYS_OUT if found.has(FINDING) else _what_helps(migration),
         needs_attention=True,
         findings=found.findings,
     )

@@ -6,6 +6,7 @@ from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.leases import Leases
 from h2ogpte_migration.tracking.leftovers import Leftovers
+from h2ogpte_migration.tracking.retrievals import Retrievals
 from h2ogpte_migration.tracking.runs import Runs
 from h2ogpte_migration.tracking.store import Store
 
@@ -20,6 +21,7 @@ class Tracking:
         self.leases = Leases(database, self.runs)
         self.accounts = Accounts(database, self.runs)
         self.leftovers = Leftovers(database, self.runs)
+        self.retrievals = Retrievals(database)
 
 
 __all__ = ["Database", "Tracking"]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.model import Json, parse_time
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
+from h2ogpte_migration.retrieval import Overall
 from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, position
+from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import KeptWarning
 from h2ogpte_migration.tracking.rows import COUNTED
@@ -66,13 +68,15 @@ _DETAILS = """
     (SELECT counts FROM intents WHERE attempt_id = z.id AND step = 'connectors'
         AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS connectors,
     (SELECT counts FROM intents WHERE attempt_id = z.id AND step = 'chats'
-        AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS chats
+        AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS chats,
+    r.outcome AS retrieval, r.checked_at AS retrieval_at
 """
 _FROM_LAST = """
     LEFT JOIN (SELECT source_id, max(id) AS id FROM attempts WHERE origin != 'twin'
                GROUP BY source_id) latest ON latest.source_id = m.old_collection_id
     LEFT JOIN attempts z ON z.id = coalesce(a.id, latest.id)
     LEFT JOIN validations y ON y.attempt_id = z.id
+    LEFT JOIN retrievals r ON r.attempt_id = z.id
 """
 _DONE = (
     "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
@@ -248,6 +252,20 @@ class Accounts:
         ]
         return (counted["n"] if counted else 0), kept
 
+    def retrieval(self, scope: Scope = EVERYTHING) -> Overall:
+        """What the last checks of the retrieval came to, together: added up by SQLite."""
+        where, values = scope.where()
+        row = self._db.row(
+            "SELECT count(r.found) AS collections, count(*) - count(r.found) AS unchecked, "
+            "sum(r.documents) AS documents, sum(r.found) AS found, "
+            "sum(r.old_documents) AS comparable, sum(r.old_found) AS found_before, "
+            f"sum(r.lost) AS lost {_FROM_LIVE} JOIN retrievals r ON r.attempt_id = a.id "
+            f"WHERE {where}",
+            {"mark": _MARK, **values},
+        )
+        names = [item.name for item in fields(Overall)]
+        return Overall(**{name: (row[name] if row else 0) or 0 for name in names})
+
     @staticmethod
     def _values(values: Dict[str, str]) -> Dict[str, Any]:
         return {"mark": _MARK, "counted": COUNTED, **values}
@@ -332,6 +350,9 @@ def _recorded(row: sqlite3.Row) -> Recorded:
         size_bytes=_number(facts.get("size_bytes")),
         connectors_moved=_number(_json(row["connectors"]).get("source")),
         chats_moved=_number(_json(row["chats"]).get("source")),
+        retrieval=retrievals.read(row["retrieval"], _utc(row["retrieval_at"]))
+        if row["retrieval"]
+        else None,
     )
 
 

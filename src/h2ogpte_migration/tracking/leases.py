@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Iterator, Optional, Union
 
+from h2ogpte_migration.errors import LeaseLost
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import Holder, utc_now
@@ -17,6 +20,26 @@ class Lease:
 
     source_id: SourceId
     run_id: int
+
+
+@contextmanager
+def held(database: Database, lease: Lease) -> Iterator[sqlite3.Connection]:
+    """A transaction that goes through only while the lease is still held; renews it.
+
+    Raises:
+        LeaseLost: another process has it.
+    """
+    with database.transaction() as db:
+        renewed = db.execute(
+            "UPDATE leases SET renewed_at = :now WHERE source_id = :source AND run_id = :run",
+            {"now": utc_now(), "source": lease.source_id, "run": lease.run_id},
+        )
+        if renewed.rowcount != 1:
+            raise LeaseLost(
+                f"Another process took over collection {lease.source_id}.",
+                "Nothing more is done to it here; --status shows who works on it.",
+            )
+        yield db
 
 
 class Leases:

@@ -145,6 +145,14 @@ class Questions:
             f"AND (NOT ({over}) OR {_BRINGING_OVER})"
         )
 
+    def standing(self) -> Iterator[Record]:
+        """Records that neither failed nor were rolled back, finished or not."""
+        return self.records(f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK}")
+
+    def finished(self) -> Iterator[Record]:
+        """Records that are done with, connectors moved: what a check alone looks at."""
+        return self.records(f"{_OVER} AND NOT {_ROLLED_BACK}")
+
     def imported(self) -> Iterator[Record]:
         """Records whose documents were imported: what ``--rollback`` looks at."""
         return self.records(

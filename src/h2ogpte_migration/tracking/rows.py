@@ -166,6 +166,12 @@ def end_live_attempt(db: sqlite3.Connection, source_id: str, fate: TargetFate, r
     )
 
 
+def forget_baseline(db: sqlite3.Connection, attempt_id: int) -> None:
+    """The collection is settled: what the source held at submission is not needed any more."""
+    db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt_id})
+    db.execute("UPDATE attempts SET baseline_at = NULL WHERE id = :id", {"id": attempt_id})
+
+
 def keep_warnings(
     db: sqlite3.Connection, attempt: Attempt, step: str, warnings: Sequence[str]
 ) -> None:

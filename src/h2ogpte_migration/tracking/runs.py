@@ -34,6 +34,13 @@ _ENDED = " (ended)"
 """Behind the kind of a forced start: its run has ended, and only runs beside it still care."""
 
 
+def is_migration(command: str) -> bool:
+    """Whether a command line is one that migrates: each of those says to which model."""
+    words = {word.partition("=")[0] for word in command.split()}
+    models = {"--use-model-mappings", "--model-mappings-file", "--target-model"}
+    return bool(words & models) and "--dry-run" not in words
+
+
 class Runs:
     """The log of runs of one database, and this run in it."""
 
@@ -204,10 +211,7 @@ class Runs:
     def last_migration(self) -> Optional[str]:
         """The newest command that was a migration, from this very folder: paths in it hold."""
         for row in self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {}):
-            words = set(row["command"].split())
-            other = {"--verify", "--move-connectors", "--move-chats", "--cleanup", "--dry-run"}
-            other |= {"--rollback", "--sandbox"}
-            if row["folder"] == os.getcwd() and not words & other:  # noqa: PTH109
+            if row["folder"] == os.getcwd() and is_migration(row["command"]):  # noqa: PTH109
                 return str(row["command"])
         return None
 

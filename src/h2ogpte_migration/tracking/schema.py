@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-VERSION = 3
+VERSION = 4
 
 DOCUMENTED_TABLE = """
 CREATE TABLE IF NOT EXISTS collection_migrations (
@@ -244,5 +244,33 @@ _VERSION_3: Tuple[str, ...] = (
     "ALTER TABLE test_chats ADD COLUMN asked_at TEXT",
 )
 
-UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4: Tuple[str, ...] = (
+    # The last check of each attempt's retrieval: how many documents were looked for and found, in
+    # the new index and, where it could be asked, in the old one; names and answers in `outcome`.
+    # With the same seed the same documents are chosen. No text of a document is kept.
+    """
+    CREATE TABLE retrievals (
+        attempt_id INTEGER PRIMARY KEY REFERENCES attempts (id),
+        checked_at TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        documents INTEGER,
+        found INTEGER,
+        recall_at_1 REAL,
+        recall_at_10 REAL,
+        mrr REAL,
+        old_documents INTEGER,
+        old_found INTEGER,
+        old_recall_at_1 REAL,
+        old_recall_at_10 REAL,
+        old_mrr REAL,
+        lost INTEGER NOT NULL DEFAULT 0,
+        min_recall REAL,
+        accepted INTEGER NOT NULL DEFAULT 0,
+        problem TEXT NOT NULL DEFAULT '',
+        outcome TEXT NOT NULL
+    )
+    """,
+)
+
+UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """``UPGRADES[n]`` brings a database of version n to version n + 1."""

@@ -22,7 +22,6 @@ from typing import (
     Tuple,
 )
 
-from h2ogpte_migration.errors import LeaseLost
 from h2ogpte_migration.model import (
     Collection,
     Document,
@@ -34,7 +33,7 @@ from h2ogpte_migration.model import (
 )
 from h2ogpte_migration.states import JobStatus, StepName, TargetFate, Verdict
 from h2ogpte_migration.tracking import agreement
-from h2ogpte_migration.tracking.leases import Lease
+from h2ogpte_migration.tracking.leases import Lease, held
 from h2ogpte_migration.tracking.questions import Questions
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -49,6 +48,7 @@ from h2ogpte_migration.tracking.rows import (
     complete_import,
     count_send,
     end_live_attempt,
+    forget_baseline,
     insert,
     keep_counts,
     keep_warnings,
@@ -464,11 +464,13 @@ class Store(Questions):
         *,
         ignored: bool = False,
         documents: Optional[Tuple[int, int]] = None,
+        settles: bool = True,
     ) -> None:
         """What a validation came to. A clean one settles the collection: no more baseline.
 
         Args:
             documents: how many there were in the source at submission, and are in the target.
+            settles: False where something else may yet hold the collection back.
         """
         blocking = [str(finding) for finding in findings if finding.blocking]
         kept = [str(finding) for finding in findings if not finding.blocking]
@@ -477,15 +479,12 @@ class Store(Questions):
             if documents is not None:
                 keep_counts(db, attempt.id, documents)
             keep_warnings(db, attempt, StepName.VALIDATE, kept + (blocking if ignored else []))
-            held = verdict == Verdict.HELD and not ignored
-            update_row(
-                db, lease.source_id, {"error": f"held: {'; '.join(blocking)}" if held else None}
+            error = (
+                f"held: {'; '.join(blocking)}" if verdict == Verdict.HELD and not ignored else None
             )
-            if verdict == Verdict.CLEAN:
-                db.execute("DELETE FROM baseline WHERE attempt_id = :id", {"id": attempt.id})
-                db.execute(
-                    "UPDATE attempts SET baseline_at = NULL WHERE id = :id", {"id": attempt.id}
-                )
+            update_row(db, lease.source_id, {"error": error})
+            if verdict == Verdict.CLEAN and settles:
+                forget_baseline(db, attempt.id)
 
     # -- facts: moves ------------------------------------------------------------------
     def record_move_counts(self, lease: Lease, attempt: Attempt, step: str, counts: Json) -> None:
@@ -538,16 +537,7 @@ class Store(Questions):
     @contextmanager
     def _held(self, lease: Lease) -> Iterator[sqlite3.Connection]:
         """A transaction that goes through only while the lease is still held; renews it."""
-        with self._db.transaction() as db:
-            renewed = db.execute(
-                "UPDATE leases SET renewed_at = :now WHERE source_id = :source AND run_id = :run",
-                {"now": utc_now(), "source": lease.source_id, "run": lease.run_id},
-            )
-            if renewed.rowcount != 1:
-                raise LeaseLost(
-                    f"Another process took over collection {lease.source_id}.",
-                    "Nothing more is done to it here; --status shows who works on it.",
-                )
+        with held(self._db, lease) as db:
             yield db
 
 

@@ -39,6 +39,7 @@ class Overview:
         needs: what people have to look at, the first of them; ``needs_count`` is all.
         listed: every collection in a line, where that was asked for.
         remains: former targets that still hold something, a line each.
+        retrieval: what the checks of the retrieval came to; empty where there were none.
         following: the command to type next.
     """
 
@@ -57,6 +58,7 @@ class Overview:
     warnings_count: int
     following: str = ""
     remains: Sequence[str] = ()
+    retrieval: str = ""
     listed: Iterable[Result] = ()
 
     @property
@@ -91,6 +93,8 @@ def _all_lines(view: Overview, columns: int) -> Iterator[str]:
         yield from _more(view.warnings_count - len(view.warnings))
     for text in view.remains:
         yield safe(text)
+    if view.retrieval:
+        yield from textwrap.wrap(f"Retrieval: {view.retrieval}.", columns, subsequent_indent="   ")
     if view.following:
         yield f"Next: {view.following}"
 
@@ -212,6 +216,17 @@ def _listed(row: Result, now: datetime, columns: int) -> Iterator[str]:
     else:
         yield f"    {old}"
         yield f"    -> {new}"
+    lost = row.recorded.retrieval.lost if row.recorded and row.recorded.retrieval else ()
+    if lost:
+        names = ", ".join(safe(name, 60) for name in lost)
+        yield from textwrap.wrap(
+            f"not found any more: {names}",
+            columns,
+            initial_indent="    ",
+            subsequent_indent="      ",
+            max_lines=_REASON_LINES,
+            placeholder=" …",
+        )
 
 
 # -- times -------------------------------------------------------------------------------

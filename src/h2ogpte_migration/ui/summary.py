@@ -11,6 +11,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
 from h2ogpte_migration.states import Position
+from h2ogpte_migration.ui import retrieval
 from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, without_ids
 
 LISTED = 10
@@ -79,6 +80,7 @@ def lines(result: RunResult, how: Telling) -> List[Line]:
     told += [*(Line(f"Attention: {text}", True) for text in result.remarks), *_stopped(result)]
     if not how.details:
         told += _few_done(rows)
+    told += [Line(*each) for each in retrieval.lines(rows, how.width, details=how.details)]
     told += _notes(rows, how)
     told += _left_alone(rows, how)
     told += skips(result, how, "Skipped")

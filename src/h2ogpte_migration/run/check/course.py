@@ -92,7 +92,7 @@ def _try_a_key(place: Workplace, check: ServerCheck) -> str:
     wanted = place.session.options.api_key_expiry
     used: Optional[TriedOut] = None
     try:
-        with credentials.tried_out(identity.username, identity.user_id) as key:
+        with credentials.tried_out(identity.username, identity.user_id or None) as key:
             used = key
             check.key_life_time = key.life_time
             holds = key.life_time == wanted

@@ -185,8 +185,7 @@ def _when_all_are_good(place: Workplace, collection_id: str, jobs: List[JobId]) 
         pending = ended_at is None or any(row.pending for row in rows)
         if waited > (patience.SETTLE_PATIENCE_S if pending else patience.VISIBLE_WITHIN_S):
             raise StepFailed(_why_not(place, rows, jobs))
-        clock.pause(patience.poll_delay(clock.now() - began))
-        clock.check()
+        clock.sleep(patience.poll_delay(clock.now() - began))
 
 
 def _is_over(place: Workplace, job_id: JobId) -> bool:
@@ -202,11 +201,11 @@ def _why_not(place: Workplace, rows: List[Document], jobs: List[JobId]) -> str:
 
 
 def _paired(things: List[Thing], rows: List[Document]) -> List[Tuple[Thing, Document]]:
-    """Which document is which; a server may have named them anew."""
+    """Which document is which; a server may have named them anew. In doubt, none is ours."""
     by_name = {row.name: row for row in rows}
     if all(thing.name in by_name for thing in things):
         return [(thing, by_name[thing.name]) for thing in things]
-    return list(zip(things, rows))
+    return list(zip(things, rows)) if len(rows) == len(things) else []
 
 
 # -- the chat ----------------------------------------------------------------------------
@@ -233,6 +232,11 @@ def _note_chat(place: Workplace, collection_id: str, chat_id: str) -> None:
     except NotFound:
         readable = False
     place.notes.note("chats_readable_after_s", readable)
+    # Those of other collections are old: nothing is to be said of a listing that lags behind.
+    began = place.clock.now()
+    while not shows and place.clock.now() - began < patience.VISIBLE_WITHIN_S:
+        place.clock.sleep(patience.FIRST_POLL_S * 5)
+        shows = any(row["id"] == chat_id for row in place.gateway.chats(collection_id))
 
 
 # -- exactly one of each -----------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""Commands that are on record, once more: with other flags, or for a few collections only."""
+
+from __future__ import annotations
+
+import shlex
+from typing import List, Sequence
+
+from h2ogpte_migration.cli.flags import BY_NAME, FLAGS
+from h2ogpte_migration.ui.text import shell
+
+
+def again(command: str, ids: Sequence[str], *flags: str) -> str:
+    """A command that is on record, once more with these flags: aloud, and of these ids if any.
+
+    One with a word that only a shell could read (``$'..'``) keeps its scope. What was forced is
+    not forced again where only what failed is asked for.
+    """
+    words = shlex.split(command) if "$'" not in command else []
+    if not words:
+        return " ".join([command, *(flag for flag in flags if flag not in command.split())])
+    dropped = {"--quiet", *flags}
+    dropped |= {"--force-remigrate"} if "--retry-failed" in flags else set()
+    if ids:
+        dropped |= {row.name for row in FLAGS if row.choice == "scope"}
+    kept: List[str] = []
+    for number, word in enumerate(words):
+        row = BY_NAME.get(words[number - 1]) if number else None
+        is_value = row is not None and row.read is not None and not word.startswith("-")
+        name = row.name if row is not None and is_value else word.partition("=")[0]
+        if name not in dropped:
+            kept.append(word)
+    scope = ["--collections", ",".join(ids)] if ids else []
+    return shell(*kept, *scope, *flags)

@@ -1,0 +1,39 @@
+"""A job that another collection of the same owner is just submitting is not up for adoption."""
+
+from __future__ import annotations
+
+from h2ogpte_migration.sandbox.faults import close, reply
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+from tests.safety.test_record_and_past import QUICK, names_in
+from tests.support.earlier import let_jobs_end
+from tests.support.terminal import MAPPED, Operator
+
+IMPORT = "POST /collections/{collection_id}/import_collection_job"
+
+
+def test_the_unanswered_import_of_one_collection_is_not_adopted_by_another(
+    operator: Operator, server: SandboxServer, world: World
+) -> None:
+    world.times.import_s = 30.0
+    first = world.add_collection("anna", "A, with a target", documents=["a.pdf"])
+    second = world.add_collection("anna", "B, submitted", documents=["b.pdf"])
+    one_by_one = (MAPPED, "--max-concurrent-requests", "1", "--retries", "0")
+    # The target of the first one is made and no more; the import of the other is unanswered.
+    server.faults.add(reply(400), route=IMPORT)
+    operator.admin("--collections", first.id, *one_by_one, env=QUICK, code=1)
+    server.faults.add(close(after=True), route=IMPORT)
+    server.faults.add(reply(503), route="GET /jobs", times=None)
+    operator.admin("--collections", second.id, *one_by_one, env=QUICK, code=1)
+    server.faults.clear()
+    assert len(world.import_jobs(second.id)) == 1
+    assert world.import_jobs(first.id) == []
+
+    operator.admin("--collections", first.id, *one_by_one, env=QUICK)
+    operator.admin("--users", "anna", *one_by_one, env=QUICK)
+    let_jobs_end(world)
+    operator.admin("--verify", env=QUICK)
+    for source in (first, second):
+        targets = world.targets_of(source.name)
+        assert len(targets) == 1, "nothing was given up"
+        assert names_in(targets[0]) == names_in(source)
