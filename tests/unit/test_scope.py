@@ -7,7 +7,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 import pytest
 
 from h2ogpte_migration.errors import NotFound, Rejected
-from h2ogpte_migration.model import Collection
+from h2ogpte_migration.model import Collection, Identity
+from h2ogpte_migration.run.preflight import no_admin
 from h2ogpte_migration.run.scope import (
     SINGLE_LOOKUPS,
     Known,
@@ -418,3 +419,14 @@ def test_a_foreign_target_that_is_itself_asked_for_does_not_stop_itself() -> Non
     assert isinstance(verdict(FOREIGN, wanted), Selected)
     decided = decide([SOURCE, FOREIGN], TO_NEWER)
     assert {type(found) for found in decided.values()} == {Selected}
+
+
+@pytest.mark.parametrize(
+    ("status", "no_rights"), [(401, True), (403, True), (404, True), (400, False)]
+)
+def test_only_a_refusal_of_rights_says_that_a_key_is_no_administrators(
+    status: int, no_rights: bool
+) -> None:
+    refusal = no_admin(Identity("anna", "u1", ""), Rejected("no", status=status, route="GET /x"))
+    assert ("who is no administrator" in refusal.message) == no_rights
+    assert refusal.exit_code == 2

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tupl
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import Rejected, Unauthorized
+from h2ogpte_migration.errors import NotFound, Rejected, Unauthorized
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
@@ -115,7 +115,7 @@ def _find_as_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
     """The first listing also shows whether the key is an administrator's."""
     try:
         return find_as_admin(listing, wanted)
-    except (Rejected, Unauthorized) as error:
+    except (Rejected, NotFound, Unauthorized) as error:
         raise no_admin(session.identity, error) from error
 
 

@@ -26,6 +26,8 @@ from h2ogpte_migration.tracking import Tracking
 from h2ogpte_migration.tracking.runs import other_server
 from h2ogpte_migration.ui.console import Console
 
+NOT_ALLOWED = (401, 403, 404)
+"""What servers answer to those who may not; some hide what is not for everybody."""
 OLDEST_SERVER = (1, 6, 57)
 NEWEST_TRIED = (1, 7)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -141,12 +143,18 @@ def check_admin(gateway: Gateway, identity: Identity) -> None:
     """
     try:
         next(iter(gateway.users()), None)
-    except (Rejected, Unauthorized) as error:
+    except (Rejected, NotFound, Unauthorized) as error:
         raise no_admin(identity, error) from error
 
 
 def no_admin(identity: Identity, error: ServerError) -> ToolError:
-    """The refusal to go on with ``--admin-key`` and a key that is no administrator's."""
+    """The refusal to go on with ``--admin-key`` and a key that is no administrator's, if it is."""
+    if error.status not in NOT_ALLOWED:
+        return ToolError(
+            f"What an administrator may ask was refused to {identity.username}: {error.message}",
+            "Nothing was changed. Look at the server, or use --user-key for your own collections.",
+            ExitCode.USAGE,
+        )
     return ToolError(
         f"The key given with --admin-key belongs to {identity.username}, who is no "
         f"administrator: {error.message}",
