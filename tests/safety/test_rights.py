@@ -273,6 +273,22 @@ def test_a_permission_listing_that_is_broken_for_good_is_a_kept_warning(
     assert f"the {what} could not be read, and so not copied" in " ".join(status.text.split())
 
 
+@pytest.mark.parametrize(
+    "route", [USERS, GROUPS, f"GET {C}/public_permissions", f"GET {C}/settings"]
+)
+def test_a_passing_401_is_not_believed(world: World, tmp_path: Path, route: str) -> None:
+    source = shared(world, public=["read"], settings={"max_tokens_per_chunk": 320})
+    with serving(world) as server:
+        server.faults.add(reply(401), route=route)
+        result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "could not be read" not in result.text
+    (target,) = targets(world, source)
+    assert (target.shares, target.group_shares) == (source.shares, source.group_shares)
+    assert target.public_permissions == ["read"]
+    assert target.settings["max_tokens_per_chunk"] == 320
+
+
 def test_a_broken_listing_of_public_rights_never_grants_all(world: World, tmp_path: Path) -> None:
     source = shared(world, public=["read"])
     world.habits.broken_operations = "list_collection_public_permissions"

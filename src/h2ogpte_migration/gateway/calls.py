@@ -213,8 +213,10 @@ class Calls:
     def _request(self, method: str, template: str, **options: Any) -> Any:
         """Send with the key of the moment; a refused one is renewed, and did nothing.
 
-        How often is for the key's source to say, which raises when it is enough.
+        How often is for the key's source to say, which raises when it is enough. With a key that
+        is good it is a refusal, which is asked for twice: one 401 may be a passing trouble.
         """
+        refused = False
         while True:
             key = self._keys.current()
             try:
@@ -223,7 +225,10 @@ class Calls:
                 if template == META:
                     raise
                 if self._good_keys.holds(key):
-                    raise _forbidden(error) from error
+                    if refused:
+                        raise _forbidden(error) from error
+                    refused = True
+                    continue
                 if self._keys.renew(key) is None:
                     raise
 
