@@ -108,19 +108,6 @@ def test_a_test_chat_that_did_arrive_is_swept_after_a_kill(tmp_path: Path) -> No
         assert len(_chats(lab)) == before
 
 
-def test_a_test_chat_that_does_not_show_yet_is_not_taken_for_deleted(tmp_path: Path) -> None:
-    with laboratory(tmp_path) as lab:
-        lab.migrate()
-        before = len(_chats(lab))
-        lab.server.faults.add(reply(404), route="GET /chats/{session_id}/messages", times=None)
-        lab.server.faults.add(reply(404), route="DELETE /chats/{session_id}", times=None)
-        lab.command("--target-model", M3, WAIT, CHATS, *ASK)
-        assert len(_chats(lab)) == before + 1
-        lab.server.faults.clear()
-        lab.verify()
-        assert len(_chats(lab)) == before
-
-
 def test_the_owners_clock_may_be_wrong_by_hours(tmp_path: Path) -> None:
     """Whether a chat was opened just after our request is told by the server's clock alone."""
     with laboratory(tmp_path) as lab:

@@ -547,13 +547,10 @@ class Gateway(Hints):
         row = self._create("/chats", query={"collection_id": collection_id}, body={})
         return text(row, "id")
 
-    def delete_chat(self, session_id: str) -> bool:
-        """Delete a session; False where there is none. Repeatable. Wire: delete_chat_session."""
-        try:
+    def delete_chat(self, session_id: str) -> None:
+        """Repeatable: 404 counts as done. Wire: delete_chat_session."""
+        with suppress(NotFound):
             self._change("DELETE", "/chats/{session_id}", session_id=session_id)
-        except NotFound:
-            return False
-        return True
 
     def chat_messages(self, session_id: str) -> List[Json]:
         """The first messages of a session; few, so that no server refuses that many. Repeatable.

@@ -152,19 +152,9 @@ def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> None:
                 chat.target_id,
             )
     if session_id is not None:
-        if not gateway.delete_chat(session_id) and _is_new(gateway, chat):
-            return  # it may only not show yet: it stays on record, and the next sweep tries again
+        gateway.delete_chat(session_id)
         log.info("deleted the test chat %s", session_id)
     leftovers.record_test_chat_gone(chat.id)
-
-
-def _is_new(gateway: Gateway, chat: TestChat) -> bool:
-    """Whether it was opened a moment ago, by the server's clock."""
-    now = gateway.server_time()
-    if now is None or chat.asked_at is None:
-        return False
-    age_s = (now - chat.asked_at).total_seconds()
-    return age_s < patience.VISIBLE_WITHIN_S + patience.OUR_CHAT_WITHIN_S
 
 
 def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
