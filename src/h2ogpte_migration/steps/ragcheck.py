@@ -86,9 +86,8 @@ def _run(migration: Migration) -> RagResult:
             return RagResult(False, f"RAG check: the test chat {session_id} did not show in time")
         return _ask(gateway, session_id, target_id, question, migration.policy.query_timeout_s)
     finally:
-        if (
-            not hidden
-        ):  # what does not show yet can't be deleted: it stays on record for the next sweep
+        # What does not show yet can't be deleted: it stays on record for the next sweep.
+        if not hidden:
             sweep(gateway, leftovers, source_id)
 
 
