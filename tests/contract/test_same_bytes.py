@@ -459,7 +459,7 @@ CASES: Tuple[Case, ...] = (
         "chat_messages",
         lambda g: g.chat_messages(ODD),
         "get_chat_session_messages",
-        {"session_id": ODD},
+        {"session_id": ODD, "offset": 0, "limit": 10},
         [],
     ),
     Case(

@@ -150,10 +150,17 @@ def _commits(into: Path, observer: Observer) -> List[Event]:
         Event(
             line["when"],
             tuple(sorted(observer.source_name(about) for about in line["about"])) or ("run",),
-            "commit: " + ("; ".join(line["wrote"]) or "nothing but times"),
+            "commit: " + _wrote(line["wrote"]),
         )
         for line in lines
     ]
+
+
+def _wrote(words: Sequence[str]) -> str:
+    """What a commit wrote; a new database is told as such, whatever tables there are by now."""
+    if len(words) > 1 and all(one.startswith("CREATE ") for one in words):
+        return "the tables of a new database"
+    return "; ".join(words) or "nothing but times"
 
 
 def _in_a_row(events: Sequence[Event]) -> str:

@@ -64,7 +64,7 @@ def test_scenarios_end_alike_under_each_habit_alone(
         pytest.skip(reason)
     for name, value in case.settings.items():
         # The tool's patience is shorter in tests, and so is the server's lateness.
-        setattr(world.habits, name, value / 10 if name.endswith("_after_s") else value)
+        setattr(world.habits, name, value / 40 if name.endswith("_after_s") else value)
     scenario(operator, world)
 
 

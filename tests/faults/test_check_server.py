@@ -341,6 +341,23 @@ def test_a_scratch_collection_that_somebody_uses_is_left_alone(
     assert "Nothing was made" in again.text
 
 
+def test_a_document_that_comes_between_ours_is_not_taken_for_ours(
+    server: SandboxServer, tmp_path: Path
+) -> None:
+    world = server.world
+
+    def use() -> None:
+        (scratch,) = (c for c in world.collections.values() if c.name.startswith("h2ogpte-check-"))
+        world.add_document(scratch.id, "mine.pdf")
+
+    # Right before the second one: one of ours and this make two that are good.
+    world.times.ingest_s = 0.3
+    server.faults.add(_calling(use), route="POST /ingest/plain_text/job", skip=1)
+    assert check_server(server, tmp_path, who="anna").code == 1
+    (scratch,) = (c for c in world.collections.values() if c.name.startswith("h2ogpte-check-"))
+    assert "mine.pdf" in {line.document.name for line in scratch.documents}
+
+
 def test_what_another_user_left_is_not_touched(server: SandboxServer, tmp_path: Path) -> None:
     server.faults.add(reply(403), route="DELETE /collections/{collection_id}", times=None)
     assert check_server(server, tmp_path, who="anna").code == 1

@@ -34,7 +34,7 @@ from ..faults.harness import (
 )
 
 TESTS = Path(__file__).parents[1]
-FASTER = 10
+FASTER = 100
 """Delays of the server are shorter here by this, as the tool's patience is."""
 
 _PAPERS = r"/collections/anna/(\(Migrated\) )?Papers"

@@ -22,6 +22,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.gateway.calls import KeySource
 from h2ogpte_migration.model import ApiKey, Identity, User
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.run import credentials
 from h2ogpte_migration.run.credentials import (
     KEY_NAME_PREFIX,
     CannotImpersonate,
@@ -341,6 +342,31 @@ def test_an_account_that_is_asked_for_by_its_id_may_have_another_name_by_now(des
     another: Any = desk.another().gateway_for("anna")
     with pytest.raises(CannotImpersonate, match="no registered user"):
         another.secret()
+
+
+@pytest.mark.parametrize(
+    ("username", "user_id", "by_id", "theirs"),
+    [
+        ("anna", "u", False, True),
+        ("anna", "", False, True),  # a server that tells no ids
+        ("anna", "another", False, False),
+        ("bo", "u", False, False),
+        ("bo", "", False, False),
+        ("bo", "u", True, True),  # the account was renamed
+        ("bo", "", True, False),
+        ("bo", "another", True, False),
+        ("anna", "another", True, False),  # a new account of the old name
+    ],
+)
+def test_a_key_is_used_only_where_it_is_the_owners(
+    username: str, user_id: str, by_id: bool, theirs: bool
+) -> None:
+    holder = Identity(username, user_id, "v1.7.5")
+    if theirs:
+        credentials._check_holder(holder, "anna", "u", by_id=by_id)
+        return
+    with pytest.raises(CannotImpersonate, match=user_id or "no id"):
+        credentials._check_holder(holder, "anna", "u", by_id=by_id)
 
 
 def test_a_user_who_is_listed_twice_is_one_user(desk: Desk) -> None:

@@ -846,8 +846,8 @@ def _send_bytes(connection: Any, question: Any) -> None:
     [
         (_fail, Rejected, r"no \\x1b\[31mmodel for \*\*\*"),
         (_hang_up, Unavailable, "WS /ws failed"),
-        (_babble, BadReply, "could not be read"),
-        (_send_bytes, BadReply, "could not be read"),
+        (_babble, BadReply, "does not understand what the server sent"),
+        (_send_bytes, BadReply, "does not understand what the server sent"),
     ],
 )
 def test_what_goes_wrong_is_a_server_error_and_prints_nothing(

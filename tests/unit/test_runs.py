@@ -342,6 +342,14 @@ def test_what_ended_is_kept_for_runs_beside_it_alone(database: Database, run: Tr
     assert marks(database) == []
 
 
+def test_only_what_came_to_its_end_is_ended(database: Database, run: Tracking) -> None:
+    begin(run, "force")
+    run.runs.end_starts([SourceId("c2")])
+    run.runs.end(0)
+    assert marks(database) == ["force"]
+    assert begun(database).runs.has_started(C1, "force")
+
+
 def test_what_is_begun_beside_a_run_is_not_ended_by_it(database: Database, run: Tracking) -> None:
     beside = begun(database)
     begin(beside, "force")

@@ -557,6 +557,15 @@ def test_what_is_left_alone_in_between_is_no_success(between: OutcomeKind) -> No
     assert run_to_breaker([failure(), ends(between)] * 4).breaker
 
 
+def test_a_failure_of_one_owner_in_between_is_no_success() -> None:
+    """What says nothing of the server does not make it well, either."""
+    causes = ["Rejected 400", "CannotImpersonate 403"]
+    script = {f"c{n:02}": [failure(cause=causes[n % 2])] for n in range(8)}
+    limits = Limits(workers=1, jobs=None, begun=None, max_failures=3)
+    result = bench(script, limits).run(several(8))
+    assert result.breaker
+
+
 def test_two_kinds_in_turn_do_not_hide_each_other() -> None:
     assert run_to_breaker([failure(cause="a"), failure(cause="b")] * 4).breaker
 

@@ -40,6 +40,9 @@ class Stub:
         self.running = True
         return self.result(OutcomeKind.RUNNING)
 
+    def drop_details(self) -> None:
+        """Nothing was read."""
+
     may_submit: Any
     job_ended: Any
     on_step: Any

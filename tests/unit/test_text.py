@@ -187,6 +187,12 @@ def test_every_spelling_of_a_key_is_masked(spelling: str) -> None:
     assert not [n for n in range(len(middle) - 7) if middle[n : n + 8] in text], text
 
 
+def test_a_key_is_masked_from_its_birth() -> None:
+    assert "before" in scrub("sk-not-born-yet-9 before")
+    Secret("sk-born-just-now-9")
+    assert scrub("sk-born-just-now-9 after") == "*** after"
+
+
 def test_only_what_is_surely_a_key_is_masked_in_what_is_stored() -> None:
     for word, stored in (("elevenchars", "elevenchars"), ("twelve-chars", "***")):
         register(word)

@@ -553,8 +553,12 @@ class Gateway(Hints):
             self._change("DELETE", "/chats/{session_id}", session_id=session_id)
 
     def chat_messages(self, session_id: str) -> List[Json]:
-        """The first messages of a session. Repeatable. Wire: get_chat_session_messages."""
-        return self._rows("/chats/{session_id}/messages", session_id=session_id)
+        """The first messages of a session; few, so that no server refuses that many. Repeatable.
+
+        Wire: get_chat_session_messages.
+        """
+        query = {"offset": 0, "limit": 10}
+        return self._rows("/chats/{session_id}/messages", query, session_id=session_id)
 
     def ask(self, session_id: str, question: str, timeout_s: float) -> Answer:
         """Ask over the websocket, one connection attempt.

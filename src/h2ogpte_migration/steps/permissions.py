@@ -164,6 +164,8 @@ def shrink(migration: Migration) -> None:
             migration.warn(error.message)
             left = given  # the next validation tries again
     store, attempt = migration.tracking.store, migration.attempt
+    if left == attempt.permissions and not migration.warnings:
+        return  # on record already
     store.record_rights(migration.lease, attempt, left, migration.take_warnings())
     migration.reload()
 

@@ -78,15 +78,16 @@ def _run(migration: Migration) -> RagResult:
     except ServerError:
         leftovers.record_test_chat_gone(number)
         raise
-    shown = False
+    hidden = True
     try:
         leftovers.record_test_chat_id(number, session_id)
-        shown = _shows(migration, session_id)
-        if not shown:
+        hidden = not _shows(migration, session_id)
+        if hidden:
             return RagResult(False, f"RAG check: the test chat {session_id} did not show in time")
         return _ask(gateway, session_id, target_id, question, migration.policy.query_timeout_s)
     finally:
-        if shown:  # what does not show yet can't be deleted: it stays on record for the next sweep
+        # What does not show yet can't be deleted: it stays on record for the next sweep.
+        if not hidden:
             sweep(gateway, leftovers, source_id)
 
 
@@ -100,6 +101,8 @@ def _shows(migration: Migration, session_id: str) -> bool:
         except NotFound:
             if clock.now() >= deadline:
                 return False
+        except ServerError:
+            return True  # it can't be told; asking will tell
         else:
             return True
         clock.sleep(pause_s)

@@ -139,7 +139,7 @@ def _documents(
             place.scratch.job_started(thing.number, job_id)
             _note_job(place, job_id)
             jobs.append(job_id)
-    rows = _when_all_are_good(place, collection_id, jobs)
+    rows = _when_all_are_good(place, collection_id, token, jobs)
     for thing, row in _paired(things, rows):
         place.scratch.made(thing.number, row.id)
     return tuple(rows), tuple(jobs)
@@ -159,10 +159,12 @@ def _note_job(place: Workplace, job_id: JobId) -> None:
 
 def _document_is_there(place: Workplace, collection_id: str, name: str) -> Optional[JobId]:
     rows = listed(place.gateway, collection_id, list)
-    return _FOUND if any(row.name == name for row in rows) else None
+    return _FOUND if any(name.rpartition(".")[0] in row.name for row in rows) else None
 
 
-def _when_all_are_good(place: Workplace, collection_id: str, jobs: List[JobId]) -> List[Document]:
+def _when_all_are_good(
+    place: Workplace, collection_id: str, token: str, jobs: List[JobId]
+) -> List[Document]:
     """The documents, once the server has worked through them: what it lists decides, not its jobs.
 
     Raises:
@@ -172,7 +174,9 @@ def _when_all_are_good(place: Workplace, collection_id: str, jobs: List[JobId]) 
     ended_at: Optional[float] = None
     looks = 0
     while True:
-        rows = listed(place.gateway, collection_id, list)
+        # Somebody may have put another one there: what bears no name of ours is not ours.
+        everything = listed(place.gateway, collection_id, list)
+        rows = [row for row in everything if names.is_ours(row.name, token)]
         if len(rows) >= len(TEXTS) and all(row.good for row in rows):
             # Listed while the jobs ran, or at once when they had ended.
             place.notes.note("documents_listed_after_s", looks == 0)
@@ -201,11 +205,9 @@ def _why_not(place: Workplace, rows: List[Document], jobs: List[JobId]) -> str:
 
 
 def _paired(things: List[Thing], rows: List[Document]) -> List[Tuple[Thing, Document]]:
-    """Which document is which; a server may have named them anew. In doubt, none is ours."""
-    by_name = {row.name: row for row in rows}
-    if all(thing.name in by_name for thing in things):
-        return [(thing, by_name[thing.name]) for thing in things]
-    return list(zip(things, rows)) if len(rows) == len(things) else []
+    """Which document is which; a server may have added to their names."""
+    stems = [(thing, thing.name.rpartition(".")[0]) for thing in things]
+    return [(thing, row) for thing, stem in stems for row in rows if stem in row.name]
 
 
 # -- the chat ----------------------------------------------------------------------------
@@ -214,8 +216,9 @@ def _chat(place: Workplace, collection_id: str, token: str) -> str:
     thing = _thing(place, Kind.CHAT, f"chat on {names.name_of(token)}", token)
 
     def find() -> Optional[str]:
-        rows = gateway.chats(collection_id)
-        return str(rows[0]["id"]) if len(rows) == 1 else None
+        ids = [str(row["id"]) for row in gateway.chats(collection_id)]
+        # Nobody has said anything in ours.
+        return ids[0] if len(ids) == 1 and not gateway.chat_messages(ids[0]) else None
 
     chat_id = _once(place, thing, lambda: gateway.create_chat(collection_id), find)
     place.scratch.made(thing.number, chat_id)
