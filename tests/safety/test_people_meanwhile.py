@@ -111,7 +111,8 @@ def _is_left_alone(state: str, deed: str) -> bool:
         return deed in ("source archived", "source deleted")
     if deed == "source gets a connector":
         return state == "half moved"
-    return deed == "target emptied"
+    # What is somebody else's by now is in the scope of ``--users anna`` no more.
+    return deed in ("target emptied", "source given away")
 
 
 def _sample() -> List[Point]:
