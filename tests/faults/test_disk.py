@@ -23,6 +23,7 @@ from .harness import (
     settled,
     small_world,
     undisturbed,
+    world_for,
 )
 
 MUTATING = (
@@ -231,12 +232,29 @@ def test_sqlites_own_limit_is_told_as_a_full_disk(
     assert wanted
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "check"])
 def test_every_mode_stops_when_the_disk_is_full(
     mode: str, clock: JumpingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world = world_for(mode, tmp_path)
     disk = Disk(monkeypatch)
-    disk.commits_left = 20
-    with serving(small_world()) as server:
+    disk.commits_left = 10
+    with serving(world) as server:
         result = MODES[mode](server, tmp_path / "run")
         _stopped_well(server, result, "The disk is full")
+
+
+def test_what_a_check_of_the_server_made_on_a_full_disk_is_gone_once_there_is_room(
+    clock: JumpingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    with serving(small_world()) as server:
+        before = set(server.world.collections)
+        disk.commits_left = 20
+        result = MODES["check"](server, tmp_path / "run")
+        assert result.code in (1, 2), result.text
+        assert "The disk is full" in result.err
+        disk.refuses, disk.commits_left = "", None
+        again = MODES["check"](server, tmp_path / "run")
+        assert again.code == 0, again.text
+        assert set(server.world.collections) == before

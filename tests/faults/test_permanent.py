@@ -27,6 +27,7 @@ from .harness import (
     settled,
     small_world,
     undisturbed,
+    world_for,
 )
 
 COLLECTION = "/collections/{collection_id}"
@@ -145,7 +146,7 @@ def test_a_sustained_rate_limit_loses_nothing(
     # The server's patience follows the clock on which the tool waits.
     monkeypatch.setattr(faults, "time", SimpleNamespace(monotonic=clock.now))
     wanted = undisturbed(mode, tmp_path).snapshot
-    with serving(small_world()) as server:
+    with serving(world_for(mode, tmp_path)) as server:
         server.faults.rate_limit = limit = RateLimit(20, burst=2, retry_after=retry_after)
         result = MODES[mode](server, tmp_path / "run")
         server.faults.clear()

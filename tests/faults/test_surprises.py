@@ -196,7 +196,7 @@ def _odd_enums(value: Any, chance: random.Random) -> Any:
 def _junk_rows(value: Any, chance: random.Random) -> Any:
     """Rows that name nothing, in listings that come in one piece."""
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        return [*value, {}, {"id": None, "username": None, "group_id": 7}]
+        return [*value, {}, {"id": None, "username": None, "group_id": None}]
     return value
 
 

@@ -20,6 +20,7 @@ from h2ogpte_migration.errors import (
     BadReply,
     ClientUnusable,
     Conflict,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -371,6 +372,23 @@ def test_jobs_are_polled_without_counting_as_a_use_of_the_key(wire: Wire, gatewa
     assert job.state == "completed"
     assert wire.calls == ["GET /jobs", "GET /jobs/j1"]
     assert {asked.headers["X-H2OGPTE-Internal-Poll"] for asked in wire.asked} == {"true"}
+
+
+def test_one_401_to_a_good_key_is_asked_again_and_a_second_one_is_a_refusal(
+    wire: Wire, gateway: Gateway
+):
+    call = "GET /collections/c1/settings"
+    wire.on("GET /rpc/meta", {"username": "anna"})
+
+    def once(_: Dict[str, str]) -> Dict[str, str]:
+        wire.on(call, {"deep": 1})
+        return {"message": "not now"}
+
+    wire.on(call, once, 401)
+    assert gateway.settings("c1") == {"deep": 1}
+    wire.on(call, {"message": "never"}, 401)
+    with pytest.raises(Forbidden):
+        gateway.settings("c1")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])

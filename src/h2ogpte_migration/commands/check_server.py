@@ -107,7 +107,7 @@ def _removed(place: Workplace) -> List[str]:
     try:
         return Remover(place).remove_all()
     except TrackingError as error:
-        return [f"not everything could be deleted: {error.message}"]
+        return [f"not everything could be deleted: {error.message.rstrip('.')}"]
 
 
 def _begun(session: Session) -> ServerCheck:

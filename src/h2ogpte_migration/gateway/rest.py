@@ -578,8 +578,12 @@ class Gateway(Hints):
 
 
 def _whatever(rows: Sequence[Any]) -> List[Json]:
-    """All rows of a listing: what can't be read of one is no reason to say that there is none."""
-    return [row if isinstance(row, dict) else {} for row in rows]
+    """The rows of a listing that say anything: one without an id is there all the same."""
+    return [
+        row
+        for row in rows
+        if isinstance(row, dict) and any(value is not None for value in row.values())
+    ]
 
 
 def _whole(value: Any) -> Optional[int]:
