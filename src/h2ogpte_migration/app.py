@@ -91,7 +91,7 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
             try:
                 code = command.run(session)
             finally:
-                session.tidy_up()
+                session.clean_up()
     except Interrupted:
         code = ExitCode.INTERRUPTED
     except ToolError as error:

@@ -52,7 +52,7 @@ from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.retrieval import Retrieval
-from h2ogpte_migration.states import StepName, TargetFate
+from h2ogpte_migration.states import StepName, TargetState
 from h2ogpte_migration.tracking import Tracking
 from h2ogpte_migration.tracking.leases import Lease
 from h2ogpte_migration.tracking.records import Attempt, Tracked, Watched
@@ -361,7 +361,7 @@ class Migration:
         )
         self._begun()
 
-    def restart(self, fate: TargetFate, reason: str) -> None:
+    def restart(self, fate: TargetState, reason: str) -> None:
         """Give up the target for a fresh one; it stays in the history.
 
         Raises:
@@ -372,7 +372,7 @@ class Migration:
         if given_up >= patience.MOST_TARGETS:
             what = f"{given_up} targets were given up already, and now this one: {reason}"
             self.job_ended()
-            store.end_attempt(self.lease, TargetFate.FAILED, what)
+            store.end_attempt(self.lease, TargetState.FAILED, what)
             raise StepFailed(what, "Look at it first; --retry-failed makes one more.", "given up")
         log.warning("giving up the target for a fresh one: %s", reason)
         self.job_ended()
@@ -450,7 +450,7 @@ class Migration:
     def import_failed(self, reason: str, cause: str, hint: str = "") -> Result:
         """The attempt is over and did not bring what it should; ``cause`` is free of ids."""
         self.job_ended()
-        self.tracking.store.end_attempt(self.lease, TargetFate.FAILED, reason)
+        self.tracking.store.end_attempt(self.lease, TargetState.FAILED, reason)
         log.error("%s", reason)
         self.reload()
         return self.result(
@@ -514,7 +514,7 @@ def _refuse_endless(migration: Migration, step: str) -> None:
     if sent < patience.MOST_SENDS:
         return
     what = f"the server never answered the request of {step}, which was sent {sent} times"
-    store.end_attempt(migration.lease, TargetFate.FAILED, what)
+    store.end_attempt(migration.lease, TargetState.FAILED, what)
     raise StepFailed(what, "--retry-failed tries once more, with a new target.", "no answer")
 
 
@@ -549,7 +549,7 @@ def settle_doubt(
         if instead is not None:
             book(cast(T, instead))
             return True
-        migration.restart(TargetFate.ABANDONED, found.reason)
+        migration.restart(TargetState.ABANDONED, found.reason)
         return True
     if isinstance(found, Absent):
         migration.tracking.store.record_absent(migration.lease, migration.attempt, step)

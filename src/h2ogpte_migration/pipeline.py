@@ -22,7 +22,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Action, Plan, plan
 from h2ogpte_migration.results import OutcomeKind, Result
-from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetFate
+from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetState
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
@@ -88,11 +88,11 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
         if waited and migration.reload() is not None and not _worth_a_look(migration):
             return _still_running(migration)
         result = None if waited else _begin_or_leave(migration)
-        stood: object = None
+        before: object = None
         while result is None:
             migration.clock.check()
             # Read a moment ago where the turn begins; from then on once a step.
-            tracked = migration.tracked if stood is None else migration.reload()
+            tracked = migration.tracked if before is None else migration.reload()
             if tracked is None:
                 raise StepFailed("its row was deleted meanwhile", "Run the same command again.")
             reconcile.agree(migration)
@@ -102,9 +102,9 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             following = due(tracked, migration.policy, frozenset(migration.done))
             if following is None:
                 return _done(migration)
-            if stood == (following.name, tracked):
+            if before == (following.name, tracked):
                 raise StepFailed(f"bug: the step {step} changed nothing")
-            step, stood = following.name, (following.name, tracked)
+            step, before = following.name, (following.name, tracked)
             migration.on_step(step)
             result = following.run(migration)
             if following.once_a_run and result is None:
@@ -230,7 +230,7 @@ def _source_gone(migration: Migration, step: str, error: Union[SourceGone, Owner
     tracked = migration.reload()
     if tracked is None or tracked.attempt is None:
         return migration.failed(step, error)
-    migration.tracking.store.end_attempt(migration.lease, TargetFate.FAILED, error.message)
+    migration.tracking.store.end_attempt(migration.lease, TargetState.FAILED, error.message)
     migration.reload()
     return migration.result(
         OutcomeKind.FAILED,

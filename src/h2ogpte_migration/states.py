@@ -42,7 +42,7 @@ class JobStatus:
     FAILED = "failed"
 
 
-class TargetFate(str, Enum):
+class TargetState(str, Enum):
     """What became of a target that was made; none is ever forgotten."""
 
     LIVE = "live"  # the one that its source is migrated into
@@ -58,7 +58,7 @@ class Verdict:
 
     CLEAN = "clean"
     HELD = "held"
-    UNSETTLED = "unsettled"
+    PENDING = "unsettled"
 
 
 class Position(str, Enum):

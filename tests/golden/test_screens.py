@@ -296,7 +296,7 @@ def watched() -> Tally:
         tally.job(sources[n], Job.from_json({"progress": share}))
     tally.working(sources[23], "moving connectors")
     tally.working(sources[24], "submitting")
-    tally.parked(sources[24])
+    tally.waits_for_slot(sources[24])
     now[0] = 102.0
     return tally
 

@@ -54,7 +54,7 @@ def names(count: int) -> List[str]:
 
 def known_size(rows: int) -> PageSizes:
     sizes = PageSizes()
-    sizes.saw("GET /rows", rows)
+    sizes.learn("GET /rows", rows)
     return sizes
 
 
@@ -176,8 +176,8 @@ def test_other_errors_pass_through(error: Exception):
 
 def test_page_sizes_are_kept_by_route():
     sizes = PageSizes()
-    sizes.saw("a", 500)
-    sizes.saw("a", 20)
+    sizes.learn("a", 500)
+    sizes.learn("a", 20)
     sizes.refuse("b", SAFE_PAGE)
     assert (sizes.honoured("a"), sizes.honoured("b")) == (500, 0)
     assert (sizes.limit("a", 500), sizes.limit("b", 500), sizes.limit("b", 50)) == (500, 100, 50)

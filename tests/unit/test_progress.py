@@ -186,7 +186,7 @@ def test_a_parked_collection_waits(times: Times) -> None:
     tally.started([ALPHA, BETA])
     tally.working(ALPHA, "submitting")
     assert (tally.now().in_work, tally.now().waiting) == (1, 1)
-    tally.parked(ALPHA)
+    tally.waits_for_slot(ALPHA)
     assert (tally.now().in_work, tally.now().waiting) == (0, 2)
 
 

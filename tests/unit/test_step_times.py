@@ -55,7 +55,7 @@ def test_waiting_for_a_slot_is_time_in_no_step(monkeypatch: pytest.MonkeyPatch) 
     stubs: List[Any] = [Stub("a", clock, 50.0), Stub("b", clock, 7.0)]
     parked = []
     progress = SilentProgress()
-    monkeypatch.setattr(progress, "parked", lambda source: parked.append(source.id))
+    monkeypatch.setattr(progress, "waits_for_slot", lambda source: parked.append(source.id))
     ran = Scheduler(
         Limits(workers=1, jobs=1, begun=2, max_failures=0),
         progress,

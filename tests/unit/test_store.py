@@ -22,7 +22,7 @@ from h2ogpte_migration.model import (
     SourceId,
     TargetId,
 )
-from h2ogpte_migration.states import Position, StepName, TargetFate, Verdict
+from h2ogpte_migration.states import Position, StepName, TargetState, Verdict
 from h2ogpte_migration.tracking import Database, Tracking, schema
 from h2ogpte_migration.tracking.leases import Lease
 from h2ogpte_migration.tracking.records import Attempt, KeptWarning, Tracked, Watched
@@ -228,7 +228,7 @@ def test_an_attempt_keeps_what_it_began_with(desk: Desk) -> None:
     assert attempt.source_facts == FACTS_OF_SOURCE
     assert attempt.permissions == rights
     assert (attempt.target_id, attempt.target_created_at) == ("t1", MADE_AT)
-    assert (attempt.fate, attempt.origin, attempt.adopted) == (TargetFate.LIVE, "run", False)
+    assert (attempt.fate, attempt.origin, attempt.adopted) == (TargetState.LIVE, "run", False)
     later = MADE_AT.replace(year=2027)
     desk.store.record_target_time(desk.lease(), attempt, later)
     assert desk.attempt().target_created_at == later
@@ -279,9 +279,9 @@ def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
         None
     ] * 4
     old, new = desk.store.history(C1)
-    assert (old.id, old.fate, old.target_id) == (first.id, TargetFate.SUPERSEDED, "t1")
+    assert (old.id, old.fate, old.target_id) == (first.id, TargetState.SUPERSEDED, "t1")
     assert old.reason
-    assert (new.fate, new.target_id) == (TargetFate.LIVE, None)
+    assert (new.fate, new.target_id) == (TargetState.LIVE, None)
     assert desk.store.past_targets() == {"t1"}
     assert desk.store.job_is_claimed(JobId("j1"))
     assert desk.tracking.runs.has_started(C1, "force")
@@ -290,38 +290,38 @@ def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
 
 def test_a_restart_gives_the_target_up_and_begins_another_with_the_same_wishes(desk: Desk) -> None:
     first = desk.submitted()
-    desk.store.restart(desk.lease(), TargetFate.ABANDONED, "its content is in doubt", free_name)
+    desk.store.restart(desk.lease(), TargetState.ABANDONED, "its content is in doubt", free_name)
     assert desk.position() == Position.CREATING
     second = desk.attempt()
     assert (second.origin, second.model, second.import_options) == ("restart", "new", OPTIONS)
     assert (second.owner, second.source_name) == ("anna", "name of c1")
     assert second.target_name != first.target_name
     old = desk.store.history(C1)[0]
-    assert (old.fate, old.reason) == (TargetFate.ABANDONED, "its content is in doubt")
+    assert (old.fate, old.reason) == (TargetState.ABANDONED, "its content is in doubt")
     row = desk.columns()
     assert (row["old_model"], row["user_id"], row["job_id"]) == ("old", "id-anna", None)
 
 
 def test_a_failed_import_stays_failed_with_its_reason_and_its_target(desk: Desk) -> None:
     desk.submitted()
-    desk.store.end_attempt(desk.lease(), TargetFate.FAILED, "disk full on the server")
+    desk.store.end_attempt(desk.lease(), TargetState.FAILED, "disk full on the server")
     tracked = desk.tracked()
     assert tracked.position == Position.FAILED
     assert tracked.attempt is None
     assert (tracked.record.error, tracked.record.target_id) == ("disk full on the server", "t1")
     (attempt,) = desk.store.history(C1)
-    assert (attempt.fate, attempt.target_id) == (TargetFate.FAILED, "t1")
+    assert (attempt.fate, attempt.target_id) == (TargetState.FAILED, "t1")
     desk.begin(start="retry")
     assert desk.position() == Position.CREATING
     assert [attempt.fate for attempt in desk.store.history(C1)] == [
-        TargetFate.FAILED,
-        TargetFate.LIVE,
+        TargetState.FAILED,
+        TargetState.LIVE,
     ]
 
 
 def test_history_only_grows(desk: Desk) -> None:
     counts = []
-    ends = [fate for fate in TargetFate if fate != TargetFate.LIVE]
+    ends = [fate for fate in TargetState if fate != TargetState.LIVE]
     for number, fate in enumerate(ends * 2):
         desk.begin()
         desk.make(f"t{number}")
@@ -340,8 +340,8 @@ def test_a_target_that_appears_late_goes_into_the_history_once(desk: Desk) -> No
         "anna", Collection("t1", "x", "anna", "new"), attempt, "known already"
     )
     live, late = desk.store.history(C1)
-    assert (live.target_id, live.fate) == ("t1", TargetFate.LIVE)
-    assert (late.target_id, late.origin, late.fate) == ("t2", "twin", TargetFate.ABANDONED)
+    assert (live.target_id, live.fate) == ("t1", TargetState.LIVE)
+    assert (late.target_id, late.origin, late.fate) == ("t2", "twin", TargetState.ABANDONED)
     assert desk.tracked().record.target_id == "t1"
     assert desk.store.past_targets() == {"t1", "t2"}
 
@@ -415,11 +415,11 @@ def test_an_import_in_doubt_does_not_outlive_its_attempt(desk: Desk, how: str) -
     second = desk.created(C2, target="t2")
     desk.store.record_send(desk.lease(C1), attempt, StepName.IMPORT)
     if how == "restart":
-        desk.store.restart(desk.lease(C1), TargetFate.ABANDONED, "in doubt", free_name)
+        desk.store.restart(desk.lease(C1), TargetState.ABANDONED, "in doubt", free_name)
     elif how == "begin":
         desk.begin(C1)
     else:
-        desk.store.end_attempt(desk.lease(C1), TargetFate.FAILED, "failed")
+        desk.store.end_attempt(desk.lease(C1), TargetState.FAILED, "failed")
     assert desk.store.import_in_doubt("anna") is None
     assert desk.store.record_send(desk.lease(C2), second, StepName.IMPORT)
 
@@ -638,7 +638,7 @@ def test_a_baseline_is_kept_until_the_collection_is_settled(desk: Desk) -> None:
     desk.store.announce_import(desk.lease(), attempt, rows(3))
     desk.store.record_import_job(desk.lease(), attempt, JobId("j1"), KIND, adopted=False)
     desk.store.finish_import(desk.lease(), attempt)
-    for verdict in (Verdict.UNSETTLED, Verdict.HELD):
+    for verdict in (Verdict.PENDING, Verdict.HELD):
         desk.store.record_validation(desk.lease(), attempt, verdict, [HOLDS_BACK], 0)
         assert len(list(desk.store.baseline(attempt))) == 3
     desk.store.record_validation(desk.lease(), attempt, Verdict.CLEAN, [], 0)
@@ -684,8 +684,8 @@ def test_a_held_collection_says_why_and_is_freed_by_ignoring_it(desk: Desk) -> N
         (Verdict.CLEAN, False, True),
         (Verdict.HELD, False, False),
         (Verdict.HELD, True, True),
-        (Verdict.UNSETTLED, False, False),
-        (Verdict.UNSETTLED, True, False),
+        (Verdict.PENDING, False, False),
+        (Verdict.PENDING, True, False),
     ],
 )
 def test_moves_may_go_ahead_once_a_validation_is_settled(
@@ -727,7 +727,7 @@ def test_the_warnings_of_a_target_that_is_not_used_any_more_are_not_told_again(d
 def test_the_warnings_of_a_failed_import_are_still_told(desk: Desk) -> None:
     attempt = desk.submitted()
     desk.store.finish_settings(desk.lease(), attempt, ["no thumbnail"])
-    desk.store.end_attempt(desk.lease(), TargetFate.FAILED, "failed")
+    desk.store.end_attempt(desk.lease(), TargetState.FAILED, "failed")
     desk.store.record_late_duplicate("anna", Collection("t2", "x", "anna", "new"), attempt, "late")
     assert [warning.text for warning in desk.store.warnings(C1)] == ["no thumbnail"]
 
@@ -774,7 +774,9 @@ FACTS: Dict[str, Fact] = {
     "begin_attempt": lambda store, lease, _: store.begin_attempt(
         lease, NewAttempt(TARGET, None, "new", OPTIONS, "run"), free_name
     ),
-    "restart": lambda store, lease, _: store.restart(lease, TargetFate.ABANDONED, "why", free_name),
+    "restart": lambda store, lease, _: store.restart(
+        lease, TargetState.ABANDONED, "why", free_name
+    ),
     "record_target": lambda store, lease, attempt: store.record_target(lease, attempt, TARGET, {}),
     "record_target_time": lambda store, lease, attempt: store.record_target_time(
         lease, attempt, MADE_AT
@@ -785,7 +787,7 @@ FACTS: Dict[str, Fact] = {
     ),
     "record_error": lambda store, lease, _: store.record_error(lease, "x"),
     "finish_step": lambda store, lease, attempt: store.finish_step(lease, attempt, "tags", ["x"]),
-    "end_attempt": lambda store, lease, _: store.end_attempt(lease, TargetFate.FAILED, "x"),
+    "end_attempt": lambda store, lease, _: store.end_attempt(lease, TargetState.FAILED, "x"),
     "record_send": lambda store, lease, attempt: store.record_send(lease, attempt, StepName.IMPORT),
     "record_unsent": lambda store, lease, attempt: store.record_unsent(
         lease, attempt, StepName.CREATE
@@ -928,7 +930,7 @@ def test_verification_looks_at_what_is_not_over(desk: Desk) -> None:
     finish(SourceId("connected"), StepName.CONNECTORS)
     finish(SourceId("finished"), StepName.CONNECTORS, StepName.CHATS)
     desk.submitted(SourceId("failed"), "j-failed", "t-failed")
-    desk.store.end_attempt(desk.lease(SourceId("failed")), TargetFate.FAILED, "x")
+    desk.store.end_attempt(desk.lease(SourceId("failed")), TargetState.FAILED, "x")
 
     def ids(with_chats: bool) -> List[str]:
         return [record.source_id for record in desk.store.unfinished(with_chats=with_chats)]
@@ -949,7 +951,7 @@ def test_failed_and_unsubmitted_ones_are_counted_by_what_is_on_record(desk: Desk
     desk.created(SourceId("shared"), target="ts")
     for ident in ("running", "failed"):
         desk.submitted(SourceId(ident), f"j-{ident}", f"t-{ident}")
-    desk.store.end_attempt(desk.lease(SourceId("failed")), TargetFate.FAILED, "x")
+    desk.store.end_attempt(desk.lease(SourceId("failed")), TargetState.FAILED, "x")
     assert len(list(desk.store.failed())) == 1
     assert [record.source_id for record in desk.store.unsubmitted()] == ["begun", "shared"]
 
@@ -960,7 +962,7 @@ def test_targets_that_were_given_up_are_counted_since_people_last_asked_for_one(
     counted = []
     for _ in range(2):
         desk.begin()
-        for fate in (TargetFate.ABANDONED, TargetFate.VANISHED, TargetFate.ABANDONED):
+        for fate in (TargetState.ABANDONED, TargetState.VANISHED, TargetState.ABANDONED):
             counted.append(desk.store.count_given_up(C1))
             desk.store.restart(desk.lease(), fate, "why", free_name)
         late = Collection(f"late-{len(counted)}", "x", "anna", "new")
@@ -1073,34 +1075,34 @@ DONE = {**SENT, "import_completed": 1, "job_status": "completed"}
 LEGACY = [
     pytest.param({"new_collection_id": None}, Position.NEW, None, id="creation failed"),
     pytest.param({"new_collection_id": ""}, Position.NEW, None, id="an empty id"),
-    pytest.param({}, Position.CONFIGURING, TargetFate.LIVE, id="target, no settings"),
-    pytest.param({"collection_created": 1}, Position.SUBMITTING, TargetFate.LIVE, id="created"),
-    pytest.param(MADE, Position.SUBMITTING, TargetFate.LIVE, id="shared"),
+    pytest.param({}, Position.CONFIGURING, TargetState.LIVE, id="target, no settings"),
+    pytest.param({"collection_created": 1}, Position.SUBMITTING, TargetState.LIVE, id="created"),
+    pytest.param(MADE, Position.SUBMITTING, TargetState.LIVE, id="shared"),
     pytest.param(
-        {**MADE, "error": "boom"}, Position.SUBMITTING, TargetFate.LIVE, id="shared, with an error"
+        {**MADE, "error": "boom"}, Position.SUBMITTING, TargetState.LIVE, id="shared, with an error"
     ),
-    pytest.param({**SENT, "job_id": None}, Position.SUBMITTING, TargetFate.LIVE, id="job unknown"),
-    pytest.param(SENT, Position.IMPORTING, TargetFate.LIVE, id="submitted"),
+    pytest.param({**SENT, "job_id": None}, Position.SUBMITTING, TargetState.LIVE, id="job unknown"),
+    pytest.param(SENT, Position.IMPORTING, TargetState.LIVE, id="submitted"),
     pytest.param(
-        {**SENT, "job_status": "running"}, Position.IMPORTING, TargetFate.LIVE, id="running"
+        {**SENT, "job_status": "running"}, Position.IMPORTING, TargetState.LIVE, id="running"
     ),
-    pytest.param(DONE, Position.IMPORTED, TargetFate.LIVE, id="imported"),
+    pytest.param(DONE, Position.IMPORTED, TargetState.LIVE, id="imported"),
     pytest.param(
-        {**DONE, "job_id": None}, Position.IMPORTED, TargetFate.LIVE, id="imported, waited for"
+        {**DONE, "job_id": None}, Position.IMPORTED, TargetState.LIVE, id="imported, waited for"
     ),
     pytest.param(
-        {**DONE, "connectors_migrated": 1}, Position.CONNECTED, TargetFate.LIVE, id="connected"
+        {**DONE, "connectors_migrated": 1}, Position.CONNECTED, TargetState.LIVE, id="connected"
     ),
     pytest.param(
         {**DONE, "connectors_migrated": 1, "chats_migrated": 1},
         Position.FINISHED,
-        TargetFate.LIVE,
+        TargetState.LIVE,
         id="finished",
     ),
     pytest.param(
         {**SENT, "job_status": "failed", "error": "boom"},
         Position.FAILED,
-        TargetFate.FAILED,
+        TargetState.FAILED,
         id="failed",
     ),
 ]
@@ -1113,7 +1115,7 @@ def told_positions(store: Store) -> List[Position]:
 
 @pytest.mark.parametrize(("columns", "expected", "fate"), LEGACY)
 def test_a_row_of_version_1_2_0_continues_where_it_stood(
-    path: Path, columns: Dict[str, Any], expected: Position, fate: Optional[TargetFate]
+    path: Path, columns: Dict[str, Any], expected: Position, fate: Optional[TargetState]
 ) -> None:
     desk = legacy_desk(path, **columns)
     before = desk.columns()
@@ -1181,5 +1183,5 @@ def test_a_legacy_target_that_is_forced_anew_stays_in_the_history(path: Path) ->
     desk.begin(start="force")
     desk.store.agree(desk.lease(), OPTIONS)
     assert [attempt.target_id for attempt in desk.store.history(C1)] == [TargetId("t1"), None]
-    assert desk.store.history(C1)[0].fate == TargetFate.SUPERSEDED
+    assert desk.store.history(C1)[0].fate == TargetState.SUPERSEDED
     desk.database.close()

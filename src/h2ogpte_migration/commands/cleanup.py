@@ -12,7 +12,7 @@ from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope
-from h2ogpte_migration.states import TargetFate
+from h2ogpte_migration.states import TargetState
 from h2ogpte_migration.steps.spare import Gone, why_kept
 from h2ogpte_migration.tracking.records import Attempt, Holder
 from h2ogpte_migration.ui.text import brief, plural, safe
@@ -61,7 +61,7 @@ def _candidates(session: Session, migration: Migration) -> List[Candidate]:
         try:
             found.append(Candidate(migration, former, why_kept(migration, former)))
         except Gone:
-            _end(session, former, TargetFate.VANISHED)
+            _end(session, former, TargetState.VANISHED)
     return found
 
 
@@ -123,17 +123,17 @@ def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
         try:
             kept = why_kept(item.migration, item.former)
         except Gone:
-            _end(session, item.former, TargetFate.VANISHED)
+            _end(session, item.former, TargetState.VANISHED)
             return True, "somebody did already"
         if kept:
             return False, f"meanwhile {kept}"
         session.clock.check()
         item.migration.gateway.delete_collection(str(item.former.target_id))
-        _end(session, item.former, TargetFate.DELETED)
+        _end(session, item.former, TargetState.DELETED)
         return True, ""
     finally:
         leases.release(claimed)
 
 
-def _end(session: Session, former: Attempt, fate: TargetFate) -> None:
+def _end(session: Session, former: Attempt, fate: TargetState) -> None:
     session.tracking.store.end_former(former, fate)

@@ -49,37 +49,37 @@ def run(options: Options, console: Console) -> int:
 
 def _once(options: Options, console: Console) -> int:
     with closing(Database.to_read(options.db_path)) as database:
-        desk = _Desk(options, Tracking(database))
+        asked = _StatusQuery(options, Tracking(database))
         if options.json:
-            console.result(json.dumps(desk.for_machines(), indent=2, ensure_ascii=True))
+            console.result(json.dumps(asked.for_machines(), indent=2, ensure_ascii=True))
         else:
-            _print(desk, console)
-        unknown = desk.unknown()
+            _print(asked, console)
+        unknown = asked.unknown()
         for text in unknown:
             (console.error if options.json else console.attention)(text)
-        not_well = desk.open or unknown
+        not_well = asked.open or unknown
         code = ExitCode.ATTENTION if options.check and not_well else ExitCode.OK
-        if options.report is not None and not _written(desk, options.report, console):
+        if options.report is not None and not _written(asked, options.report, console):
             code = ExitCode.ATTENTION
     return code
 
 
-def _print(desk: _Desk, console: Console) -> None:
+def _print(asked: _StatusQuery, console: Console) -> None:
     """The lines; in quiet mode only where something is open."""
-    say = console.attention if desk.open else console.info
+    say = console.attention if asked.open else console.info
     columns = shutil.get_terminal_size((100, 24)).columns
-    for text in status.lines(desk.overview(), columns, ascii_only=console.ascii_only):
+    for text in status.lines(asked.overview(), columns, ascii_only=console.ascii_only):
         say(text)
 
 
-def _written(desk: _Desk, path: Path, console: Console) -> bool:
+def _written(asked: _StatusQuery, path: Path, console: Console) -> bool:
     try:
-        report.write(path, desk.report())
+        report.write(path, asked.report())
     except OSError as error:
         name = safe(str(path))
         console.attention(f"The report {name} could not be written: {error.strerror}.")
         return False
-    if not desk.options.json:
+    if not asked.options.json:
         console.info(f"Report: {safe(str(path))}")
     return True
 
@@ -102,12 +102,12 @@ def _watch(options: Options, console: Console) -> None:
 def _screenful(options: Options, console: Console) -> List[str]:
     size = shutil.get_terminal_size()
     with closing(Database.to_read(options.db_path)) as database:
-        view = _Desk(options, Tracking(database)).overview()
+        view = _StatusQuery(options, Tracking(database)).overview()
         told = list(status.lines(view, size.columns, ascii_only=console.ascii_only))
     return told[: max(1, size.lines - 2)]
 
 
-class _Desk:
+class _StatusQuery:
     """What was asked for, and the database that answers."""
 
     def __init__(self, options: Options, tracking: Tracking) -> None:

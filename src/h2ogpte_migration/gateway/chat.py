@@ -21,7 +21,7 @@ from h2ogpte_migration.errors import (
     ServerError,
     Unavailable,
 )
-from h2ogpte_migration.gateway.replies import Trouble, read_tls_failure, refusal
+from h2ogpte_migration.gateway.replies import RequestFailure, read_tls_failure, refusal
 from h2ogpte_migration.model import Answer
 from h2ogpte_migration.redact import Secret, scrub
 from h2ogpte_migration.ui.text import safe
@@ -91,7 +91,7 @@ class ChatServer:
 
     def _tls_error(self, error: ssl.SSLError) -> ServerError:
         meaning = read_tls_failure(error, safe(urlsplit(self.base_url).netloc))
-        if isinstance(meaning, Trouble):
+        if isinstance(meaning, RequestFailure):
             return _unavailable(meaning.what)
         return meaning
 

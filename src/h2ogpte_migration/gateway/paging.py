@@ -52,7 +52,7 @@ class PageSizes:
         with self._lock:
             return self._honoured.get(route, 0)
 
-    def saw(self, route: str, rows: int) -> None:
+    def learn(self, route: str, rows: int) -> None:
         with self._lock:
             self._honoured[route] = max(rows, self._honoured.get(route, 0))
 
@@ -177,7 +177,7 @@ class Listing(Generic[Row]):
     def _page(self, start: int) -> _Page[Row]:
         honoured = self.sizes.honoured(self.route)
         rows, limit = self._fetch(start)
-        self.sizes.saw(self.route, len(rows))
+        self.sizes.learn(self.route, len(rows))
         return _Page(
             start,
             rows,

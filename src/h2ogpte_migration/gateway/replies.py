@@ -1,7 +1,7 @@
 """What the server's reply, or its absence, means for the request that was sent.
 
 Three answers are possible: a value; a refusal, which is a ``ServerError`` and says that nothing
-was done; or ``Trouble``, of which the transport decides whether to try again. Nothing here
+was done; or ``RequestFailure``, of which the transport decides whether to try again. Nothing here
 sends or waits.
 """
 
@@ -67,7 +67,7 @@ _PROXY_HINT = "The proxy wants a user name and a password: HTTPS_PROXY=http://us
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-class Trouble(Exception):
+class RequestFailure(Exception):
     """A request that brought no usable answer.
 
     Args:
@@ -128,7 +128,7 @@ def read_value(reply: Reply, expect: Optional[type], route: str) -> Any:
 
     Raises:
         ServerError: the server refused, nothing was done.
-        Trouble: anything else.
+        RequestFailure: anything else.
     """
     if not 200 <= reply.status < 300:
         raise_refusal(reply, route)
@@ -174,8 +174,8 @@ def _is_error_within_success(value: Any, route: str) -> bool:
     return isinstance(value["error"], (str, dict)) and value.keys() <= _ERROR_FIELDS
 
 
-def _bad(reply: Reply, what: str) -> Trouble:
-    return Trouble(f"the server sent {what}", status=reply.status, bad_reply=True)
+def _bad(reply: Reply, what: str) -> RequestFailure:
+    return RequestFailure(f"the server sent {what}", status=reply.status, bad_reply=True)
 
 
 def raise_refusal(reply: Reply, route: str) -> NoReturn:
@@ -184,9 +184,9 @@ def raise_refusal(reply: Reply, route: str) -> NoReturn:
     what = f"the server answered {_status(status)}" + (f": {words}" if words else "")
     if status == HTTPStatus.NOT_FOUND and not _is_own_error(reply.data):
         # A proxy without its backend says so too. What does not exist is told by the server.
-        raise Trouble(what, status=status, nothing_done=True, bad_reply=True)
+        raise RequestFailure(what, status=status, nothing_done=True, bad_reply=True)
     if status in TRANSIENT or status >= 500:
-        raise Trouble(
+        raise RequestFailure(
             what,
             status=status,
             nothing_done=status == HTTPStatus.TOO_MANY_REQUESTS,
@@ -302,8 +302,8 @@ def read_date(value: str) -> Optional[datetime]:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
-def read_failure(error: BaseException, host: str) -> Union[TlsRefused, Trouble]:
-    """What an exception of the HTTP library means: a ``TlsRefused``, or ``Trouble``.
+def read_failure(error: BaseException, host: str) -> Union[TlsRefused, RequestFailure]:
+    """What an exception of the HTTP library means: a ``TlsRefused``, or ``RequestFailure``.
 
     Args:
         error: as urllib3, http.client or the socket raised it.
@@ -320,27 +320,27 @@ def read_failure(error: BaseException, host: str) -> Union[TlsRefused, Trouble]:
     if isinstance(error, lib.ProxyError) and isinstance(
         error.original_error, lib.ConnectTimeoutError
     ):
-        return Trouble(f"the proxy can't be reached: {_reason(error)}", nothing_done=True)
+        return RequestFailure(f"the proxy can't be reached: {_reason(error)}", nothing_done=True)
     if isinstance(error, lib.NewConnectionError):
         what = f"{host} can't be reached: {_reason(error)}"
-        return Trouble(what, nothing_done=True, hint="Check --url and the network.")
+        return RequestFailure(what, nothing_done=True, hint="Check --url and the network.")
     if isinstance(error, lib.ConnectTimeoutError):
-        return Trouble(f"{host} took too long to accept the connection", nothing_done=True)
+        return RequestFailure(f"{host} took too long to accept the connection", nothing_done=True)
     if isinstance(error, (lib.TimeoutError, TimeoutError, socket.timeout)):
-        return Trouble("no answer came in time", timed_out=True)
+        return RequestFailure("no answer came in time", timed_out=True)
     if isinstance(error, lib.DecodeError):
-        return Trouble("the server sent an answer that can't be unpacked", bad_reply=True)
+        return RequestFailure("the server sent an answer that can't be unpacked", bad_reply=True)
     return _broken(error, host)
 
 
-def _no_tunnel(status: int, host: str) -> Trouble:
+def _no_tunnel(status: int, host: str) -> RequestFailure:
     """A proxy that answered, but did not lead to the server."""
     what = f"the proxy refused to connect to {host}: {_status(status)}"
     hint = _PROXY_HINT if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else ""
-    return Trouble(what, nothing_done=True, transient=status >= 500, hint=hint)
+    return RequestFailure(what, nothing_done=True, transient=status >= 500, hint=hint)
 
 
-def _broken(error: BaseException, host: str) -> Union[TlsRefused, Trouble]:
+def _broken(error: BaseException, host: str) -> Union[TlsRefused, RequestFailure]:
     """A connection that was there and broke."""
     for cause in _causes(error):
         if isinstance(cause, http.client.BadStatusLine) and str(cause.args[0]).startswith(
@@ -350,10 +350,10 @@ def _broken(error: BaseException, host: str) -> Union[TlsRefused, Trouble]:
                 f"{host} speaks https on this port, not http.",
                 hint="Write https:// in --url.",
             )
-    return Trouble(f"the connection broke before the answer was complete: {_reason(error)}")
+    return RequestFailure(f"the connection broke before the answer was complete: {_reason(error)}")
 
 
-def read_tls_failure(error: BaseException, host: str) -> Union[TlsRefused, Trouble]:
+def read_tls_failure(error: BaseException, host: str) -> Union[TlsRefused, RequestFailure]:
     """What a failure of TLS means: refused for good, or a connection that broke."""
     reason = str(getattr(error, "reason", None) or error)
     if isinstance(error, (ssl.SSLCertVerificationError, ssl.CertificateError)):
@@ -369,7 +369,7 @@ def read_tls_failure(error: BaseException, host: str) -> Union[TlsRefused, Troub
         )
     if any(word in reason for word in _NO_COMMON_TLS):
         return TlsRefused(f"{host} and this computer can't agree on TLS: {safe(reason)}.")
-    return Trouble(f"the encrypted connection broke: {safe(reason)}")
+    return RequestFailure(f"the encrypted connection broke: {safe(reason)}")
 
 
 def _is_tls(error: BaseException) -> bool:

@@ -27,7 +27,13 @@ from h2ogpte_migration.errors import (
     Unavailable,
 )
 from h2ogpte_migration.gateway.pools import open_pools, sender, trust_for
-from h2ogpte_migration.gateway.replies import Reply, Trouble, read_date, read_failure, read_value
+from h2ogpte_migration.gateway.replies import (
+    Reply,
+    RequestFailure,
+    read_date,
+    read_failure,
+    read_value,
+)
 from h2ogpte_migration.gateway.throttle import Throttle, Ticket
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.ui.text import plural, safe
@@ -201,7 +207,7 @@ class Transport:
             with self._throttle.slot(at_once=stopped_before) as ticket:
                 try:
                     return self._attempt(call, attempt)
-                except Trouble as error:
+                except RequestFailure as error:
                     trouble = error
                     if trouble.slow_down:
                         self._throttle.slow_down(ticket, trouble.retry_after_s)
@@ -215,14 +221,14 @@ class Transport:
                 raise _final(call, trouble, attempt)
             self._back_off(trouble, charged)
 
-    def _is_free(self, trouble: Trouble, ticket: Ticket) -> bool:
+    def _is_free(self, trouble: RequestFailure, ticket: Ticket) -> bool:
         """Whether a retry costs none of the attempts.
 
         A server that serves others meanwhile is well, and only wants us to be slower.
         """
         return trouble.limited and self._throttle.progress_since(ticket)
 
-    def _back_off(self, trouble: Trouble, charged: int) -> None:
+    def _back_off(self, trouble: RequestFailure, charged: int) -> None:
         """Wait before the next attempt; after a 429 the throttle's gate does that.
 
         Whether the stop came meanwhile is the throttle's to notice as well.
@@ -241,7 +247,7 @@ class Transport:
             reply = self._exchange(call)
             said = str(reply.status)
             value = read_value(reply, call.expect, call.route)
-        except Trouble:
+        except RequestFailure:
             raise
         except TlsRefused:
             said = "refused"
@@ -314,8 +320,8 @@ class Transport:
                 if not chunk:
                     return bytes(data)
                 data += chunk
-            raise Trouble("the answer dripped in too slowly", timed_out=True)
-        except (HTTPError, OSError, Trouble):
+            raise RequestFailure("the answer dripped in too slowly", timed_out=True)
+        except (HTTPError, OSError, RequestFailure):
             raw.close()
             if 200 <= raw.status < 300:
                 raise
@@ -374,11 +380,11 @@ def _refuse_malformed(route: str, key: Secret, path: Mapping[str, str]) -> None:
 
 
 # -- what becomes of a request in trouble ----------------------------------------------
-def _may_retry(call: _Call, trouble: Trouble) -> bool:
+def _may_retry(call: _Call, trouble: RequestFailure) -> bool:
     return trouble.transient and (call.repeatable or trouble.nothing_done)
 
 
-def _final(call: _Call, trouble: Trouble, attempts: int) -> ServerError:
+def _final(call: _Call, trouble: RequestFailure, attempts: int) -> ServerError:
     """The error that ends a request."""
     times = "" if attempts == 1 else f" after {plural(attempts, 'attempt')}"
     message = f"{call.route} failed{times}: {trouble.what}."

@@ -33,7 +33,7 @@ def tell(session: Session, result: RunResult) -> int:
         for row in result.results
     ]
     following = tuple(_following(session, result.results))
-    told = summary.lines(result, telling(session, following))
+    told = summary.lines(result, what_to_tell(session, following))
     if session.options.quiet:
         _tell_quietly(session, result, told)
     else:
@@ -51,12 +51,12 @@ def tell_plan(session: Session, result: RunResult) -> int:
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if stopped else (Following("", options.command(without=without)),)
     asked = plan.Asked(options.migrate_chats, session.credentials.keys_made)
-    say(session, plan.lines(result, asked, telling(session, following)))
+    say(session, plan.lines(result, asked, what_to_tell(session, following)))
     reporting.write(session, result, "dry run")
     return result.exit_code
 
 
-def telling(session: Session, following: Tuple[Following, ...]) -> Telling:
+def what_to_tell(session: Session, following: Tuple[Following, ...]) -> Telling:
     """How this run's summary is told."""
     options = session.options
     words = [PROGRAM, "--status"]

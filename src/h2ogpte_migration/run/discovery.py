@@ -28,7 +28,7 @@ from h2ogpte_migration.run.scope import (
     select,
 )
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.states import TargetFate
+from h2ogpte_migration.states import TargetState
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.progress import Progress
@@ -182,7 +182,7 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
         if attempt.origin != Attempt.LATE_DUPLICATE
     ]
     for attempt in attempts:
-        if attempt.fate == TargetFate.LIVE and attempt.target_id is None:
+        if attempt.fate == TargetState.LIVE and attempt.target_id is None:
             return None
     return attempts[0] if attempts else None
 

@@ -245,7 +245,7 @@ class Scheduler:
             elif result.kind == OutcomeKind.RUNNING and slot.step != StepName.JOB:
                 self._begin_step(slot, StepName.JOB)  # from here on it is the server's time
             if final:
-                self._breaker.saw(result)
+                self._breaker.count(result)
                 result = self._guarded(lambda: self._with_remarks(migration, result), migration)
                 self._count_down(migration.source.owner)
                 migration.drop_details()
@@ -309,7 +309,7 @@ class Scheduler:
             if result.kind == OutcomeKind.WAITING_FOR_SLOT:
                 slot.waiting_since = now
                 self._waiting.append(slot)
-                self._progress.parked(slot.migration.source)
+                self._progress.waits_for_slot(slot.migration.source)
                 return
             if result.kind == OutcomeKind.RUNNING:
                 self._hold_job(slot)
@@ -441,7 +441,7 @@ class _Breaker:
         self._lock = threading.Lock()
         self.tripped = ""
 
-    def saw(self, result: Result) -> None:
+    def count(self, result: Result) -> None:
         with self._lock:
             if result.kind == OutcomeKind.FAILED and _is_servers_fault(result):
                 self._count(result)

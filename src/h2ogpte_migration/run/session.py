@@ -159,7 +159,7 @@ class Session:
             for migration in together:
                 migration.overview = overview
 
-    def tidy_up(self) -> None:
+    def clean_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""
         self.progress.close()
         try:

@@ -10,7 +10,7 @@ from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Migration, seconds_since
 from h2ogpte_migration.model import Job, JobId
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import JobStatus, StepName, TargetFate
+from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.steps import validate
 from h2ogpte_migration.steps.importing import all_there, running
 from h2ogpte_migration.tracking.records import Watched
@@ -125,7 +125,7 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
     migration.job_looked_at = False
     reason = f"{what}; {validate.blocking_words(found.findings)}"
     if validate.may_be_ours_twice(migration, found):
-        migration.restart(TargetFate.ABANDONED, reason)
+        migration.restart(TargetState.ABANDONED, reason)
         return None
     return migration.import_failed(reason, cause)
 
@@ -172,6 +172,6 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
             "job stands still",
         )
     if validate.may_be_ours_twice(migration, found):
-        migration.restart(TargetFate.ABANDONED, f"{what}; {why}")
+        migration.restart(TargetState.ABANDONED, f"{what}; {why}")
         return None
     return migration.import_failed(f"{what}; {why}", "job stands still")

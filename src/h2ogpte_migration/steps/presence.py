@@ -18,7 +18,7 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Document
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import TargetFate
+from h2ogpte_migration.states import TargetState
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ def restart_if_gone(migration: Migration, error: NotFound) -> None:
     within_s = migration.freshness()
     if not is_gone(migration.gateway, migration.clock, migration.target_id, within_s=within_s):
         raise StepFailed(error.message) from error
-    migration.restart(TargetFate.VANISHED, f"the target {migration.target_id} was deleted")
+    migration.restart(TargetState.VANISHED, f"the target {migration.target_id} was deleted")
 
 
 def when_visible(migration: Migration, send: Callable[[], T]) -> T:

@@ -16,7 +16,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Finding
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.retrieval import FINDING
-from h2ogpte_migration.states import StepName, TargetFate, Verdict
+from h2ogpte_migration.states import StepName, TargetState, Verdict
 from h2ogpte_migration.steps import (
     arrived,
     importing,
@@ -74,7 +74,7 @@ def run(migration: Migration) -> Optional[Result]:
     note_late_duplicates(migration)
     held = found.verdict == Verdict.HELD
     if held and may_be_ours_twice(migration, found):
-        migration.restart(TargetFate.ABANDONED, blocking_words(found.findings))
+        migration.restart(TargetState.ABANDONED, blocking_words(found.findings))
         return None
     policy = migration.policy
     ignored = held and policy.ignore_validation
@@ -88,7 +88,7 @@ def run(migration: Migration) -> Optional[Result]:
         documents=(found.documents_before, found.documents),
         settles=not (policy.retrieval and policy.retrieval.min_recall is not None),
     )
-    if found.verdict == Verdict.UNSETTLED:
+    if found.verdict == Verdict.PENDING:
         return pending(migration, found)
     return _held(migration, found) if held and not ignored else None
 
@@ -279,7 +279,7 @@ def _check_source(migration: Migration, comparison: DocumentComparison) -> None:
 def _verdict(findings: List[Finding], pending_documents: int) -> str:
     if any(finding.blocking for finding in findings):
         return Verdict.HELD
-    return Verdict.UNSETTLED if pending_documents else Verdict.CLEAN
+    return Verdict.PENDING if pending_documents else Verdict.CLEAN
 
 
 def _compare(

@@ -303,7 +303,7 @@ def _kind(where: Position, row: sqlite3.Row, worked_on: bool) -> OutcomeKind:
         return kind
     if row["has_error"]:
         return OutcomeKind.FAILED
-    unsettled = where == Position.IMPORTED and row["verdict"] == Verdict.UNSETTLED
+    unsettled = where == Position.IMPORTED and row["verdict"] == Verdict.PENDING
     return OutcomeKind.DOCUMENTS_PENDING if unsettled else OutcomeKind.INTERRUPTED
 
 

@@ -16,7 +16,7 @@ from typing import (
 from h2ogpte_migration.model import (
     ImportOptions,
 )
-from h2ogpte_migration.states import JobStatus, TargetFate, Verdict
+from h2ogpte_migration.states import JobStatus, TargetState, Verdict
 from h2ogpte_migration.tracking.leases import Lease
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -69,14 +69,14 @@ def _take_up(
     """Make the attempt live that the row's target stands for."""
     record = Record.from_row(row)
     failed = record.job_status == JobStatus.FAILED
-    fate = TargetFate.FAILED if failed else TargetFate.LIVE
+    fate = TargetState.FAILED if failed else TargetState.LIVE
     others = db.execute(
         "SELECT 1 FROM attempts WHERE target_id = :target AND source_id != :source",
         {"target": record.target_id, "source": record.source_id},
     ).fetchone()
     if others is not None:
         return ""  # the target of another source: nothing that could be taken up
-    end_live_attempt(db, record.source_id, TargetFate.SUPERSEDED, "the row names another target")
+    end_live_attempt(db, record.source_id, TargetState.SUPERSEDED, "the row names another target")
     known = db.execute(
         "SELECT * FROM attempts WHERE target_id = :target", {"target": record.target_id}
     ).fetchone()
@@ -100,7 +100,7 @@ def _take_up(
 
 
 def _legacy_attempt(
-    lease: Lease, row: sqlite3.Row, fate: TargetFate, import_options: ImportOptions
+    lease: Lease, row: sqlite3.Row, fate: TargetState, import_options: ImportOptions
 ) -> Dict[str, Any]:
     """The attempt that a row stands for which this tool did not write."""
     record = Record.from_row(row)
@@ -114,7 +114,7 @@ def _legacy_attempt(
         "import_options": json.dumps(import_options.to_json()),
         "origin": Attempt.LEGACY,
         "fate": fate.value,
-        "reason": record.error if fate == TargetFate.FAILED else None,
+        "reason": record.error if fate == TargetState.FAILED else None,
         "run_id": lease.run_id,
         "created_at": row["created_at"] or utc_now(),
     }

@@ -20,7 +20,7 @@ from h2ogpte_migration.model import (
     SourceId,
     parse_time,
 )
-from h2ogpte_migration.states import JobStatus, Position, TargetFate
+from h2ogpte_migration.states import JobStatus, Position, TargetState
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -64,7 +64,7 @@ _BRINGING_OVER = (
 )
 """The condition that what former targets hold was not brought over yet."""
 
-_KEPT = (TargetFate.SUPERSEDED.value, TargetFate.FAILED.value, TargetFate.ABANDONED.value)
+_KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
 
 def is_former(row: sqlite3.Row, live: Optional[sqlite3.Row]) -> bool:
@@ -88,7 +88,7 @@ class Questions:
 
     def _tracked(self, record: Record) -> Tracked:
         rows = self._db.rows(_ATTEMPTS, {"id": record.source_id})
-        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        live = next((row for row in rows if row["fate"] == TargetState.LIVE.value), None)
         known = any(row["target_id"] == record.target_id for row in rows)
         if live is None:
             return Tracked(record, None, (), known_target=known)
@@ -277,7 +277,7 @@ class Questions:
         rows = self._db.rows(
             "SELECT * FROM attempts WHERE source_id = :id ORDER BY id", {"id": source_id}
         )
-        live = next((row for row in rows if row["fate"] == TargetFate.LIVE.value), None)
+        live = next((row for row in rows if row["fate"] == TargetState.LIVE.value), None)
         return [Attempt.from_row(row) for row in rows if is_former(row, live)]
 
     def spare_targets(self, source_id: SourceId) -> List[Attempt]:

@@ -23,7 +23,7 @@ from h2ogpte_migration.states import (
     Evidence,
     Position,
     StepName,
-    TargetFate,
+    TargetState,
     Verdict,
     position,
 )
@@ -84,7 +84,7 @@ class Attempt:
     permissions: Optional[Permissions]
     origin: str
     adopted: bool
-    fate: TargetFate
+    fate: TargetState
     reason: str
 
     # Where an attempt comes from.
@@ -111,7 +111,7 @@ class Attempt:
             permissions=Permissions.from_json(json.loads(permissions)) if permissions else None,
             origin=row["origin"],
             adopted=bool(row["adopted"]),
-            fate=TargetFate(row["fate"]),
+            fate=TargetState(row["fate"]),
             reason=row["reason"] or "",
         )
 

@@ -148,7 +148,7 @@ def _let_go(db: sqlite3.Connection, lease: Lease, attempt: Attempt, *, look_agai
     if validation is None or len(others) == len(validation.findings):
         return
     blocked = any(item.blocking for item in others)
-    verdict = Verdict.HELD if blocked else Verdict.UNSETTLED if look_again else Verdict.CLEAN
+    verdict = Verdict.HELD if blocked else Verdict.PENDING if look_again else Verdict.CLEAN
     write_validation(
         db,
         attempt.id,

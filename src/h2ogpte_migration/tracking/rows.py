@@ -21,7 +21,7 @@ from h2ogpte_migration.model import (
     Json,
     SourceId,
 )
-from h2ogpte_migration.states import JobStatus, TargetFate
+from h2ogpte_migration.states import JobStatus, TargetState
 from h2ogpte_migration.tracking.records import (
     Attempt,
     utc_now,
@@ -147,7 +147,9 @@ def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -
     )
 
 
-def end_live_attempt(db: sqlite3.Connection, source_id: str, fate: TargetFate, reason: str) -> None:
+def end_live_attempt(
+    db: sqlite3.Connection, source_id: str, fate: TargetState, reason: str
+) -> None:
     values = {"id": source_id, "fate": fate.value, "reason": reason, "now": utc_now()}
     db.execute(
         "UPDATE intents SET state = 'void' WHERE state = 'open' AND attempt_id IN "

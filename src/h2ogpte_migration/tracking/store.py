@@ -31,7 +31,7 @@ from h2ogpte_migration.model import (
     Json,
     Permissions,
 )
-from h2ogpte_migration.states import JobStatus, StepName, TargetFate, Verdict
+from h2ogpte_migration.states import JobStatus, StepName, TargetState, Verdict
 from h2ogpte_migration.tracking import agreement
 from h2ogpte_migration.tracking.leases import Lease, held
 from h2ogpte_migration.tracking.questions import Questions
@@ -105,13 +105,13 @@ class Store(Questions):
                     "VALUES (:source, :kind, :run)",
                     {"source": lease.source_id, "kind": forced_start, "run": lease.run_id},
                 )
-            end_live_attempt(db, lease.source_id, TargetFate.SUPERSEDED, reason)
+            end_live_attempt(db, lease.source_id, TargetState.SUPERSEDED, reason)
             self._insert_attempt(db, lease, new, choose_name)
 
     def restart(
         self,
         lease: Lease,
-        fate: TargetFate,
+        fate: TargetState,
         reason: str,
         choose_name: Callable[[Set[str]], str],
     ) -> None:
@@ -163,7 +163,7 @@ class Store(Questions):
             "model": new.model,
             "import_options": json.dumps(new.import_options.to_json()),
             "origin": new.origin,
-            "fate": TargetFate.LIVE.value,
+            "fate": TargetState.LIVE.value,
             "run_id": lease.run_id,
             "created_at": now,
         }
@@ -255,7 +255,7 @@ class Store(Questions):
                 "model": of.model,
                 "import_options": json.dumps(of.import_options.to_json()),
                 "origin": Attempt.LATE_DUPLICATE,
-                "fate": TargetFate.ABANDONED.value,
+                "fate": TargetState.ABANDONED.value,
                 "reason": reason,
                 "created_at": utc_now(),
                 "ended_at": utc_now(),
@@ -309,7 +309,7 @@ class Store(Questions):
         with self._held(lease) as db:
             update_row(db, lease.source_id, {"error": error})
 
-    def end_attempt(self, lease: Lease, fate: TargetFate, reason: str) -> None:
+    def end_attempt(self, lease: Lease, fate: TargetState, reason: str) -> None:
         """The live attempt failed: the row says so, the target stays in the history."""
         with self._held(lease) as db:
             end_live_attempt(db, lease.source_id, fate, reason)
@@ -367,13 +367,13 @@ class Store(Questions):
                 {"id": source_id},
             )
 
-    def end_former(self, attempt: Attempt, fate: TargetFate) -> None:
+    def end_former(self, attempt: Attempt, fate: TargetState) -> None:
         """What became of a target that was not in use any more.
 
         One that was rolled back stays the live one of its source, which is left alone.
         """
         with self._db.transaction() as db:
-            if attempt.fate == TargetFate.LIVE:
+            if attempt.fate == TargetState.LIVE:
                 write_checkpoint(db, attempt, StepName.TARGET_DELETED, None)
                 return
             db.execute(

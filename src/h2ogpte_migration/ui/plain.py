@@ -48,8 +48,8 @@ class PlainProgress:
     def working(self, source: Collection, verb: str) -> None:
         self._tally.working(source, verb)
 
-    def parked(self, source: Collection) -> None:
-        self._tally.parked(source)
+    def waits_for_slot(self, source: Collection) -> None:
+        self._tally.waits_for_slot(source)
 
     def job(self, source: Collection, job: Job) -> None:
         self._tally.job(source, job)

@@ -26,7 +26,7 @@ class Progress(Protocol):
     def working(self, source: Collection, verb: str) -> None:
         """A collection has come to a step of its work."""
 
-    def parked(self, source: Collection) -> None:
+    def waits_for_slot(self, source: Collection) -> None:
         """A collection waits until an import may be submitted."""
 
     def job(self, source: Collection, job: Job) -> None:
@@ -60,7 +60,7 @@ class SilentProgress:
     def working(self, source: Collection, verb: str) -> None:
         pass
 
-    def parked(self, source: Collection) -> None:
+    def waits_for_slot(self, source: Collection) -> None:
         pass
 
     def job(self, source: Collection, job: Job) -> None:

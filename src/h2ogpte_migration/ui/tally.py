@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RequestFailure:
     """What the server answered last, when it did not answer well."""
 
     what: str
@@ -62,7 +62,7 @@ class Standing:
     all_documents: Optional[int]
     elapsed_s: float
     left_s: Optional[float]
-    trouble: Optional[Trouble]
+    trouble: Optional[RequestFailure]
 
     @property
     def importing(self) -> int:
@@ -99,7 +99,7 @@ class Tally:
         self._documents = 0
         self._all_documents: Optional[int] = None
         self._effort = self._spent = 0.0
-        self._trouble: Optional[Trouble] = None
+        self._trouble: Optional[RequestFailure] = None
 
     def started(self, sources: Sequence[Collection]) -> None:
         with self._lock:
@@ -117,7 +117,7 @@ class Tally:
             if not booking and (row is None or row.verb != verb):
                 self._rows[source.id] = Row(source, verb, self._clock())
 
-    def parked(self, source: Collection) -> None:
+    def waits_for_slot(self, source: Collection) -> None:
         with self._lock:
             self._rows.pop(source.id, None)
 
@@ -153,7 +153,7 @@ class Tally:
             goes_on = old is not None and now - old.last < 60
             if what:
                 since = old.since if old and goes_on else now
-                self._trouble = Trouble(what, attempt, of, since, now)
+                self._trouble = RequestFailure(what, attempt, of, since, now)
                 return not goes_on
             if old is not None:
                 self._trouble = replace(old, over=True)
@@ -186,7 +186,7 @@ class Tally:
             return None
         return elapsed * max(0.0, self._effort - done) / done
 
-    def _present_trouble(self) -> Optional[Trouble]:
+    def _present_trouble(self) -> Optional[RequestFailure]:
         trouble = self._trouble
         if trouble and trouble.over and self._wall() - trouble.last > TROUBLE_FADES_S:
             return None
