@@ -309,7 +309,7 @@ def test_connectors_and_chats_are_raw(wire: Wire, gateway: Gateway):
     wire.on("GET /collections/c1/scheduled_connectors", [connector, {}])
     wire.on("GET /collections/c1/chats", [chat])
     wire.on("GET /collections/c1/chats/count", {"count": 7})
-    assert gateway.connectors("c1") == [connector, {}]
+    assert gateway.connectors("c1") == [connector]
     assert gateway.chats("c1", limit=3) == [chat]
     assert gateway.chat_count("c1") == 7
     assert wire.asked[1].query == {"offset": "0", "limit": "3"}
@@ -318,9 +318,10 @@ def test_connectors_and_chats_are_raw(wire: Wire, gateway: Gateway):
 def test_connectors_and_chats_without_a_usable_id_are_there_all_the_same(
     wire: Wire, gateway: Gateway
 ):
-    wire.on("GET /collections/c1/scheduled_connectors", [{"id": 17}, {"id": None}, None])
+    rows = [{"id": 17}, {"id": None, "name": "nightly"}, {"id": None}, {}, None]
+    wire.on("GET /collections/c1/scheduled_connectors", rows)
     wire.on("GET /collections/c1/chats", [{"id": 5, "name": "hers"}])
-    assert len(gateway.connectors("c1")) == 3
+    assert len(gateway.connectors("c1")) == 2, "what says nothing is nothing"
     assert len(gateway.chats("c1")) == 1
 
 
