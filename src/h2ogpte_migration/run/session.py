@@ -37,8 +37,8 @@ from h2ogpte_migration.ui.progress import Progress
 from h2ogpte_migration.ui.text import plural
 
 MOST_THREADS = 32
-THREADS_A_REQUEST = 2
-"""How many collections are worked on for each request that may be under way: some of them wait
+THREADS_A_REQUEST = 4
+"""How many collections are worked on for each request that may be under way: most of them wait
 for the disk, for a second look at what seems empty, or for their owner's key."""
 
 log = logging.getLogger(__name__)
