@@ -207,10 +207,10 @@ def test_a_run_survives_one_fault_wherever_it_strikes(
     points: List[Point] = []
     for mode in WHOLE:
         counts = undisturbed(mode, tmp_path).counts
-        points += _sample(_points(mode, fault, counts), 90 if "hang" in fault else 50)
+        points += _sample(_points(mode, fault, counts), 120 if "hang" in fault else 80)
     # Of the smaller ones a point each, in turns.
     mode = SMALL[list(FAULTS).index(fault) % len(SMALL)]
-    points += _sample(_points(mode, fault, undisturbed(mode, tmp_path).counts), 50)[:1]
+    points += _sample(_points(mode, fault, undisturbed(mode, tmp_path).counts), 80)[:1]
     _try_all(points, clock, tmp_path)
 
 
