@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from h2ogpte_migration.sandbox.faults import close, reply
+from h2ogpte_migration.sandbox.faults import call, close, reply
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.safety.test_record_and_past import QUICK, names_in
@@ -37,3 +37,26 @@ def test_the_unanswered_import_of_one_collection_is_not_adopted_by_another(
         targets = world.targets_of(source.name)
         assert len(targets) == 1, "nothing was given up"
         assert names_in(targets[0]) == names_in(source)
+
+
+def test_a_target_that_appears_after_its_second_creation_goes_into_the_history(
+    operator: Operator, server: SandboxServer, world: World
+) -> None:
+    source = world.add_collection("anna", "Papers", documents=["a.pdf"])
+    server.faults.add(reply(502), route="POST /collections")
+
+    def appear() -> None:
+        (target,) = world.targets_of("Papers")
+        world.add_collection("anna", target.name, target.embedding_model, documents=0)
+
+    server.faults.add(call(appear), route=IMPORT)
+    said = operator.admin("--users", "anna", MAPPED, env=QUICK).out
+    assert "migrated twice" not in said
+    let_jobs_end(world)
+    operator.admin("--verify", env=QUICK)
+    assert names_in(operator.target_of(source.id)) == ["a.pdf"]
+    twin = next(
+        item for item in world.targets_of("Papers") if item.id != operator.target_of(source.id).id
+    )
+    operator.admin("--cleanup", "--yes", env=QUICK)
+    assert twin.id not in world.collections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Iterator, List
 
@@ -76,7 +77,7 @@ def verify(server: SandboxServer, folder: Path, *words: str) -> Result:
 
 def row(folder: Path) -> sqlite3.Row:
     path = next(folder.glob("*.db"))
-    with sqlite3.connect(str(path)) as db:
+    with closing(sqlite3.connect(str(path))) as db:
         db.row_factory = sqlite3.Row
         return db.execute("SELECT * FROM collection_migrations").fetchone()  # type: ignore[no-any-return]
 

@@ -500,7 +500,8 @@ def test_no_secret_is_on_record(tmp_path: Path) -> None:
 
 
 def test_keys_of_a_dry_run_are_remembered_by_the_process_alone(tmp_path: Path) -> None:
-    keys = begun(Database.in_memory(tmp_path / "tracking.db")).leftovers
+    database = Database.in_memory(tmp_path / "tracking.db")
+    keys = begun(database).leftovers
     keys.record_key("a", "anna")
     keys.record_key("b", "bo")
     keys.record_key_id("a", "id-a")
@@ -511,6 +512,7 @@ def test_keys_of_a_dry_run_are_remembered_by_the_process_alone(tmp_path: Path) -
     keys.record_key_gone("a")
     keys.record_key_gone("a")
     assert [key.name for key in keys.keys_left()] == ["b"]
+    database.close()
     assert list(tmp_path.iterdir()) == []
 
 

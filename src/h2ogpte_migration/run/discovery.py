@@ -29,6 +29,7 @@ from h2ogpte_migration.run.scope import (
 )
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import TargetState
+from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.progress import Progress
@@ -191,6 +192,7 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
     """Targets of sources that were begun just now, and that this database knows nothing of.
 
     Two databases may have been used at the same moment; before the run, neither saw the other's.
+    One of our own that appeared late, as its request was never answered, goes into the history.
 
     Args:
         migrations: all of one owner, worked on in this run.
@@ -203,6 +205,8 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
     }
     if not begun:
         return []
+    for migration in begun.values():
+        note_late_duplicates(migration)
     known = seen | session.tracking.store.past_targets()
     lines = []
     for collection in next(iter(begun.values())).gateway.own_collections():

@@ -105,9 +105,13 @@ class Database:
     @classmethod
     def _copy_of(cls, other: Database) -> Database:
         copy = cls(other.path, _connect(":memory:", uri=False))
-        with _translated(other.path):
-            other._connection.backup(copy._connection)
-            copy._upgrade()
+        try:
+            with _translated(other.path):
+                other._connection.backup(copy._connection)
+                copy._upgrade()
+        except BaseException:
+            copy.close()
+            raise
         return copy
 
     def _checked(self, prepare: Callable[[], None]) -> Database:

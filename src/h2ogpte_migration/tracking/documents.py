@@ -39,11 +39,15 @@ class DocumentComparison:
     def __init__(self, *, by_name: bool) -> None:
         self._key = "name" if by_name else "id"
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._execute("PRAGMA journal_mode = OFF")
-        self._execute(
-            "CREATE TABLE documents (side TEXT, id TEXT, name TEXT, status TEXT, place INTEGER, "
-            "metadata TEXT)"
-        )
+        try:
+            self._execute("PRAGMA journal_mode = OFF")
+            self._execute(
+                "CREATE TABLE documents (side TEXT, id TEXT, name TEXT, status TEXT, "
+                "place INTEGER, metadata TEXT)"
+            )
+        except BaseException:
+            self._db.close()
+            raise
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         """Run a statement; SQLite keeps what is large in a temporary file.
