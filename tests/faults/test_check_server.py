@@ -240,9 +240,9 @@ def _at_a_server_that_differs(
     with serving(world) as server:
         before = settled(world)
         each.apply(world.habits)
-        # Shortened like the second look, which the migration itself gives to what is missing.
+        # Shortened like the looks that the migration itself gives to what is missing: they do not wait here.
         lag_s = world.habits.documents_listed_after_s
-        world.habits.documents_listed_after_s = min(0.3, lag_s)
+        world.habits.documents_listed_after_s = min(0.02, lag_s)
         result = check_server(server, folder, "--report", "check.json", who=who)
         wrong = what_is_left(world, before, folder)
     if result.code != (1 if each.name in FAILS else 0):
