@@ -55,14 +55,14 @@ nox.options.stop_on_first_error = False
 def tests(session: nox.Session) -> None:
     """The suite with the newest client that this Python takes."""
     session.install("-e", ".[dev]")
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def oldest_client(session: nox.Session) -> None:
     """The suite with the oldest client that is supported."""
     session.install(f"h2ogpte=={OLDEST_CLIENT}", "-e", ".[dev]")
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
 
 
 @nox.session
@@ -70,7 +70,7 @@ def habits(session: nox.Session) -> None:
     """Migrations end to end under every habit of the sandbox, each alone."""
     session.install("-e", ".[dev]")
     tests = ("tests/e2e/test_every_habit.py", "tests/safety/test_every_habit.py")
-    session.run("python", "-m", "pytest", "-n", "2", "-m", "slow", *tests, *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "4", "-m", "slow", *tests, *session.posargs)
 
 
 @nox.session(python=[PYTHONS[0], PYTHONS[-1]])
