@@ -114,8 +114,10 @@ class Server:
 
 
 def become(request: Dict[str, Any]) -> None:
-    """Turn the fork into what a shell would have started."""
+    """Turn the fork into what a shell would have started, whatever the tests run under."""
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
