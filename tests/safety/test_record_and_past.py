@@ -12,11 +12,12 @@ from typing import List
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import reply
+from h2ogpte_migration.sandbox.faults import Action, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import HURRIED
+from tests.support.command import Running
 from tests.support.earlier import by_this_tool, let_jobs_end
 from tests.support.launcher import PLAN
 from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
@@ -301,3 +302,20 @@ def test_targets_given_up_are_bounded_over_all_runs(operator: Operator, world: W
     assert codes[-1] == 1
     assert len(world.targets_of("Alpha")) <= 5
     assert operator.row(source.id)["error"]
+
+
+def test_a_forced_run_that_was_killed_once_all_was_brought_over_leaves_nothing_open(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    running: List[Running] = []
+    operator.server.faults.add(
+        Action(after=True, call=lambda: running[0].kill()),
+        route="POST /collections/{collection_id}/migrate_scheduled_connectors",
+    )
+    running.append(operator.start_admin(*SCOPE, FORCE, WAIT, env=QUICK))
+    running[0].wait()
+    operator.admin(*SCOPE, FORCE, WAIT, env=QUICK)
+    assert len(operator.target_of(source.id).connectors) == 2
+    with closing(sqlite3.connect(operator.db)) as db:
+        assert db.execute("SELECT step FROM intents WHERE state = 'open'").fetchall() == []

@@ -64,11 +64,16 @@ def chats(migration: Migration) -> Optional[Result]:
 
 def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Result]:
     store = migration.tracking.store
+    left_open = migration.record.intent(step) is not None
     try:
         for former in store.former_targets(migration.source_id):
             _bring_over(migration, former, step)
     except NotFound as error:
         return failed_if_gone(migration, error)
+    if left_open:
+        # A run that was killed had moved all of them: nothing was left to move, only to book.
+        counts = store.moved_counts(migration.attempt, step)
+        store.finish_move(migration.lease, migration.attempt, step, counts)
     store.finish_step(migration.lease, migration.attempt, name)
     return None
 
