@@ -28,6 +28,7 @@ from .harness import (
     settled,
     small_world,
     undisturbed,
+    world_for,
 )
 
 HABITS: Dict[str, Dict[str, Any]] = {
@@ -103,7 +104,7 @@ def test_a_habit_of_the_server_changes_nothing(
     habits: Dict[str, Any], mode: str, clock: Any, tmp_path: Path
 ) -> None:
     wanted = undisturbed(mode, tmp_path).snapshot
-    with serving(small_world()) as server:
+    with serving(world_for(mode, tmp_path)) as server:
         _set(server.world, habits)
         result = MODES[mode](server, tmp_path / "odd")
         _set(server.world, {name: getattr(Habits(), name) for name in habits})
@@ -231,7 +232,7 @@ def test_answers_with_other_things_in_them_change_nothing(
     change: Change, mode: str, clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = undisturbed(mode, tmp_path).snapshot
-    with serving(small_world()) as server:
+    with serving(world_for(mode, tmp_path)) as server:
         with monkeypatch.context() as patch:
             _answer_with(patch, change)
             result = MODES[mode](server, tmp_path / "odd")
