@@ -207,13 +207,14 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
         return []
     for migration in begun.values():
         note_late_duplicates(migration)
-    known = seen | session.tracking.store.past_targets()
-    lines = []
+    store, lines = session.tracking.store, []
     for collection in next(iter(begun.values())).gateway.own_collections():
         item = begun.get((naming.undecorate(collection.name), collection.model))
-        if item is None or collection.id in known or collection.id == item.source.id:
+        if item is None or collection.id in seen or collection.id == item.source.id:
             continue
-        if naming.matches_migrated_name(collection.name):
+        if naming.matches_migrated_name(collection.name) and not store.is_past_target(
+            collection.id
+        ):
             lines.append(
                 f"{item.source.name} ({item.source.id}) was migrated twice: {collection.name} "
                 f"({collection.id}) is not of this database. Was another one used at the same "
