@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Optional
 
 import pytest
 
@@ -137,6 +137,30 @@ def test_a_baseline_that_stays_empty_imports_nothing(
     assert result.code == 1
     assert "counts 3 documents and lists 0" in result.text
     assert world.import_jobs() == []
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+def test_an_error_that_is_answered_in_place_of_metadata_is_not_copied(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path, times: Optional[int]
+) -> None:
+    error = faults.Action(reply=faults.FixedReply(200, b'{"error": "internal"}'))
+    server.faults.add(error, route="GET /collections/{collection_id}/metadata", times=times)
+    result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target(world).metadata == {}
+    assert ("collection metadata" in result.text) == (times is None)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_field_of_metadata_that_is_called_error_is_copied(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path, shown: bool
+) -> None:
+    world.habits.collection_has_metadata = shown
+    source.metadata = {"error": "none so far"} if shown else {"error": "none", "checked": "yes"}
+    result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target(world).metadata == source.metadata
+    assert "collection metadata" not in result.text
 
 
 # -- what is visible late --------------------------------------------------------------------
