@@ -114,6 +114,9 @@ class Calls:
         self._chat = chat
         self._good_keys = good_keys or GoodKeys(transport)
 
+    def _get(self, template: str, expect: Optional[type], **options: Any) -> Any:
+        return self._request("GET", template, repeatable=True, expect=expect, **options)
+
     def _object(
         self,
         template: str,
@@ -122,21 +125,13 @@ class Calls:
         headers: Optional[Mapping[str, str]] = None,
         **path: str,
     ) -> Json:
-        reply: Json = self._request(
-            "GET",
-            template,
-            path=path,
-            headers=headers,
-            repeatable=True,
-            prefix=prefix,
-            expect=dict,
-        )
+        reply: Json = self._get(template, dict, path=path, headers=headers, prefix=prefix)
         return reply
 
     def _object_or_null(self, template: str, collection_id: str) -> Json:
         """Settings of a collection: none at all (null) are empty ones."""
         path = {"collection_id": collection_id}
-        value = self._request("GET", template, path=path, repeatable=True)
+        value = self._get(template, None, path=path)
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -152,19 +147,11 @@ class Calls:
         query: Optional[Mapping[str, Any]] = None,
         headers: Optional[Mapping[str, str]] = None,
     ) -> List[Any]:
-        reply: List[Any] = self._request(
-            "GET",
-            template,
-            path=path,
-            query=query,
-            headers=headers,
-            repeatable=True,
-            expect=list,
-        )
+        reply: List[Any] = self._get(template, list, path=path, query=query, headers=headers)
         return reply
 
     def _array_within(self, template: str, items: str, query: Mapping[str, Any]) -> List[Any]:
-        reply = self._request("GET", template, query=query, repeatable=True, expect=dict)
+        reply = self._get(template, dict, query=query)
         if not isinstance(reply.get(items), list):
             route = f"GET {template}"
             raise BadReply(f"{route}: JSON of another shape than documented.", route=route)
