@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -272,7 +272,32 @@ def test_two_of_one_long_name_are_never_taken_for_each_other(world: World, tmp_p
     assert [n for n in counts if n] == [1, 2]
 
 
-@pytest.mark.parametrize("form", ["trim", "nfc"])
+@pytest.mark.parametrize(
+    "habits",
+    [
+        {"names_normalised": "trim"},
+        {"names_normalised": "nfc"},
+        {"names_normalised": "lower"},
+        {"long_names": "refuse", "name_limit": 80},
+        {"long_names": "cut", "name_limit": 60},
+    ],
+    ids=lambda habits: "-".join(str(value) for value in habits.values()),
+)
+def test_another_database_recognises_a_target_by_the_name_that_the_server_gave_it(
+    world: World, tmp_path: Path, habits: Dict[str, Any]
+) -> None:
+    source = world.add_collection("anna", "Re\u0301sume\u0301s  of  all  " + "years " * 20, LARGE)
+    for name, value in habits.items():
+        setattr(world.habits, name, value)
+    with serving(world) as server:
+        assert migrate(server, tmp_path).code == 0
+        again = migrate(server, tmp_path, "--db-path", "other.db")
+    assert again.code == 1
+    assert "another database seems to have migrated it already" in again.text
+    assert len(made_of(world, source)) == 1
+
+
+@pytest.mark.parametrize("form", ["trim", "nfc", "lower"])
 def test_a_name_in_another_form_is_recognised(world: World, tmp_path: Path, form: str) -> None:
     source = world.add_collection("anna", "Re\u0301sume\u0301s  of  all", LARGE)
     world.habits.names_normalised = form

@@ -64,7 +64,6 @@ def test_stacked_decorations_of_others_come_off_at_once() -> None:
         "A",
         "(Migrated) A",
         "(Migrated) A - 2026_120000",
-        "(migrated) A - 20260316_120058",
         "(Migrated) A - 20260316_120058 ",
         "(Migrated) A - 20260316_120058\n",
         "x(Migrated) A - 20260316_120058",
@@ -75,6 +74,10 @@ def test_other_names_are_no_target_names(other: str) -> None:
     assert not matches_migrated_name(other)
     assert not is_target_name_of(other, "A")
     assert undecorate(other) == other
+
+
+def test_a_server_may_have_written_the_decoration_in_small_letters() -> None:
+    assert matches_migrated_name("(migrated) a - 20260316_120058")
 
 
 def test_another_sources_target_is_not_ours() -> None:

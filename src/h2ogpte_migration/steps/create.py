@@ -300,9 +300,9 @@ def _listed(migration: Migration) -> List[Collection]:
 
 def named(migration: Migration, listed: Optional[List[Collection]] = None) -> List[Collection]:
     """The owner's collections that bear the target's name, as servers may write it."""
-    wanted = naming.normalise(migration.attempt.target_name)
+    wanted = naming.folded(migration.attempt.target_name)
     rows = _listed(migration) if listed is None else listed
-    return [item for item in rows if naming.normalise(item.name) == wanted]
+    return [item for item in rows if naming.folded(item.name) == wanted]
 
 
 def _is_empty(migration: Migration, collection: Collection) -> bool:
