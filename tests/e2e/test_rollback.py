@@ -33,6 +33,14 @@ def test_connectors_and_chats_come_back(operator: Operator, world: World, scope:
     assert (row["connectors_migrated"], row["chats_migrated"], row["import_completed"]) == (0, 0, 1)
 
 
+def test_documents_that_only_the_target_holds_are_told_of(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    world.add_document(operator.target_of(source.id).id, "by a connector.txt")
+    said = operator.admin(ROLLBACK)
+    assert "the target holds 1 document that its source does not; they stay there" in said.text
+    assert "does not; they stay" in operator.plain("--status").text
+
+
 def test_its_owner_rolls_back(operator: Operator, world: World) -> None:
     source = by_this_tool(operator, "finished")
     operator.user("anna", ROLLBACK)

@@ -10,7 +10,7 @@ import logging
 from typing import Optional
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.errors import StepFailed
+from h2ogpte_migration.errors import ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
@@ -18,6 +18,8 @@ from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import is_gone
+from h2ogpte_migration.steps.spare import found_nowhere_else
+from h2ogpte_migration.ui.text import plural
 
 _THERE = {
     StepName.CONNECTORS_BACK: StepName.CONNECTORS,
@@ -40,8 +42,22 @@ def begin(migration: Migration) -> Optional[Result]:
     target_id = migration.target_id
     if is_gone(migration.gateway, migration.clock, target_id):
         raise StepFailed(f"the target {target_id} does not exist any more; nothing is left to move")
-    migration.tracking.store.finish_step(migration.lease, migration.attempt, StepName.ROLLBACK)
+    store, attempt = migration.tracking.store, migration.attempt
+    _warn_of_what_stays(migration)
+    store.finish_step(migration.lease, attempt, StepName.ROLLBACK, migration.take_warnings())
     return None
+
+
+def _warn_of_what_stays(migration: Migration) -> None:
+    """Documents do not come back; what people and connectors put into the target is told of."""
+    try:
+        number = found_nowhere_else(migration, migration.attempt)
+    except ServerError as error:
+        migration.warn(f"whether the target holds more than its source can't be read: {error}")
+        return
+    if number:
+        documents = plural(number, "document")
+        migration.warn(f"the target holds {documents} that its source does not; they stay there")
 
 
 def connectors(migration: Migration) -> Optional[Result]:
