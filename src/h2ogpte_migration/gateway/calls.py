@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Dict, List, Mapping, Optional, Protocol
+from functools import partial
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import (
@@ -176,11 +177,18 @@ class Calls:
         path: Optional[Mapping[str, str]] = None,
         expected: Optional[int] = None,
         items: str = "",
+        another_order: Optional[Mapping[str, Any]] = None,
+        restless: Callable[[], None] = lambda: None,
     ) -> Listing[Json]:
-        """A listing that comes in pages: arrays, or objects with the array under ``items``."""
+        """A listing that comes in pages: arrays, or objects with the array under ``items``.
 
-        def fetch(offset: int, limit: int) -> List[Json]:
-            asked = {**(query or {}), "offset": offset, "limit": limit}
+        Args:
+            another_order: a query that gives the same rows in another order.
+            restless: told where something may be missing, as rows never kept their places.
+        """
+
+        def fetch(order: Optional[Mapping[str, Any]], offset: int, limit: int) -> List[Json]:
+            asked = {**(order or {}), "offset": offset, "limit": limit}
             rows = (
                 self._array_within(template, items, asked)
                 if items
@@ -190,7 +198,9 @@ class Calls:
             return [row if isinstance(row, dict) else {} for row in rows]
 
         return Listing(
-            fetch=fetch,
+            fetch=partial(fetch, query),
+            in_another_order=None if another_order is None else partial(fetch, another_order),
+            restless=restless,
             key=_row_id,
             route=f"GET {template}",
             sizes=self._sizes,

@@ -63,7 +63,7 @@ def discover(session: Session) -> Discovered:
         _record_late_duplicates(store, scope, known)
     decided = list(select(scope, wanted, known))
     missing = [item for item in decided if isinstance(item, Missing)]
-    missing += [*scope.missing, *_unknown_users(session, scope)]
+    missing += [*scope.missing, *listing.missing, *_unknown_users(session, scope)]
     found = Discovered(
         scope,
         tuple(item for item in decided if isinstance(item, Selected)),
@@ -85,12 +85,22 @@ class _Watched:
         self._progress = progress
         self._clock = clock
         self._seen = 0
+        self.missing: List[Missing] = []
+        """What may not have been listed."""
+
+    def _note_restless(self) -> None:
+        reason = (
+            "rows changed places all the while the server listed them, so that some may not have "
+            "been seen; run the same command again"
+        )
+        self.missing = [Missing("collections", reason)]
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        return self._looked_at_twice(partial(self._gateway.all_collections, filter_text))
+        read = partial(self._gateway.all_collections, filter_text, self._note_restless)
+        return self._looked_at_twice(read)
 
     def own_collections(self) -> Iterator[Collection]:
-        return self._looked_at_twice(self._gateway.own_collections)
+        return self._looked_at_twice(partial(self._gateway.own_collections, self._note_restless))
 
     def collection(self, collection_id: str) -> Collection:
         return self._gateway.collection(collection_id)
