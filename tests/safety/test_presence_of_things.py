@@ -11,6 +11,7 @@ import pytest
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.gateway import paging
 from h2ogpte_migration.sandbox import faults
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
@@ -558,3 +559,17 @@ def test_a_server_that_refuses_the_documented_page_size(
     result = migrate(server, tmp_path)
     assert result.code == 0, result.text
     assert_all_moved(world, source)
+
+
+def test_collections_that_may_not_have_been_listed_are_no_success(
+    world: World, server: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are alike change places at each request, and one reading is all there is."""
+    monkeypatch.setattr(paging, "MAX_PASSES_REORDERED", 1)
+    monkeypatch.setattr(paging, "MAX_PASSES", 1)
+    for _ in range(40):
+        world.add_collection("anna", "New Collection", M3, documents=0)
+    world.habits.shuffle_ties, world.habits.page_cap = True, 7
+    result = command(server, tmp_path, "--use-model-mappings", "--dry-run")
+    assert result.code == 1
+    assert "some may not have been seen; run the same command again" in result.text
