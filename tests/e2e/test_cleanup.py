@@ -135,8 +135,8 @@ def _given_away(world: World, former: Collection, source: Collection) -> None:
 
 
 KEPT: Dict[str, Callable[[World, Collection, Collection], Any]] = {
-    "still holds 1 chats": _chat,
-    "still holds 1 connectors": _connector,
+    "still holds 1 chat": _chat,
+    "still holds 1 connector": _connector,
     "1 document found nowhere else": _document,
     "renamed to": _renamed,
     "": _given_away,

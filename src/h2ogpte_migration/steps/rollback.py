@@ -95,8 +95,8 @@ def _move_back(migration: Migration, step: str) -> None:
         }
         store.record_move_counts(migration.lease, migration.attempt, step, counts)
         left = move_all(way, kind, StepJobs(migration, step))
-    if left.words(kind.noun, "target"):
-        migration.warn(left.words(kind.noun, "target"))
+    if left.words(kind, "target"):
+        migration.warn(left.words(kind, "target"))
     if counts:
         _verify(migration, way, kind, counts)
         migration.moved[step] = counts["source"]
@@ -119,6 +119,6 @@ def _verify(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> Non
     counts["target_after"] = found
     if found < wanted:
         migration.warn(
-            f"the source had {counts['target']} {kind.noun}, {counts['source']} were moved back, "
+            f"the source had {kind.number(counts['target'])}, {counts['source']} were moved back, "
             f"and it has {found} now"
         )

@@ -71,7 +71,7 @@ def _in_use(migration: Migration, target_id: str) -> str:
         kind = MOVES[step]
         left = left_in(way, kind)
         if left.listed or left.hidden:
-            return f"it still holds {left.listed or left.hidden} {kind.noun}"
+            return f"it still holds {kind.number(left.listed or left.hidden)}"
     return ""
 
 
