@@ -87,9 +87,15 @@ def run(server: SandboxServer, *args: str) -> Counter[str]:
     return Counter(item.route for item in server.requests if item.username == "anna")
 
 
-def test_submission_costs_fourteen_requests(busy: SandboxServer) -> None:
+@pytest.mark.parametrize("collections", [1, 3])
+def test_submission_costs_fourteen_requests_a_collection_and_three_an_owner(
+    busy: SandboxServer, busy_world: World, collections: int
+) -> None:
+    for number in range(1, collections):
+        busy_world.add_collection("anna", f"More {number}", documents=3)
     asked = run(busy, "--all-users", "--use-model-mappings")
-    assert asked == SUBMISSION + OF_THE_OWNER
+    of_all = Counter({route: collections * count for route, count in SUBMISSION.items()})
+    assert asked == of_all + OF_THE_OWNER
 
 
 @pytest.mark.parametrize("collections", [1, 2, 5])

@@ -524,7 +524,7 @@ def test_archived_chats_are_told_and_end_the_move(
         world.archive_chat(session.id)
     result = migrate(server, tmp_path)
     assert result.code == 0, result.text
-    assert f"{2 if alone else 1} chats of the source" in result.text
+    assert f"{'2 chats' if alone else '1 chat'} of the source" in result.text
     assert "archived" in result.text
     again = verify(server, tmp_path)
     assert again.code == 0, again.text

@@ -441,6 +441,34 @@ def test_remarks_that_cannot_be_had_do_not_turn_a_success_into_a_failure(
     assert [owner for owner, _ in desk.owners] == ["anna"]
 
 
+@pytest.mark.parametrize("where", ["step", "owner", "details"])
+def test_a_bug_at_a_collections_end_is_its_result_and_does_not_hang_the_run(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = bench({"c00": [ends(DONE)]})
+
+    def oops(*_: Any) -> Any:
+        raise RuntimeError("oops")
+
+    if where == "owner":
+        desk.owner_trouble = RuntimeError("oops")
+    elif where == "step":
+        monkeypatch.setattr(desk.scheduler, "_end_step", oops)
+    else:
+        monkeypatch.setattr(Migration, "drop_details", oops)
+    results: List[Result] = []
+    running = threading.Thread(
+        target=lambda: results.extend(begun(desk.run(several(1)))), daemon=True
+    )
+    running.start()
+    running.join(10)
+    assert not running.is_alive(), "nobody came back to tell"
+    (found,) = results
+    assert (found.kind, found.needs_attention) == (FAILED, True)
+    assert "bug: RuntimeError" in found.reason
+    assert [owner for owner, _ in desk.owners] == ["anna"], "the owner's key goes all the same"
+
+
 # -- when to give up -----------------------------------------------------------------------
 ONE_WORKER = Limits(workers=1, jobs=None, begun=None, max_failures=3)
 

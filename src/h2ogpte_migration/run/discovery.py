@@ -216,10 +216,15 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
         return []
     for migration in begun:
         note_late_duplicates(migration)
-    known = seen | session.tracking.store.past_targets()
-    there = list(begun[0].gateway.own_collections())
-    decorated = [item for item in there if naming.matches_migrated_name(item.name)]
-    foreign = Targets([item for item in decorated if item.id not in known], there)
+    store, there = session.tracking.store, list(begun[0].gateway.own_collections())
+    unknown = [
+        item
+        for item in there
+        if item.id not in seen
+        and naming.matches_migrated_name(item.name)
+        and not store.is_past_target(item.id)
+    ]
+    foreign = Targets(unknown, there)
     return [
         f"{item.source.name} ({item.source.id}) was migrated twice: {other.name} ({other.id}) is "
         "not of this database. Was another one used at the same time? Delete the target that is "

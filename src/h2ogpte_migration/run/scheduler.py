@@ -230,26 +230,38 @@ class Scheduler:
         pool.submit(self._advance, slot)
 
     def _advance(self, slot: _Slot) -> None:
-        """In a worker: one turn of a collection, and the owner's key when that was the last."""
+        """In a worker: one turn of a collection. Whatever happens, its slot comes back as an event."""
         migration = slot.migration
         with tagged(slot.name):
-            if not slot.began_at and self._breaker.tripped:
-                # Queued before others failed: nothing new is started any more.
-                self._events.put((slot, migration.result(OutcomeKind.NOT_STARTED), True))
-                return
-            slot.began_at = slot.began_at or time.monotonic()
-            result = self._guarded(lambda: self._pipeline_advance(migration), migration)
+            result = self._guarded(lambda: self._turn(slot), migration)
             final = self._is_final(result)
-            if final or result.kind == OutcomeKind.WAITING_FOR_SLOT:
-                self._end_step(slot)  # waiting for a slot is time spent in no step
-            elif result.kind == OutcomeKind.RUNNING and slot.step != StepName.JOB:
-                self._begin_step(slot, StepName.JOB)  # from here on it is the server's time
-            if final:
-                self._breaker.count(result)
-                result = self._guarded(lambda: self._with_remarks(migration, result), migration)
-                self._count_down(migration.source.owner)
-                migration.drop_details()
+            if final and slot.began_at:
+                result = self._guarded(lambda: self._ended(slot, result), migration)
         self._events.put((slot, result, final))
+
+    def _turn(self, slot: _Slot) -> Result:
+        migration = slot.migration
+        if not slot.began_at and self._breaker.tripped:
+            # Queued before others failed: nothing new is started any more.
+            return migration.result(OutcomeKind.NOT_STARTED)
+        slot.began_at = slot.began_at or time.monotonic()
+        result = self._pipeline_advance(migration)
+        if self._is_final(result) or result.kind == OutcomeKind.WAITING_FOR_SLOT:
+            self._end_step(slot)  # waiting for a slot is time spent in no step
+        elif result.kind == OutcomeKind.RUNNING and slot.step != StepName.JOB:
+            self._begin_step(slot, StepName.JOB)  # from here on it is the server's time
+        return result
+
+    def _ended(self, slot: _Slot, result: Result) -> Result:
+        """The collection has ended in this run; and its owner's key goes when it was the last."""
+        migration = slot.migration
+        try:
+            self._end_step(slot)  # of one that failed by a bug, too
+            self._breaker.count(result)
+            return self._with_remarks(migration, result)
+        finally:
+            self._count_down(migration.source.owner)
+            migration.drop_details()
 
     def _with_remarks(self, migration: Migration, result: Result) -> Result:
         if self._halted():
@@ -411,7 +423,8 @@ class Scheduler:
                 return
             slot.holds_job = False
             self._jobs_held -= 1
-        self._events.put(None)
+        if self._limits.jobs is not None:
+            self._events.put(None)  # another import may begin
 
     # -- times -------------------------------------------------------------------------
     def _begin_step(self, slot: _Slot, step: str) -> None:

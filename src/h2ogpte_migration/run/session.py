@@ -133,7 +133,8 @@ class Session:
                 said.extend(owner_ended([m for m in migrations if m.source.owner == owner]))
             except (ServerError, Interrupted) as error:
                 log.warning("no last look at %s: %s", owner, error)
-            self.credentials.release(owner)
+            finally:
+                self.credentials.release(owner)
 
         scheduler = Scheduler(
             _limits(self.options),

@@ -320,9 +320,12 @@ def _is_empty(migration: Migration, collection: Collection) -> bool:
 
 def note_late_duplicates(migration: Migration) -> None:
     """A creation that was sent again may have come to effect twice, the first one late."""
-    attempt, store = migration.attempt, migration.tracking.store
-    if store.sends(attempt, StepName.CREATE) < 2:
+    store = migration.tracking.store
+    if not store.sent_again(migration.source_id, StepName.CREATE):
         return
+    if migration.tracked is None:
+        migration.reload()  # it has ended in this run, and its record was dropped
+    attempt = migration.attempt
     for duplicate in named(migration):
         if duplicate.id != attempt.target_id:
             store.record_late_duplicate(attempt.owner, duplicate, attempt, "appeared late")

@@ -191,6 +191,11 @@ class Questions:
         rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
         return {row["target_id"] for row in rows}
 
+    def is_past_target(self, collection_id: str) -> bool:
+        """Whether a collection is on record as a target that was made, current or not."""
+        row = self._db.row("SELECT 1 FROM attempts WHERE target_id = :id", {"id": collection_id})
+        return row is not None
+
     def reserved_names(self) -> Dict[str, Set[str]]:
         """Names that were given out for targets, by owner, whether used or not."""
         names: Dict[str, Set[str]] = {}
@@ -296,6 +301,15 @@ class Questions:
             {"attempt": attempt.id, "step": step},
         )
         return int(row["n"]) if row else 0
+
+    def sent_again(self, source_id: SourceId, step: str) -> bool:
+        """Whether a request for a source's live attempt may have reached the server more than once."""
+        row = self._db.row(
+            "SELECT coalesce(sum(sends), 0) AS n FROM intents WHERE step = :step AND attempt_id = "
+            "(SELECT id FROM attempts WHERE source_id = :source AND fate = 'live')",
+            {"source": source_id, "step": step},
+        )
+        return row is not None and row["n"] > 1
 
     def job_watched(self, attempt: Attempt) -> Optional[Watched]:
         """How the job stood when it was seen to change last, by whatever run."""
