@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any, Dict, List, Optional, Set
 
 from aiohttp import ClientError, EofStream, web
@@ -119,10 +120,7 @@ class SandboxServer:
 
     async def _open(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-
-        def request(*parts: Any) -> web.BaseRequest:
-            return web.BaseRequest(*parts, loop=loop, client_max_size=_LARGEST_BODY)
-
+        request = partial(web.BaseRequest, loop=loop, client_max_size=_LARGEST_BODY)
         # Without aiohttp's router: ``dispatch`` knows the routes.
         server = web.Server(self._handle, request_factory=request, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
