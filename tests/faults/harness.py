@@ -31,7 +31,7 @@ from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
 from tests.crash.lab import clone
 from tests.support import waits
-from tests.support.client import import_client
+from tests.support.client import import_session
 
 M3 = "BAAI/bge-m3"
 LARGE = "BAAI/bge-large-en-v1.5"
@@ -209,7 +209,7 @@ def submit_then_verify(server: SandboxServer, folder: Path) -> Result:
     first = run(folder, *words, "--use-model-mappings")
     server.world.wait_until_idle()
     words = _common(server, "--admin-key", "sk-sandbox-admin", "--verify", "--migrate-chats")
-    import_client("h2ogpte.session")
+    import_session()
     second = run(folder, *words, "--verify-query", "What is it about?")
     worst = max(first.code, second.code)
     return Result(worst, first.out + second.out, first.err + second.err, folder)
