@@ -15,7 +15,7 @@ from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import Interrupted
 
 FIRST_PACE_S = 0.05
-SLOWEST_PACE_S = 0.5
+SLOWEST_PACE_S = 0.25
 PACE_GROWTH = 1.5
 """By how much the interval between requests grows with each slow-down."""
 PACE_RECOVERY = 0.9
