@@ -856,8 +856,8 @@ def test_a_part_that_cannot_be_undone_alone_takes_the_others_with_it(
 
 
 def levels(statements: List[str]) -> List[str]:
-    """How safe each commit was, in their order."""
-    found, level = [], ""
+    """How safe each commit was, in their order; a file is opened for safe ones."""
+    found, level = [], "FULL"
     for statement in statements:
         if statement.startswith("PRAGMA synchronous"):
             level = statement.rpartition(" ")[2]
@@ -872,6 +872,18 @@ def test_what_has_to_be_durable_never_rides_on_a_commit_that_is_not(
     group.run(("a", {"durable": True}), first={"durable": False})
     assert levels(group.statements) == ["NORMAL", "FULL"]
     assert on_disk(path) == ["a", "first"]
+
+
+def test_without_a_log_every_commit_waits_for_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_on_network", lambda _: True)
+    database = Database.to_write(path)
+    group = Group(database)
+    group.write("a", durable=False)
+    assert levels(group.statements) == ["FULL"]
+    assert database.row("PRAGMA synchronous")[0] == 2  # type: ignore[index]
+    database.close()
 
 
 def test_what_need_not_be_durable_rides_along_and_alone_it_costs_no_wait(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any, Iterator, List, Sequence, Tuple
 
@@ -331,8 +332,53 @@ def test_twenty_thousand_documents_are_compared_in_seconds(by_name: bool, one_na
     # Names repeat in real collections; that must not make the comparison quadratic.
     rows = [(str(n), f"scan-{n % 50 if one_name else n}.pdf") for n in range(many)]
     began = time.monotonic()
-    assert tallies(by_name, rows, rows, rows) == {}
+    assert tallies(by_name, rows, rows, rows[1:]) == {"missing": 1}
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_the_one_look_that_tells_that_nothing_differs_overlooks_nothing(
+    by_name: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, seen = random.Random(13), set()
+    real = DocumentComparison._all_alike
+    for _ in range(400):
+        plain = [(one, f"{one}.pdf", "completed") for one in "abc"]
+        sides: List[List[Row]] = [list(plain), list(plain), list(plain)]
+        for _ in range(chance.randrange(3)):
+            rows = sides[chance.randrange(3)]
+            number = chance.randrange(len(rows))
+            ident, name, status = rows[number]
+            others = ("agent_only", "failed", "queued")
+            rows[number] = chance.choice(
+                [
+                    ("x", name, status),
+                    (ident, "x.pdf", status),
+                    rows[0],
+                    *((ident, name, other) for other in others),
+                ]
+            )
+        told = answers(by_name, sides)
+        seen.add(any(any(answer) for answer in told))
+        monkeypatch.setattr(DocumentComparison, "_all_alike", lambda ledger: real(ledger) and False)
+        assert answers(by_name, sides) == told
+        monkeypatch.setattr(DocumentComparison, "_all_alike", real)
+    assert seen == {False, True}
+
+
+def answers(by_name: bool, sides: List[List[Row]]) -> List[Any]:
+    """All that a comparison is asked for."""
+    ledger = DocumentComparison(by_name=by_name)
+    try:
+        for side, rows in zip((BASELINE, SOURCE, TARGET), sides):
+            ledger.fill(side, documents(rows))
+        ledger.settle_pending_baseline()
+        tallies = ("missing", "duplicated", "newly_bad", "bad_before", "late", "pending")
+        others = ("foreign", "deleted", "other_mode")
+        found = [getattr(ledger, name)() for name in (*tallies, *others)]
+        return [*found, [ledger.missing_bad()], [] if by_name else ledger.late_ids()]
+    finally:
+        ledger.close()
 
 
 # -- paired by name -----------------------------------------------------------------------

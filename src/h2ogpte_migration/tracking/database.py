@@ -21,7 +21,8 @@ from h2ogpte_migration.tracking import schema
 
 BUSY_TIMEOUT_S = 60.0
 # WAL with NORMAL may lose the last commits in a power cut, and with them the intents that
-# exactly-once rests on; for leases, which die with their process anyway, it is enough.
+# exactly-once rests on; for leases, which die with their process anyway, and for what may be done
+# again, it is enough.
 SYNCHRONOUS = {True: "FULL", False: "NORMAL"}
 MOST_IN_A_GROUP = 32
 """How many threads' writes may share one commit, before it has to be made."""
@@ -57,6 +58,8 @@ class Database:
         self._identity: Optional[Tuple[int, int]] = None
         self._arriving = 0
         self._counting = threading.Lock()
+        self._has_log = True
+        self._waits_for_the_disk: Optional[bool] = None
 
     # -- opening -----------------------------------------------------------------------
     @classmethod
@@ -133,8 +136,9 @@ class Database:
         part is on disk. Never hold a transaction during a server call.
 
         Args:
-            durable: False for what only has to be seen by other processes (leases, signs of
-                life): a power cut may take it back.
+            durable: False for what a power cut may take back: what only has to be seen by other
+                processes (leases, signs of life), and checkpoints of what may be done again.
+                The next durable commit, of whatever, brings it on disk as well.
 
         Raises:
             TrackingError: the disk is full, or the file may not be written.
@@ -145,9 +149,17 @@ class Database:
             with self._counting:
                 self._arriving -= 1
             group = self._joined(durable)
+            alone = group.parts == 1
             try:
-                with _translated(self.path), self._part(group):
+                with _translated(self.path):
+                    if not alone:
+                        self._connection.execute("SAVEPOINT part")
                     yield self._connection
+                    if not alone:
+                        self._connection.execute("RELEASE part")
+            except BaseException as error:
+                self._undo_part(group, alone, error)
+                raise
             finally:
                 if self._group is group and (not self._arriving or group.parts >= MOST_IN_A_GROUP):
                     self._commit(group)
@@ -162,11 +174,17 @@ class Database:
         if self._group is None:
             self._must_be_in_place()
             with _translated(self.path):
-                self._connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durable]}")
+                self._wait_for_the_disk(durable or not self._has_log)
                 self._connection.execute("BEGIN IMMEDIATE")
             self._group = _Group(durable)
         self._group.parts += 1
         return self._group
+
+    def _wait_for_the_disk(self, durable: bool) -> None:
+        """Say how safe the next commit has to be, unless that is said already."""
+        if durable != self._waits_for_the_disk:
+            self._connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durable]}")
+            self._waits_for_the_disk = durable
 
     def _must_be_in_place(self) -> None:
         """What is written into a file that was deleted or replaced meanwhile is written for nobody.
@@ -180,28 +198,21 @@ class Database:
                 "Nothing more was started. Bring the file back and run the same command again.",
             )
 
-    @contextmanager
-    def _part(self, group: _Group) -> Iterator[None]:
-        """One thread's part: what it fails with undoes its own writes only."""
-        self._connection.execute("SAVEPOINT part")
+    def _undo_part(self, group: _Group, alone: bool, error: BaseException) -> None:
+        """Undo one thread's writes, and those of nobody else; the lock is held."""
         try:
-            yield
-            self._connection.execute("RELEASE part")
-        except BaseException as error:
-            self._undo_part()
-            if not self._connection.in_transaction:
-                # SQLite has undone all of it (a full disk): nobody's part is on disk.
-                self._end(group, _as_tracking_error(self.path, str(error)))
-            raise
-
-    def _undo_part(self) -> None:
-        try:
-            self._connection.execute("ROLLBACK TO part")
-            self._connection.execute("RELEASE part")
+            if not alone:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
         except sqlite3.Error:
             # Not to be undone alone: nothing of the group may stay, or it would be committed.
+            alone = True
+        if alone:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
+        if not self._connection.in_transaction:
+            # Nobody's part is on disk: the first one failed, or SQLite undid all (a full disk).
+            self._end(group, _as_tracking_error(self.path, str(error)))
 
     def _commit(self, group: _Group) -> None:
         """Put the group on disk; the lock is held."""
@@ -265,6 +276,9 @@ class Database:
         with suppress(sqlite3.OperationalError):
             # Another process may be using the file in the other mode; both modes are safe.
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
+        # Without a log, a commit that does not wait may damage the file in a power cut.
+        mode = self._connection.execute("PRAGMA journal_mode").fetchone()[0]
+        self._has_log = mode.upper() == "WAL"
         if self._version() < schema.VERSION:
             self._upgrade()
         self._identity = _identity_of(self.path)

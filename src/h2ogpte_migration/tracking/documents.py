@@ -7,7 +7,7 @@ SQLite database that spills to disk by itself; the comparisons are queries.
 from __future__ import annotations
 
 import sqlite3
-from typing import Iterable, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.model import GOOD_STATUSES, PENDING_STATUSES, Document
@@ -38,6 +38,9 @@ class DocumentComparison:
 
     def __init__(self, *, by_name: bool) -> None:
         self._key = "name" if by_name else "id"
+        self._counts: Dict[str, int] = {}
+        self._alike: Optional[bool] = None
+        self._has_indexes = False
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         try:
             self._execute("PRAGMA journal_mode = OFF")
@@ -49,13 +52,17 @@ class DocumentComparison:
             self._db.close()
             raise
 
-    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Run a statement; SQLite keeps what is large in a temporary file.
+    def _execute(
+        self, sql: str, values: Union[Sequence[object], Iterator[Tuple[object, ...]]] = ()
+    ) -> sqlite3.Cursor:
+        """Run a statement, once or for each of many rows; what is large is in a temporary file.
 
         Raises:
             StepFailed: that file can't be written.
         """
         try:
+            if isinstance(values, Iterator):
+                return self._db.executemany(sql, values)
             return self._db.execute(sql, values)
         except sqlite3.OperationalError as error:
             raise StepFailed(
@@ -66,39 +73,39 @@ class DocumentComparison:
 
     def fill(self, side: str, documents: Iterable[Document]) -> int:
         """Put one side's documents in, replacing what was there; returns how many."""
-        self._execute("DELETE FROM documents WHERE side = ?", (side,))
+        self._empty(side)
         self._execute("BEGIN")
         count = 0
-        try:
-            for document in documents:
-                self._execute(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        side,
-                        document.id,
-                        document.name,
-                        document.status,
-                        document.index,
-                        document.metadata,
-                    ),
-                )
+
+        def rows() -> Iterator[Tuple[object, ...]]:
+            nonlocal count
+            for item in documents:
                 count += 1
+                yield side, item.id, item.name, item.status, item.index, item.metadata
+
+        try:
+            self._execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows())
         finally:
             # Also of a listing that broke off: this side is filled anew then.
             if self._db.in_transaction:
                 self._execute("COMMIT")
-        self._execute("CREATE INDEX IF NOT EXISTS by_id ON documents (side, id)")
-        self._execute("CREATE INDEX IF NOT EXISTS by_name ON documents (side, name)")
+            self._counts[side] = count
         return count
 
     def copy(self, origin: str, side: str) -> None:
         """Make one side equal to another."""
-        self._execute("DELETE FROM documents WHERE side = ?", (side,))
+        self._empty(side)
         self._execute(
             "INSERT INTO documents SELECT ?, id, name, status, place, metadata "
             "FROM documents WHERE side = ?",
             (side, origin),
         )
+        self._counts[side] = self.count(origin)
+
+    def _empty(self, side: str) -> None:
+        self._alike = None
+        if side in self._counts:
+            self._execute("DELETE FROM documents WHERE side = ?", (side,))
 
     def documents(self, side: str) -> Iterator[Document]:
         """One side's documents, as a stream."""
@@ -110,11 +117,29 @@ class DocumentComparison:
 
     def count(self, side: str) -> int:
         """How many documents a side holds."""
-        row = self._execute("SELECT count(*) FROM documents WHERE side = ?", (side,)).fetchone()
-        return int(row[0])
+        return self._counts.get(side, 0)
+
+    def _all_alike(self) -> bool:
+        """Whether all three sides hold the same usable documents, each once: then nothing differs.
+
+        So it is most of the time, and one look tells it.
+        """
+        if self._alike is None:
+            unlike = (
+                f"SELECT 1 FROM documents GROUP BY {self._key} HAVING count(*) != 3 "
+                "OR count(DISTINCT side) != 3 OR min(status) != max(status) "
+                f"OR max(status NOT IN ({_GOOD})) LIMIT 1"
+            )
+            self._alike = self._execute(unlike).fetchone() is None
+            if not self._alike and not self._has_indexes:
+                self._execute("CREATE INDEX by_id ON documents (side, id)")
+                self._execute("CREATE INDEX by_name ON documents (side, name)")
+                self._has_indexes = True
+        return self._alike
 
     def settle_pending_baseline(self) -> None:
         """Documents that were being worked on at submission count as the source has them now."""
+        self._alike = None
         self._execute(
             "UPDATE documents SET status = (SELECT min(s.status) FROM documents s "
             "WHERE s.side = 'source' AND s.id = documents.id) "
@@ -157,7 +182,7 @@ class DocumentComparison:
 
         Of a single document that tells nothing: people upload newer versions.
         """
-        if self.count(BASELINE) < 2:
+        if self.count(BASELINE) < 2 or self._all_alike():
             return False
         again = f"(SELECT count(*) FROM documents t WHERE t.name = n.name AND {_UNKNOWN})"
         sql = (
@@ -204,6 +229,8 @@ class DocumentComparison:
 
     def late_ids(self) -> List[str]:
         """The ids of the documents that are late, by reference."""
+        if self._all_alike():
+            return []
         return [row[0] for row in self._execute(_LATE)]
 
     def newly_bad(self) -> Tuple[int, List[str]]:
@@ -246,6 +273,8 @@ class DocumentComparison:
 
         One and the same record has one and the same metadata, so that such are none of them.
         """
+        if self._key == "id":
+            return []
         return self._execute(
             f"{self._pairs('s.name, s.id, t.id')} AND s.id != t.id "
             "AND (s.metadata IS NULL OR t.metadata IS NULL) LIMIT ?",
@@ -288,6 +317,8 @@ class DocumentComparison:
         )
 
     def _sum_by_name(self, side: str, excess: str) -> Tuple[int, List[str]]:
+        if self._all_alike():
+            return 0, []
         sql = (
             f"SELECT n.name, {excess} AS excess FROM "
             f"(SELECT DISTINCT name FROM documents WHERE side = '{side}') n"
@@ -297,6 +328,8 @@ class DocumentComparison:
         return int(total), [row[0] for row in rows]
 
     def _count_rows(self, sql: str) -> Tuple[int, List[str]]:
+        if self._all_alike():
+            return 0, []
         few = [row[1] for row in self._execute(f"{sql} LIMIT {SAMPLES + 1}")]
         if len(few) <= SAMPLES:
             return len(few), few  # none, most of the time: not counted once more

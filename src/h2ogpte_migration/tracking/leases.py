@@ -23,13 +23,16 @@ class Lease:
 
 
 @contextmanager
-def held(database: Database, lease: Lease) -> Iterator[sqlite3.Connection]:
+def held(database: Database, lease: Lease, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
     """A transaction that goes through only while the lease is still held; renews it.
+
+    Args:
+        durable: as ``Database.transaction`` has it.
 
     Raises:
         LeaseLost: another process has it.
     """
-    with database.transaction() as db:
+    with database.transaction(durable=durable) as db:
         renewed = db.execute(
             "UPDATE leases SET renewed_at = :now WHERE source_id = :source AND run_id = :run",
             {"now": utc_now(), "source": lease.source_id, "run": lease.run_id},

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import (
     Callable,
+    ContextManager,
     Iterable,
-    Iterator,
     Optional,
     Sequence,
     Set,
@@ -73,7 +72,6 @@ class NewAttempt:
 class Store(Questions):
     """The tracked collections of one database."""
 
-    # -- questions ---------------------------------------------------------------------
     # -- facts: an attempt's life ------------------------------------------------------
     def agree(self, lease: Lease, import_options: ImportOptions) -> str:
         """Make row and live attempt speak of the same target; returns what was taken up, in words.
@@ -264,7 +262,7 @@ class Store(Questions):
 
     def finish_settings(self, lease: Lease, attempt: Attempt, warnings: Sequence[str]) -> None:
         """Checkpoint: the target has its settings."""
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"collection_created": 1, "error": None})
             keep_warnings(db, attempt, StepName.SETTINGS, warnings)
 
@@ -272,7 +270,7 @@ class Store(Questions):
         self, lease: Lease, attempt: Attempt, permissions: Permissions, warnings: Sequence[str]
     ) -> None:
         """Checkpoint: the target is shared as the source is."""
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"permissions_copied": 1, "error": None})
             db.execute(
                 "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
@@ -300,7 +298,7 @@ class Store(Questions):
         detail: Optional[Json] = None,
     ) -> None:
         """Checkpoint: a step without a documented column is done for this attempt."""
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             write_checkpoint(db, attempt, step, detail)
             keep_warnings(db, attempt, step, warnings)
 
@@ -411,7 +409,7 @@ class Store(Questions):
 
     def record_job_running(self, lease: Lease, attempt: Attempt, watched: Watched) -> None:
         """The job was seen in progress, and stood like this."""
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"job_status": JobStatus.RUNNING})
             db.execute(
                 "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
@@ -426,7 +424,7 @@ class Store(Questions):
 
     def finish_import(self, lease: Lease, attempt: Attempt, warnings: Sequence[str] = ()) -> None:
         """Checkpoint: the import job ended well."""
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             complete_import(db, lease.source_id)
             keep_warnings(db, attempt, StepName.JOB, warnings)
 
@@ -474,7 +472,7 @@ class Store(Questions):
         """
         blocking = [str(finding) for finding in findings if finding.blocking]
         kept = [str(finding) for finding in findings if not finding.blocking]
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             write_validation(db, attempt.id, verdict, findings, late_documents, ignored=ignored)
             if documents is not None:
                 keep_counts(db, attempt.id, documents)
@@ -519,7 +517,7 @@ class Store(Questions):
         warnings: Sequence[str] = (),
     ) -> None:
         """Checkpoint: the origin of the move holds none any more, or only what does not move."""
-        with self._held(lease) as db:
+        with self._checkpoint(lease) as db:
             close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
             if step in _MOVED:
                 update_row(db, lease.source_id, {_MOVED[step]: 1, "error": None})
@@ -534,11 +532,16 @@ class Store(Questions):
             write_checkpoint(db, attempt, StepName.ROLLED_BACK, None)
 
     # -- the lease behind every fact ---------------------------------------------------
-    @contextmanager
-    def _held(self, lease: Lease) -> Iterator[sqlite3.Connection]:
+    def _held(self, lease: Lease) -> ContextManager[sqlite3.Connection]:
         """A transaction that goes through only while the lease is still held; renews it."""
-        with held(self._db, lease) as db:
-            yield db
+        return held(self._db, lease)
+
+    def _checkpoint(self, lease: Lease) -> ContextManager[sqlite3.Connection]:
+        """The same for what is merely done again where a power cut takes it back.
+
+        Whatever is sent because of it has a fact of its own on disk before, and this with it.
+        """
+        return held(self._db, lease, durable=False)
 
 
 _MOVED = {StepName.CONNECTORS: "connectors_migrated", StepName.CHATS: "chats_migrated"}
