@@ -9,6 +9,7 @@ import pytest
 from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.model import Collection, Identity
+from h2ogpte_migration.run import chains
 from h2ogpte_migration.run.preflight import no_admin
 from h2ogpte_migration.run.scope import (
     SINGLE_LOOKUPS,
@@ -468,3 +469,15 @@ def test_only_a_refusal_of_rights_says_that_a_key_is_no_administrators(
     refusal = no_admin(Identity("anna", "u1", ""), Rejected("no", status=status, route="GET /x"))
     assert ("who is no administrator" in refusal.message) == no_rights
     assert refusal.exit_code == 2
+
+
+# -- chains --------------------------------------------------------------------------------
+def test_the_first_link_of_a_chain_goes_first_and_comes_back_last() -> None:
+    links = [record("a", "b"), record("b", "c"), record("c", "d"), record("x", "y"), record("z")]
+    assert chains.first(links) == {"b": "a", "c": "b"}
+    assert chains.first(links, back=True) == {"a": "b", "b": "c"}
+
+
+def test_links_that_form_a_circle_have_no_order() -> None:
+    circle = [record("a", "b"), record("b", "a"), record("c", "c"), record("d", "a")]
+    assert chains.first(circle) == {}

@@ -33,6 +33,9 @@ from h2ogpte_migration.ui.text import plural
 
 CHATS_PAGE = 100
 
+_MOVES_TO_COME = frozenset({Position.IMPORTED, Position.HELD, Position.VALIDATED})
+"""Where a migration stands whose connectors are still to be moved."""
+
 log = logging.getLogger(__name__)
 
 
@@ -321,8 +324,23 @@ def chats(migration: Migration) -> Optional[Result]:
     return _run(migration, StepName.CHATS)
 
 
+def _wait_for_the_first_link(migration: Migration) -> None:
+    """Of a chain: what the migration into this source still moves would be left in the middle."""
+    store = migration.tracking.store
+    into = store.record_of_target(migration.source_id)
+    first = store.load(into.source_id) if into is not None else None
+    if first is not None and first.position in _MOVES_TO_COME:
+        raise StepFailed(
+            f"its source is the target of {first.record.source_name} ({first.record.source_id}), "
+            "whose migration is not finished",
+            f"Finish that first: --verify --collections {first.record.source_id}",
+            "Source not finished",
+        )
+
+
 def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
+    _wait_for_the_first_link(migration)
     way = _way(migration)
     try:
         empty_at = migration.empty_at.pop(step, None)
