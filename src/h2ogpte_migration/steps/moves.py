@@ -358,6 +358,8 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
         if left.listed or left.hidden:
             # What is only counted may be archived, or be hidden by a listing that lags: a move tells.
             left = move_all(way, kind, StepJobs(migration, step))
+            if step == StepName.CONNECTORS:
+                validate.bring_the_last(migration)
         if left.words(kind):
             migration.warn(left.words(kind))
         _finish(migration, way, step)

@@ -103,6 +103,8 @@ def chats(migration: Migration) -> Optional[Result]:
 def finish(migration: Migration) -> Optional[Result]:
     """Both are back: a later plain run leaves the collection alone."""
     migration.tracking.store.finish_rollback(migration.lease, migration.attempt)
+    # What a forced run began was taken back: the next forced run forces again.
+    migration.tracking.runs.end_starts([migration.source_id])
     log.info("rolled back: connectors and chats are in the source again")
     return None
 

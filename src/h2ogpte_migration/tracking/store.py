@@ -455,13 +455,11 @@ class Store(Questions):
         *,
         ignored: bool = False,
         documents: Optional[Tuple[int, int]] = None,
-        settles: bool = True,
     ) -> None:
-        """What a validation came to. A clean one settles the collection: no more baseline.
+        """What a validation came to.
 
         Args:
             documents: how many there were in the source at submission, and are in the target.
-            settles: False where something else may yet hold the collection back.
         """
         blocking = [str(finding) for finding in findings if finding.blocking]
         kept = [str(finding) for finding in findings if not finding.blocking]
@@ -474,8 +472,6 @@ class Store(Questions):
                 f"held: {'; '.join(blocking)}" if verdict == Verdict.HELD and not ignored else None
             )
             update_row(db, lease.source_id, {"error": error})
-            if verdict == Verdict.CLEAN and settles:
-                forget_baseline(db, attempt.id)
 
     # -- facts: moves ------------------------------------------------------------------
     def record_move_counts(self, lease: Lease, attempt: Attempt, step: str, counts: Json) -> None:
@@ -509,8 +505,13 @@ class Store(Questions):
         counts: Optional[Json],
         warnings: Sequence[str] = (),
     ) -> None:
-        """Checkpoint: the origin of the move holds none any more, or only what does not move."""
+        """Checkpoint: the origin of the move holds none any more, or only what does not move.
+
+        Once nothing feeds the source any more, what it held at submission is not needed.
+        """
         with self._checkpoint(lease) as db:
+            if step == StepName.CONNECTORS:
+                forget_baseline(db, attempt.id)
             close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
             if step in _MOVED:
                 update_row(db, lease.source_id, {_MOVED[step]: 1, "error": None})
