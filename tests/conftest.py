@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
@@ -41,6 +41,26 @@ def pytest_collection_finish() -> None:
     """From here on there is garbage."""
     gc.freeze()
     gc.enable()
+
+
+_LONGEST_FIRST = ("machine", "faults", "safety", "crash", "e2e")
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left alone with it in the end."""
+    ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process: what they compare with is found out once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "load":  # what -n alone means
+        return None
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 _LOOPBACK = ("127.", "::1", "localhost")

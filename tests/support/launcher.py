@@ -27,6 +27,7 @@ BRIEF_LOOKS_S = (0.05, 0.1)
 
 def preload() -> None:
     """Import the tool, and the client that it imports for a question."""
+    gc.disable()
     # In place of this folder, which a run of the command would not have either.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     from tests.crash import arming  # noqa: F401
@@ -38,8 +39,8 @@ def preload() -> None:
     for name in ("urllib3", "rich.progress", "rich.live"):
         importlib.import_module(name)
     import_session()
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def become_ready() -> None:
