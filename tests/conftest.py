@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
@@ -43,13 +43,17 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-_LONGEST_FIRST = ("machine", "faults", "safety", "crash", "e2e")
-
-
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left alone with it in the end."""
-    ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
-    items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+    """Take a file of each folder in turn.
+
+    Some folders keep the processor busy, some wait for servers: so that one fills the pauses of the
+    other. What is left in the end are unit tests, of which no file takes long.
+    """
+    rounds: Dict[Path, Dict[Path, int]] = {}
+    for item in items:
+        files = rounds.setdefault(item.path.parent, {})
+        files.setdefault(item.path, len(files))
+    items.sort(key=lambda item: rounds[item.path.parent][item.path])
 
 
 @pytest.hookimpl(optionalhook=True)
