@@ -21,8 +21,6 @@ from typing import Any, Dict, NoReturn, Optional
 
 PLAN = "H2OGPTE_TESTS_PLAN"
 """What a run does differently from a user's, in its environment: see ``become_ready``."""
-BRIEF_LOOKS_S = (0.05, 0.1)
-"""Second looks, after an error and after a time-out, where their length is not the subject."""
 
 
 def preload() -> None:
@@ -53,8 +51,7 @@ def become_ready() -> None:
     else:
         from tests.support import waits
 
-        waits.second_looks(BRIEF_LOOKS_S)
-        waits.polls(0.02)
+        waits.as_in_a_fork()
 
 
 def end(code: object) -> NoReturn:
