@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Mapping, NewType, Optional, Tuple
+from typing import Any, Dict, Mapping, NewType, Optional, Tuple
 
 SourceId = NewType("SourceId", str)
 TargetId = NewType("TargetId", str)
@@ -416,8 +416,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.text}: {', '.join(self.samples)}" if self.samples else self.text
-
-
-def names_of(items: List[str], limit: int = 5) -> Tuple[str, ...]:
-    """A few of many names, for a message."""
-    return tuple(items[:limit])

@@ -6,6 +6,7 @@ unique among its owner's collections; and a second migration must not decorate i
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from datetime import datetime, timedelta
@@ -18,7 +19,9 @@ _LENGTHS = (255, 200, 128, 100, 64, 50, 40, 32)
 """Longest names that servers are known to take; tried where a refusal does not say."""
 SHORTEST = 30
 """The fewest characters that hold decoration, time and something of the name."""
-_DECORATED = re.compile(r"\(Migrated\) (?P<name>.*) - [0-9]{8}_[0-9]{6}", re.DOTALL)
+_DECORATED = re.compile(r"\(Migrated\) (?P<name>.*) - [0-9]{8}_[0-9]{6}", re.DOTALL | re.IGNORECASE)
+_STRIPPED = 5
+"""How many blanks may have been left out at the end of a name that was shortened."""
 
 
 def target_name(source_name: str, when: datetime, taken: Container[str]) -> str:
@@ -27,12 +30,13 @@ def target_name(source_name: str, when: datetime, taken: Container[str]) -> str:
     Args:
         source_name: the source's name, which may be decorated already.
         when: the present time in UTC; its seconds are advanced until the name is free.
-        taken: names that the owner's collections and recorded intents have.
+        taken: names that were given to the owner's targets, ``folded``: a server that keeps two of
+            them alike could not tell the targets apart.
     """
     plain = undecorate(source_name)
     while True:
         name = f"(Migrated) {plain} - {when:%Y%m%d_%H%M%S}"
-        if name not in taken:
+        if folded(name) not in taken:
             return name
         when += timedelta(seconds=1)
 
@@ -65,6 +69,32 @@ def normalise(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
+def folded(name: str) -> str:
+    """A name in whatever form a server keeps it: case and HTML's escapes do not count either.
+
+    For finding what may be ours, never for deciding that something may be deleted.
+    """
+    return normalise(html.unescape(name)).casefold()
+
+
+def may_be_shortened(target_name: str, longest: int) -> bool:
+    """Whether a target's name may be shorter than its source's wanted it.
+
+    Names are shortened to what a server takes: to a length out of ``_LENGTHS``, or to one that the
+    refusal told, which no other name exceeds then.
+
+    Args:
+        longest: how long the longest name of a target on this server is.
+    """
+    length = len(target_name)
+    if length < _LENGTHS[-1]:
+        return False
+    tried = zip((longest + 1, *_LENGTHS), _LENGTHS)
+    return longest <= length + _STRIPPED or any(
+        shorter - _STRIPPED <= length <= shorter and longest < longer for longer, shorter in tried
+    )
+
+
 def is_cut(candidate: str, name: str) -> bool:
     """Whether a server may have stored ``name`` as ``candidate``, its end cut off.
 
@@ -79,7 +109,7 @@ def shortened(name: str, limit: int, taken: Container[str]) -> Optional[str]:
     """A target's name in at most ``limit`` characters, its time kept whole; None: too few.
 
     Args:
-        taken: names that are in use; the seconds are advanced until the name is free.
+        taken: names that are in use, ``folded``; the seconds are advanced until one is free.
     """
     found = _SUFFIX.search(name)
     if found is None:
@@ -93,7 +123,7 @@ def shortened(name: str, limit: int, taken: Container[str]) -> Optional[str]:
         return None
     while True:
         short = f"{start} - {when:{_TIME}}"
-        if short not in taken:
+        if folded(short) not in taken:
             return short
         when += timedelta(seconds=1)
 

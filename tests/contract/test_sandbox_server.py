@@ -215,6 +215,16 @@ def test_bad_bodies_are_refused(wire, body):
     assert wire.ask("POST", "/collections", body)[0].status == 400
 
 
+def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(server):
+    head = "POST /api/v1/collections HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    head += "Authorization: Bearer sk-sandbox-anna\r\nContent-Length: 34\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(urlsplit(server.url).netloc.split(":"), timeout=5) as wire:
+        wire.sendall(head.encode())
+        assert wire.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wire.sendall(b'{"name": "New", "description": ""}')
+        assert wire.recv(1000).startswith(b"HTTP/1.1 201 ")
+
+
 def test_null_settings_may_be_refused(world, wire):
     request = {"name": "New", "description": "", "collection_settings": None}
     assert wire.ask("POST", "/collections", request)[0].status == 201

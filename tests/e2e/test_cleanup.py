@@ -69,6 +69,35 @@ def test_a_target_that_was_rolled_back_is_deleted_and_its_source_left_alone(
     assert operator.target_of(source.id).id in world.collections
 
 
+@pytest.mark.parametrize("why", ["1 document found nowhere else", "its source is gone"])
+def test_a_target_that_was_rolled_back_does_not_speak_for_itself(
+    operator: Operator, world: World, why: str
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    operator.admin("--rollback")
+    if why == "its source is gone":
+        world.delete_collection(source.id)
+    else:
+        world.add_document(target.id, "only here.txt")
+    said = operator.admin(CLEANUP, YES, code=None)
+    assert why in said.out
+    assert target.id in world.collections
+
+
+def test_a_newer_version_of_a_copied_document_is_found_nowhere_else(
+    operator: Operator, world: World
+) -> None:
+    source = world.add_collection("anna", "Alpha", documents=2)
+    operator.admin(*SCOPE, "--copy-document", WAIT)
+    former = operator.target_of(source.id)
+    operator.admin(*SCOPE, "--copy-document", FORCE, WAIT)
+    former.documents[0].document.size += 1
+    said = operator.admin(CLEANUP, YES)
+    assert "1 document found nowhere else" in said.out
+    assert former.id in world.collections
+
+
 def test_without_anybody_to_ask_nothing_is_looked_at(operator: Operator, world: World) -> None:
     _, former, _ = replaced(operator)
     said = operator.admin(CLEANUP, code=2)
@@ -106,8 +135,8 @@ def _given_away(world: World, former: Collection, source: Collection) -> None:
 
 
 KEPT: Dict[str, Callable[[World, Collection, Collection], Any]] = {
-    "still holds 1 chats": _chat,
-    "still holds 1 connectors": _connector,
+    "still holds 1 chat": _chat,
+    "still holds 1 connector": _connector,
     "1 document found nowhere else": _document,
     "renamed to": _renamed,
     "": _given_away,

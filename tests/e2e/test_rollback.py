@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from h2ogpte_migration.sandbox.faults import call, reply
+from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import by_this_tool, by_version_1_2_0
-from tests.support.terminal import MAPPED, WAIT, Operator
+from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 ROLLBACK, CHATS, FORCE, VERIFY = "--rollback", "--migrate-chats", "--force-remigrate", "--verify"
@@ -31,6 +32,14 @@ def test_connectors_and_chats_come_back(operator: Operator, world: World, scope:
     assert "1 rolled back" in operator.plain("--status").out
     row = operator.row(source.id)
     assert (row["connectors_migrated"], row["chats_migrated"], row["import_completed"]) == (0, 0, 1)
+
+
+def test_documents_that_only_the_target_holds_are_told_of(operator: Operator, world: World) -> None:
+    source = by_this_tool(operator, "finished")
+    world.add_document(operator.target_of(source.id).id, "by a connector.txt")
+    said = operator.admin(ROLLBACK)
+    assert "the target holds 1 document that its source does not; they stay there" in said.text
+    assert "does not; they stay" in operator.plain("--status").text
 
 
 def test_its_owner_rolls_back(operator: Operator, world: World) -> None:
@@ -149,3 +158,65 @@ def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, wor
     said = operator.admin(ROLLBACK, "--collections", source.id)
     assert operator.changes() == {}
     assert "nothing of it was moved" in said.out + operator.log
+
+
+# -- more than one target --------------------------------------------------------------------
+def test_what_a_former_target_holds_comes_back_as_well(operator: Operator, world: World) -> None:
+    """A forced run without --migrate-chats leaves the chats where the first one moved them."""
+    source = by_this_tool(operator, "finished")
+    first = operator.target_of(source.id)
+    operator.admin(*SCOPE, FORCE, WAIT)
+    assert held(world, first.id) == (0, 2)
+    operator.admin(ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+    assert held(world, first.id) == (0, 0)
+
+
+def chain(operator: Operator, number: int) -> list:
+    """Collections that were migrated, and their targets migrated on to a third model."""
+    world = operator.world
+    sources = [
+        world.add_collection("anna", f"Alpha {n}", documents=1, connectors=1, chats=1)
+        for n in range(number)
+    ]
+    operator.admin(*SCOPE, WAIT, CHATS)
+    onwards = ("--all-users", "--source-model", GEMMA, "--target-model", "BAAI/bge-large-en-v1.5")
+    operator.admin(*onwards, WAIT, CHATS)
+    return sources
+
+
+def test_a_chain_comes_back_from_its_last_link_to_its_first(
+    operator: Operator, world: World
+) -> None:
+    world.times.move_s = 0.2
+    sources = chain(operator, 4)
+    operator.admin(ROLLBACK)
+    assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
+
+
+def test_the_first_link_of_a_chain_does_not_come_back_alone(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    assert f"was itself migrated on, to {operator.row(middle.id)['new_collection_id']}" in said.out
+    assert f"--rollback --collections {middle.id}" in said.out
+    operator.admin(ROLLBACK, "--collections", middle.id)
+    operator.admin(ROLLBACK, "--collections", source.id)
+    assert held(world, source.id) == (1, 1)
+
+
+def test_the_last_link_of_a_chain_waits_for_what_the_first_still_has_to_move(
+    operator: Operator, world: World
+) -> None:
+    source = world.add_collection("anna", "Alpha", documents=2, connectors=1, chats=1)
+    world.set_fate(source.id, Fate.LOSE_SOME, times=1)
+    operator.admin(*SCOPE, WAIT, CHATS, code=1)
+    middle = operator.target_of(source.id)
+    onwards = ("--all-users", "--source-model", GEMMA, "--target-model", "BAAI/bge-large-en-v1.5")
+    said = operator.admin(*onwards, WAIT, CHATS, code=1)
+    assert "whose migration is not finished" in said.out
+    operator.admin(VERIFY, CHATS, "--ignore-validation")
+    assert held(world, middle.id) == (0, 0)
+    assert held(world, operator.target_of(middle.id).id) == (1, 1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Optional
 
 import pytest
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.gateway import paging
 from h2ogpte_migration.sandbox import faults
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
@@ -137,6 +138,30 @@ def test_a_baseline_that_stays_empty_imports_nothing(
     assert result.code == 1
     assert "counts 3 documents and lists 0" in result.text
     assert world.import_jobs() == []
+
+
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+def test_an_error_that_is_answered_in_place_of_metadata_is_not_copied(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path, times: Optional[int]
+) -> None:
+    error = faults.Action(reply=faults.FixedReply(200, b'{"error": "internal"}'))
+    server.faults.add(error, route="GET /collections/{collection_id}/metadata", times=times)
+    result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target(world).metadata == {}
+    assert ("collection metadata" in result.text) == (times is None)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_field_of_metadata_that_is_called_error_is_copied(
+    world: World, server: SandboxServer, source: Collection, tmp_path: Path, shown: bool
+) -> None:
+    world.habits.collection_has_metadata = shown
+    source.metadata = {"error": "none so far"} if shown else {"error": "none", "checked": "yes"}
+    result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target(world).metadata == source.metadata
+    assert "collection metadata" not in result.text
 
 
 # -- what is visible late --------------------------------------------------------------------
@@ -499,7 +524,7 @@ def test_archived_chats_are_told_and_end_the_move(
         world.archive_chat(session.id)
     result = migrate(server, tmp_path)
     assert result.code == 0, result.text
-    assert f"{2 if alone else 1} chats of the source" in result.text
+    assert f"{'2 chats' if alone else '1 chat'} of the source" in result.text
     assert "archived" in result.text
     again = verify(server, tmp_path)
     assert again.code == 0, again.text
@@ -534,3 +559,17 @@ def test_a_server_that_refuses_the_documented_page_size(
     result = migrate(server, tmp_path)
     assert result.code == 0, result.text
     assert_all_moved(world, source)
+
+
+def test_collections_that_may_not_have_been_listed_are_no_success(
+    world: World, server: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are alike change places at each request, and one reading is all there is."""
+    monkeypatch.setattr(paging, "MAX_PASSES_REORDERED", 1)
+    monkeypatch.setattr(paging, "MAX_PASSES", 1)
+    for _ in range(40):
+        world.add_collection("anna", "New Collection", M3, documents=0)
+    world.habits.shuffle_ties, world.habits.page_cap = True, 7
+    result = command(server, tmp_path, "--use-model-mappings", "--dry-run")
+    assert result.code == 1
+    assert "some may not have been seen; run the same command again" in result.text

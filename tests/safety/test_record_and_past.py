@@ -12,7 +12,7 @@ from typing import List
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import Action, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
@@ -186,6 +186,48 @@ def test_a_database_of_before_the_import_imports_nothing_twice(
     operator.admin(*SCOPE, WAIT, code=None)
     assert names_in(target) == before
     assert len(world.targets_of("Alpha")) == 1
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_database_of_before_the_rights_tells_where_the_target_in_use_has_less(
+    operator: Operator, world: World, shared: bool
+) -> None:
+    source = by_this_tool(operator, "created")
+    edit(operator, "UPDATE attempts SET permissions = NULL")
+    edit(operator, "UPDATE collection_migrations SET permissions_copied = 0")
+    yesterday = yesterdays(operator)
+    operator.admin(*SCOPE, WAIT)
+    target = operator.target_of(source.id)
+    if not shared:
+        target.shares.clear()
+    before = dict(target.shares)
+    put_in_place(operator, yesterday)
+    said = operator.admin(*SCOPE, WAIT)
+    assert ("shared less widely than its source" in said.text) == (not shared)
+    assert target.shares == before, "people may have withdrawn it"
+
+
+def test_one_empty_listing_of_a_target_that_says_it_is_finished_stops_nothing(
+    operator: Operator, world: World
+) -> None:
+    """A row of another program, taken up: what its target holds is looked at twice."""
+    source = by_this_tool(operator, "importing")
+    theirs = world.add_collection("anna", "(Migrated) Alpha - 20260101_000000", GEMMA)
+    fill(world, source.id, theirs)
+    edit(
+        operator,
+        "UPDATE collection_migrations SET new_collection_id = ?, job_id = NULL, "
+        "job_status = 'completed', import_submitted = 1, import_completed = 1",
+        theirs.id,
+    )
+    operator.server.faults.add(
+        Action(reply=FixedReply(200, b"[]")),
+        route="GET /collections/{collection_id}/documents",
+        when=lambda request: theirs.id in request.path,
+        times=1,
+    )
+    operator.admin(VERIFY, CHATS)
+    assert (len(theirs.connectors), chats_of(world, theirs.id)) == (2, 2)
 
 
 def test_a_database_of_before_the_import_stops_where_the_target_is_in_use(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox import calls_collections
 from h2ogpte_migration.sandbox.faults import call, close, reply
 from h2ogpte_migration.sandbox.model import Collection
@@ -17,6 +19,7 @@ from ..faults.harness import LARGE, M3, Result, run, serving
 
 C = "/collections/{collection_id}"
 CREATE = "POST /collections"
+WAIT = "--wait-for-completion"
 IMPORT = f"POST {C}/import_collection_job"
 SETTINGS = {
     "max_tokens_per_chunk": 320,
@@ -272,7 +275,32 @@ def test_two_of_one_long_name_are_never_taken_for_each_other(world: World, tmp_p
     assert [n for n in counts if n] == [1, 2]
 
 
-@pytest.mark.parametrize("form", ["trim", "nfc"])
+@pytest.mark.parametrize(
+    "habits",
+    [
+        {"names_normalised": "trim"},
+        {"names_normalised": "nfc"},
+        {"names_normalised": "lower"},
+        {"long_names": "refuse", "name_limit": 80},
+        {"long_names": "cut", "name_limit": 60},
+    ],
+    ids=lambda habits: "-".join(str(value) for value in habits.values()),
+)
+def test_another_database_recognises_a_target_by_the_name_that_the_server_gave_it(
+    world: World, tmp_path: Path, habits: Dict[str, Any]
+) -> None:
+    source = world.add_collection("anna", "Re\u0301sume\u0301s  of  all  " + "years " * 20, LARGE)
+    for name, value in habits.items():
+        setattr(world.habits, name, value)
+    with serving(world) as server:
+        assert migrate(server, tmp_path).code == 0
+        again = migrate(server, tmp_path, "--db-path", "other.db")
+    assert again.code == 1
+    assert "another database seems to have migrated it already" in again.text
+    assert len(made_of(world, source)) == 1
+
+
+@pytest.mark.parametrize("form", ["trim", "nfc", "lower"])
 def test_a_name_in_another_form_is_recognised(world: World, tmp_path: Path, form: str) -> None:
     source = world.add_collection("anna", "Re\u0301sume\u0301s  of  all", LARGE)
     world.habits.names_normalised = form
@@ -294,3 +322,25 @@ def test_somebodys_own_collection_is_not_taken_for_a_cut_off_target(
     assert result.code == 0, result.text
     assert own.documents == []
     assert len(made_of(world, source)) == 2
+
+
+@pytest.mark.parametrize("names", [("Papers", "papers"), ("Q&A", "Q&amp;A"), ("Papers", "Papers ")])
+@pytest.mark.parametrize("after", [True, False])
+def test_targets_of_sources_whose_names_a_server_may_keep_alike_are_told_apart(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: Tuple[str, str],
+    after: bool,
+) -> None:
+    """Begun in the same second, and the second creation is not answered."""
+    now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    monkeypatch.setattr(Clock, "utc", lambda self: now)
+    for name, document in zip(names, ("a.pdf", "b.pdf")):
+        world.add_collection("anna", name, LARGE, documents=[document])
+    with serving(world) as server:
+        server.faults.add(close(after=after), route=CREATE, skip=1)
+        result = migrate(server, tmp_path, "--max-concurrent-requests", "1", WAIT)
+    assert result.code == 0, result.text
+    held = [[m.document.name for m in item.documents] for item in world.collections.values()]
+    assert sorted(held) == [["a.pdf"], ["a.pdf"], ["b.pdf"], ["b.pdf"]]

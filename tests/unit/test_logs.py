@@ -240,7 +240,7 @@ def test_a_closed_stream_is_no_terminal_and_no_problem() -> None:
     out.close()
     console = Console(out, out)
     console.info("x")
-    assert not console.interactive
+    assert not console.watched
 
 
 def test_lines_of_threads_are_not_mixed() -> None:

@@ -15,7 +15,6 @@ from h2ogpte_migration.model import (
     Job,
     Permissions,
     Share,
-    names_of,
     parse_time,
     permission_list,
 )
@@ -189,4 +188,3 @@ def test_a_finding_names_its_samples() -> None:
         "2 documents missing: a, b"
     )
     assert str(Finding("c", "nothing")) == "nothing"
-    assert names_of([str(n) for n in range(9)]) == ("0", "1", "2", "3", "4")

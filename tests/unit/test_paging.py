@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from typing import Any, Callable, List, Optional
+from dataclasses import replace
+from typing import Any, Callable, List, Optional, Tuple
 
 import pytest
 
@@ -291,7 +292,7 @@ def test_rows_that_flicker_in_front_hide_none():
     assert set(names(300)[60:]) <= set(world.listing().each_once())
 
 
-def test_a_listing_that_shifts_without_news_is_read_twice_at_most():
+def test_a_listing_whose_rows_change_places_without_news_is_read_four_times():
     world = World(names(60))
 
     def swap(call: int) -> None:
@@ -300,6 +301,17 @@ def test_a_listing_that_shifts_without_news_is_read_twice_at_most():
 
     world.before = swap
     assert set(world.listing(limit=40).each_once()) == set(names(60))
+    assert len(world.asked) == 8
+
+
+def test_a_listing_that_shifts_without_news_is_read_twice_at_most():
+    world = World(names(60))
+
+    def come_and_go(call: int) -> None:
+        world.rows = names(60) if call % 2 else names(60)[1:]
+
+    world.before = come_and_go
+    assert set(names(60)[1:]) <= set(world.listing(limit=40).each_once())
     assert len(world.asked) == 4
 
 
@@ -338,6 +350,42 @@ def test_names_that_are_all_equal_come_in_another_order_each_time():
     world = World(names(60))
     world.before = lambda call: chance.shuffle(world.rows)
     assert set(world.listing(limit=40).each_once()) == set(names(60))
+
+
+def alike(seed: int) -> Tuple[World, Callable[[int, int], List[str]], List[str]]:
+    """600 rows, sorted by three names: each request sees those that are alike in its own order."""
+    chance = random.Random(seed)
+    rows = [f"{number % 3}-{number:03d}" for number in range(600)]
+    world = World(rows, cap=100)
+
+    def shuffle(_: int) -> None:
+        chance.shuffle(world.rows)
+        world.rows.sort(key=lambda row: row[0])
+
+    world.before = shuffle
+    return world, lambda offset, limit: rows[offset : offset + min(limit, 100)], rows
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_are_alike_and_change_places_are_all_found_in_another_order(seed: int):
+    world, by_time, rows = alike(seed)
+    listing = replace(world.listing(limit=500), in_another_order=by_time)
+    assert set(listing.each_once()) == set(rows)
+
+
+def test_where_rows_change_places_for_ever_that_is_told():
+    chance = random.Random(7)
+    world = World(names(300), cap=100)
+
+    def change(call: int) -> None:
+        world.rows.append(f"new{call}")
+        chance.shuffle(world.rows)
+
+    world.before = change
+    told: List[int] = []
+    listing = replace(world.listing(limit=500), restless=lambda: told.append(1))
+    assert set(names(300)) <= set(listing.each_once())
+    assert told == [1]
 
 
 def test_a_listing_that_never_stands_still_is_given_up_on(caplog: pytest.LogCaptureFixture):

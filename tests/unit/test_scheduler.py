@@ -208,6 +208,25 @@ def waiting(jobs: int, **more: Any) -> Limits:
     )
 
 
+# -- what has to end first -----------------------------------------------------------------
+@pytest.mark.parametrize("limits", [NO_WAITING, waiting(2)])
+def test_a_collection_begins_once_what_has_to_be_first_has_ended(limits: Limits) -> None:
+    made = bench(limits=limits)
+    works = [work("last"), work("middle"), work("other"), work("first")]
+    first = {"last": "middle", "middle": "first", "other": "not in this run"}
+    result = made.scheduler.run(works, set(), first)
+    assert len(begun(result)) == 4
+    order = [ident for ident in made.pipeline.calls if ident != "other"]
+    assert sorted(order, key=["first", "middle", "last"].index) == order
+
+
+def test_what_waits_for_another_is_told_as_not_started_after_a_stop() -> None:
+    made = bench({"first": [ends(FAILED)]})
+    made.stop.set()
+    result = made.scheduler.run([work("last"), work("first")], set(), {"last": "first"})
+    assert sorted(not_started(result)) == ["first", "last"]
+
+
 # -- without waiting -----------------------------------------------------------------------
 def test_every_collection_is_advanced_once_and_booked_once() -> None:
     desk = bench()

@@ -6,8 +6,10 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import pytest
 
+from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.model import Collection, Identity
+from h2ogpte_migration.run import chains
 from h2ogpte_migration.run.preflight import no_admin
 from h2ogpte_migration.run.scope import (
     SINGLE_LOOKUPS,
@@ -185,7 +187,7 @@ def known(*records: Record, past: Tuple[str, ...] = (), names: Tuple[str, ...] =
         records={item.source_id: item for item in records},
         targets={item.target_id: item for item in records if item.target_id},
         past_targets={*past, *(item.target_id for item in records if item.target_id)},
-        reserved_names={"anna": set(names)} if names else {},
+        reserved={"anna": set(map(naming.folded, names))} if names else {},
     )
 
 
@@ -396,6 +398,43 @@ def test_a_target_of_a_database_that_is_not_at_hand_stops_its_source(
         assert isinstance(found, Selected)
 
 
+LONG = "Quarterly report " + "x" * 90
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "others", "same"),
+    [
+        pytest.param("Two  blanks ", "Two blanks", (), True, id="blanks trimmed"),
+        pytest.param("B\u00eata", "Be\u0302ta", (), True, id="another form of the same letters"),
+        pytest.param("Alpha", "alpha", (), True, id="small letters"),
+        pytest.param("R&D <x>", "R&amp;D &lt;x&gt;", (), True, id="escaped for HTML"),
+        pytest.param(LONG, LONG[:51], (), True, id="shortened to what the server takes"),
+        pytest.param(LONG, LONG[:35], (), True, id="shortened to a length that was tried: 64"),
+        pytest.param(LONG, LONG[:35], ("y" * 60,), True, id="and others are longer, up to 80"),
+        pytest.param(LONG, LONG[:35], ("y" * 99,), False, id="names of 128 are taken"),
+        pytest.param(LONG, LONG[:35], (LONG[:35],), False, id="the whole name of another one"),
+        pytest.param("Sales 2025", "Sales", ("Marketing 2025",), False, id="too short for that"),
+        pytest.param("Sales", "Sales 2025", (), False, id="longer than the source's"),
+    ],
+)
+def test_a_target_of_another_database_is_known_by_its_name_as_servers_keep_it(
+    source: str, target: str, others: Tuple[str, ...], same: bool
+) -> None:
+    asked = collection("c1", name=source)
+    listed = [asked, collection("f1", model="new", name=f"(Migrated) {target} - {STAMP}")]
+    for number, other in enumerate(others):
+        listed.append(collection(f"o{number}", name=other))
+        listed.append(collection(f"t{number}", model="x", name=f"(Migrated) {other} - {STAMP}"))
+    found = verdict(asked, TO_NEW, listed=listed)
+    assert isinstance(found, Missing if same else Selected)
+
+
+def test_the_own_lost_target_is_known_by_its_name_as_servers_keep_it() -> None:
+    lost = collection("x", model="new", name=f"(migrated) name of  c1 - {STAMP}")
+    begun = known(record("c1"), names=(f"(Migrated) Name of c1 - {STAMP}",))
+    assert decide([SOURCE, lost], TO_NEW, begun)["c1"] == Selected(SOURCE, "new")
+
+
 @pytest.mark.parametrize(
     "what_is_known",
     [
@@ -430,3 +469,15 @@ def test_only_a_refusal_of_rights_says_that_a_key_is_no_administrators(
     refusal = no_admin(Identity("anna", "u1", ""), Rejected("no", status=status, route="GET /x"))
     assert ("who is no administrator" in refusal.message) == no_rights
     assert refusal.exit_code == 2
+
+
+# -- chains --------------------------------------------------------------------------------
+def test_the_first_link_of_a_chain_goes_first_and_comes_back_last() -> None:
+    links = [record("a", "b"), record("b", "c"), record("c", "d"), record("x", "y"), record("z")]
+    assert chains.first(links) == {"b": "a", "c": "b"}
+    assert chains.first(links, back=True) == {"a": "b", "b": "c"}
+
+
+def test_links_that_form_a_circle_have_no_order() -> None:
+    circle = [record("a", "b"), record("b", "a"), record("c", "c"), record("d", "a")]
+    assert chains.first(circle) == {}

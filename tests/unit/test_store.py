@@ -138,8 +138,7 @@ def desk(path: Path) -> Iterator[Desk]:
 # -- the way of an attempt -----------------------------------------------------------------
 def test_nothing_is_on_record_about_what_was_never_begun(desk: Desk) -> None:
     assert desk.store.load(C1) is None
-    assert list(desk.store.not_over()) == []
-    assert desk.store.over() == {}
+    assert list(desk.store.records()) == []
     assert desk.store.history(C1) == []
     assert desk.store.past_targets() == set()
     assert desk.store.reserved_names() == {}
@@ -633,15 +632,15 @@ def test_an_import_that_never_came_to_be_is_not_submitted_any_more(desk: Desk) -
     assert tracked.position == Position.SHARED
 
 
-def test_a_baseline_is_kept_until_the_collection_is_settled(desk: Desk) -> None:
+def test_a_baseline_is_kept_until_nothing_feeds_the_source_any_more(desk: Desk) -> None:
     attempt = desk.created()
     desk.store.announce_import(desk.lease(), attempt, rows(3))
     desk.store.record_import_job(desk.lease(), attempt, JobId("j1"), KIND, adopted=False)
     desk.store.finish_import(desk.lease(), attempt)
-    for verdict in (Verdict.PENDING, Verdict.HELD):
+    for verdict in (Verdict.PENDING, Verdict.HELD, Verdict.CLEAN):
         desk.store.record_validation(desk.lease(), attempt, verdict, [HOLDS_BACK], 0)
         assert len(list(desk.store.baseline(attempt))) == 3
-    desk.store.record_validation(desk.lease(), attempt, Verdict.CLEAN, [], 0)
+    desk.store.finish_move(desk.lease(), attempt, StepName.CONNECTORS, None)
     assert list(desk.store.baseline(attempt)) == []
 
 
@@ -711,7 +710,6 @@ def test_warnings_are_kept_once_each_in_their_order(desk: Desk) -> None:
         KeptWarning(C1, "job", "c"),
     ]
     assert desk.store.warnings(C1) == expected
-    assert desk.store.kept_warnings() == expected
     assert desk.store.warnings(C2) == []
 
 
@@ -720,7 +718,6 @@ def test_the_warnings_of_a_target_that_is_not_used_any_more_are_not_told_again(d
     desk.store.finish_settings(desk.lease(), attempt, ["old"])
     desk.begin()
     assert desk.store.warnings(C1) == []
-    assert desk.store.kept_warnings() == []
     assert desk.count("warnings") == 1, "but they stay on record"
 
 
@@ -911,10 +908,8 @@ def test_checkpoints_of_sources_do_not_mix(desk: Desk) -> None:
     first = desk.created(C1)
     desk.created(C2, target="t2")
     desk.store.finish_step(desk.lease(C1), first, "tags")
-    assert [tracked.checkpoints for tracked in desk.store.not_over()] == [
-        frozenset({"tags"}),
-        frozenset(),
-    ]
+    assert desk.tracked(C1).checkpoints == frozenset({"tags"})
+    assert desk.tracked(C2).checkpoints == frozenset()
 
 
 # -- questions about many ------------------------------------------------------------------
@@ -937,12 +932,6 @@ def test_verification_looks_at_what_is_not_over(desk: Desk) -> None:
 
     assert ids(False) == ["creating", "imported"]
     assert ids(True) == ["creating", "imported", "connected"]
-    assert {item.record.source_id: item.position for item in desk.store.not_over()} == {
-        "creating": Position.CREATING,
-        "imported": Position.IMPORTED,
-        "failed": Position.FAILED,
-    }
-    assert desk.store.over() == {Position.CONNECTED: 1, Position.FINISHED: 1}
 
 
 def test_failed_and_unsubmitted_ones_are_counted_by_what_is_on_record(desk: Desk) -> None:
@@ -972,23 +961,11 @@ def test_targets_that_were_given_up_are_counted_since_people_last_asked_for_one(
     assert desk.store.count_given_up(C2) == 0
 
 
-def test_everything_at_once_says_of_each_what_loading_it_says(desk: Desk) -> None:
-    desk.begin(SourceId("a"))
-    desk.created(SourceId("b"), target="tb")
-    desk.submitted(SourceId("c"), "jc", "tc")
-    attempt = desk.imported()
-    desk.store.record_validation(desk.lease(), attempt, Verdict.HELD, [HOLDS_BACK], 0)
-    tracked = list(desk.store.not_over())
-    assert len(tracked) == 4
-    for one in tracked:
-        assert one == desk.store.load(one.record.source_id)
-
-
 def every_step(number: int) -> Dict[str, int]:
     return {name: number >> place & 1 for place, name in enumerate(STEP_COLUMNS)}
 
 
-def test_what_is_counted_as_over_is_what_its_position_says(desk: Desk) -> None:
+def test_what_is_listed_as_finished_is_what_its_position_says(desk: Desk) -> None:
     """Over every combination of columns, also such as cannot arise."""
     columns = ("old_collection_id", "new_collection_id", "job_status", *STEP_COLUMNS)
     sql = (
@@ -1003,14 +980,11 @@ def test_what_is_counted_as_over_is_what_its_position_says(desk: Desk) -> None:
                     fixed = {"old_collection_id": ident, "job_status": status}
                     new = {"new_collection_id": target and f"t-{ident}"}
                     db.execute(sql, {**fixed, **new, **every_step(number)})
-    counted: Dict[Position, int] = {}
-    for record in desk.store.records():
-        where = desk.position(record.source_id)
-        counted[where] = counted.get(where, 0) + 1
-    told = desk.store.over()
-    for tracked in desk.store.not_over():
-        told[tracked.position] = told.get(tracked.position, 0) + 1
-    assert told == counted
+    over = (Position.CONNECTED, Position.FINISHED)
+    everything = [record.source_id for record in desk.store.records()]
+    told = [record.source_id for record in desk.store.finished()]
+    assert told == [ident for ident in everything if desk.position(ident) in over]
+    assert told
 
 
 def test_thousands_of_records_come_once_each_while_others_are_written(desk: Desk) -> None:
@@ -1108,11 +1082,6 @@ LEGACY = [
 ]
 
 
-def told_positions(store: Store) -> List[Position]:
-    """Where everything stands, as ``--status`` counts it."""
-    return [*store.over(), *(tracked.position for tracked in store.not_over())]
-
-
 @pytest.mark.parametrize(("columns", "expected", "fate"), LEGACY)
 def test_a_row_of_version_1_2_0_continues_where_it_stood(
     path: Path, columns: Dict[str, Any], expected: Position, fate: Optional[TargetState]
@@ -1130,7 +1099,6 @@ def test_a_row_of_version_1_2_0_continues_where_it_stood(
         assert (history[0].target_id, history[0].origin) == ("t1", Attempt.LEGACY)
         assert history[0].import_options == OPTIONS
         assert desk.store.past_targets() == {"t1"}
-    assert told_positions(desk.store) == [expected]
     desk.database.close()
 
 
@@ -1150,7 +1118,6 @@ def test_status_reads_a_database_of_version_1_2_0_as_it_is(
     connection.close()
     database = Database.to_read(path)
     store = Store(database)
-    assert told_positions(store) == [expected]
     tracked = store.load(C1)
     assert tracked is not None
     assert tracked.position == expected

@@ -75,8 +75,9 @@ def _list(session: Session, candidates: List[Candidate]) -> None:
 
 
 def _fate(item: Candidate) -> str:
-    reason = f": {brief(item.former.reason)}" if item.former.reason else ""
-    return f"{item.former.fate.value}{reason}."
+    former = item.former
+    reason = f": {brief(former.reason)}" if former.reason else ""
+    return f"{'rolled back' if former.fate == TargetState.LIVE else former.fate.value}{reason}."
 
 
 def _somebody_to_ask(session: Session) -> None:

@@ -133,14 +133,14 @@ def _move(session: Session, way: Way, step: str, leases: List[Lease]) -> None:
     left = moves.left_in(way, kind)
     if not left.listed:
         session.console.info(f"There were no {kind.noun} to move.")
-        _say_what_stays(session, left.words(kind.noun))
+        _say_what_stays(session, left.words(kind))
         return
     before = kind.count(way.gateway, way.origin)
     there = kind.count(way.gateway, way.destination)
     left = moves.move_all(way, kind, _ByHand(session, leases))
-    _say_what_stays(session, left.words(kind.noun))
+    _say_what_stays(session, left.words(kind))
     session.console.info(
-        f"Moved {before} {kind.noun}: the target had {there} and has "
+        f"Moved {kind.number(before)}: the target had {there} and has "
         f"{kind.count(way.gateway, way.destination)} now."
     )
 

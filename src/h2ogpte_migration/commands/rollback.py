@@ -6,7 +6,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
-from h2ogpte_migration.run import closing
+from h2ogpte_migration.run import chains, closing
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
@@ -28,7 +28,7 @@ def run(session: Session) -> int:
         planned = [_planned(session, migration) for migration in migrations]
         return closing.tell_plan(session, RunResult([*planned, *missing]))
     sweep_leftovers(session)
-    result = session.carry_out(migrations, set())
+    result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
     result.results += missing
     return closing.tell(session, result)
 

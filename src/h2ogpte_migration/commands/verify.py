@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterator, List, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Result, not_available
-from h2ogpte_migration.run import closing, former
+from h2ogpte_migration.run import chains, closing, former
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
@@ -37,6 +37,7 @@ def run(session: Session) -> int:
         migrations,
         importing,
         lambda migration, outcome: former.remarks(session, migration, outcome),
+        first=chains.first(records),
     )
     result.results += [*failed, *missing]
     result.total = count_in_scope(session)

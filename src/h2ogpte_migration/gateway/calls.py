@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Dict, List, Mapping, Optional, Protocol
+from functools import partial
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import (
@@ -114,6 +115,9 @@ class Calls:
         self._chat = chat
         self._good_keys = good_keys or GoodKeys(transport)
 
+    def _get(self, template: str, expect: Optional[type], **options: Any) -> Any:
+        return self._request("GET", template, repeatable=True, expect=expect, **options)
+
     def _object(
         self,
         template: str,
@@ -122,21 +126,13 @@ class Calls:
         headers: Optional[Mapping[str, str]] = None,
         **path: str,
     ) -> Json:
-        reply: Json = self._request(
-            "GET",
-            template,
-            path=path,
-            headers=headers,
-            repeatable=True,
-            prefix=prefix,
-            expect=dict,
-        )
+        reply: Json = self._get(template, dict, path=path, headers=headers, prefix=prefix)
         return reply
 
     def _object_or_null(self, template: str, collection_id: str) -> Json:
         """Settings of a collection: none at all (null) are empty ones."""
         path = {"collection_id": collection_id}
-        value = self._request("GET", template, path=path, repeatable=True)
+        value = self._get(template, None, path=path)
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -152,19 +148,11 @@ class Calls:
         query: Optional[Mapping[str, Any]] = None,
         headers: Optional[Mapping[str, str]] = None,
     ) -> List[Any]:
-        reply: List[Any] = self._request(
-            "GET",
-            template,
-            path=path,
-            query=query,
-            headers=headers,
-            repeatable=True,
-            expect=list,
-        )
+        reply: List[Any] = self._get(template, list, path=path, query=query, headers=headers)
         return reply
 
     def _array_within(self, template: str, items: str, query: Mapping[str, Any]) -> List[Any]:
-        reply = self._request("GET", template, query=query, repeatable=True, expect=dict)
+        reply = self._get(template, dict, query=query)
         if not isinstance(reply.get(items), list):
             route = f"GET {template}"
             raise BadReply(f"{route}: JSON of another shape than documented.", route=route)
@@ -189,11 +177,18 @@ class Calls:
         path: Optional[Mapping[str, str]] = None,
         expected: Optional[int] = None,
         items: str = "",
+        another_order: Optional[Mapping[str, Any]] = None,
+        restless: Callable[[], None] = lambda: None,
     ) -> Listing[Json]:
-        """A listing that comes in pages: arrays, or objects with the array under ``items``."""
+        """A listing that comes in pages: arrays, or objects with the array under ``items``.
 
-        def fetch(offset: int, limit: int) -> List[Json]:
-            asked = {**(query or {}), "offset": offset, "limit": limit}
+        Args:
+            another_order: a query that gives the same rows in another order.
+            restless: told where something may be missing, as rows never kept their places.
+        """
+
+        def fetch(order: Optional[Mapping[str, Any]], offset: int, limit: int) -> List[Json]:
+            asked = {**(order or {}), "offset": offset, "limit": limit}
             rows = (
                 self._array_within(template, items, asked)
                 if items
@@ -203,7 +198,9 @@ class Calls:
             return [row if isinstance(row, dict) else {} for row in rows]
 
         return Listing(
-            fetch=fetch,
+            fetch=partial(fetch, query),
+            in_another_order=None if another_order is None else partial(fetch, another_order),
+            restless=restless,
             key=_row_id,
             route=f"GET {template}",
             sizes=self._sizes,

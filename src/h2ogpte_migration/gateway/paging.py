@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, Generic, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from h2ogpte_migration.errors import BadReply, Rejected, ServerError
@@ -24,6 +24,10 @@ SAFE_PAGE = 100
 """The contract's default: asked for where the server refuses a longer page."""
 OVERLAP = 10
 MAX_PASSES = 5
+MAX_PASSES_REORDERED = 12
+"""The same where rows change places: then only what no reading adds anything to is complete."""
+QUIET_PASSES = 3
+"""So many readings in a row without anything new, where rows change places."""
 MAX_STEPS_BACK = 100
 LIMIT_REFUSED = (400, 422)
 SMALLER_PAGES = (SAFE_PAGE, 50, 20, 10)
@@ -93,6 +97,8 @@ class Listing(Generic[Row]):
         key: a row's id; empty where it has none.
         route: what ``sizes`` remembers page sizes by.
         expected: how many rows were announced elsewhere, if that is known.
+        in_another_order: ``fetch`` by another column: rows alike in one may differ in the other.
+        restless: told where ``each_once`` may have missed something.
     """
 
     fetch: Callable[[int, int], List[Row]]
@@ -102,6 +108,8 @@ class Listing(Generic[Row]):
     limit: int = PAGE
     overlap: int = OVERLAP
     expected: Optional[int] = None
+    in_another_order: Optional[Callable[[int, int], List[Row]]] = None
+    restless: Callable[[], None] = lambda: None
 
     def first(self) -> List[Row]:
         """The first page, of at most ``limit`` rows."""
@@ -139,11 +147,14 @@ class Listing(Generic[Row]):
     def each_once(self) -> Iterator[Row]:
         """Every id once. Whatever exists all the while is among them, even if the order shifts.
 
-        A listing that did not stand still is read again until nothing new comes up.
+        A listing that did not stand still is read again until nothing new comes up; where rows
+        change places (ties in no fixed order), now and then by another column.
         """
         seen: Set[str] = set()
-        for _ in range(MAX_PASSES):
-            run = _Pass(self)
+        passes = quiet = 0
+        reordered = False
+        while passes < (MAX_PASSES_REORDERED if reordered else MAX_PASSES):
+            run = _Pass(self._ordered_for(passes if reordered else 0))
             fresh = 0
             for name, row in run.rows():
                 if name in seen:
@@ -151,9 +162,19 @@ class Listing(Generic[Row]):
                 seen.add(name)
                 fresh += 1
                 yield row
-            if run.steady or not fresh:
+            passes += 1
+            reordered = reordered or run.reordered
+            quiet = 0 if fresh else quiet + 1
+            if run.steady or quiet >= (QUIET_PASSES if reordered else 1):
                 return
         log.warning("%s kept changing while it was read", self.route)
+        if reordered:
+            self.restless()
+
+    def _ordered_for(self, number: int) -> Listing[Row]:
+        """The listing for a reading: every second one in another order, if there is one."""
+        other = self.in_another_order
+        return self if other is None or not number % 2 else replace(self, fetch=other)
 
     def _ends_unmoved(self, page: _Page[Row], first: List[str]) -> bool:
         """Whether a later page is the first one again: the server ignores the offset.
@@ -214,8 +235,10 @@ class _Pass(Generic[Row]):
 
     def __init__(self, listing: Listing[Row]) -> None:
         self._listing = listing
-        self._known: Set[str] = set()
+        self._known: Dict[str, int] = {}
         self.steady = True
+        self.reordered = False
+        """Rows changed places. Those that come and go only shift what follows them."""
 
     def rows(self) -> Iterator[Tuple[str, Row]]:
         """The rows that have an id, as (id, row); repeated where pages overlap."""
@@ -229,11 +252,13 @@ class _Pass(Generic[Row]):
             first = first or page.ids
             in_order = page.ids[: len(tail)] == tail
             self.steady = self.steady and in_order
+            self.reordered = self.reordered or not (in_order or self._in_sequence(page))
             if self._overtaken(page, in_order) and steps_back < MAX_STEPS_BACK:
                 steps_back += 1
                 start = max(0, start - max(1, length))
                 continue
-            self._known.update(filter(None, page.ids))
+            for name in filter(None, page.ids):
+                self._known[name] = len(self._known)
             yield from self._with_id(page)
             if page.is_last(known=len(tail)):
                 return
@@ -241,7 +266,12 @@ class _Pass(Generic[Row]):
             start += length - len(tail)
 
     def _overtaken(self, page: _Page[Row], in_order: bool) -> bool:
-        return not in_order and page.start > 0 and self._known.isdisjoint(page.ids)
+        return not in_order and page.start > 0 and self._known.keys().isdisjoint(page.ids)
+
+    def _in_sequence(self, page: _Page[Row]) -> bool:
+        """Whether the rows that were read before come in the order in which they were read."""
+        places = [self._known[name] for name in page.ids if name in self._known]
+        return places == sorted(places)
 
     def _with_id(self, page: _Page[Row]) -> Iterator[Tuple[str, Row]]:
         for name, row in zip(page.ids, page.rows):

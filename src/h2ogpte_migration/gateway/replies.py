@@ -141,7 +141,7 @@ def read_value(reply: Reply, expect: Optional[type], route: str) -> Any:
     except (ValueError, RecursionError):
         words = server_words(reply.data)
         raise _bad(reply, f"an answer that is no JSON: {words or 'empty'}") from None
-    if _is_error_within_success(value, route):
+    if _is_error_within_success(value):
         words = server_words(reply.data) or "no words"
         raise _bad(reply, f"a success that speaks of an error: {words}")
     if expect is not None and not isinstance(value, expect):
@@ -164,12 +164,13 @@ def _encodable(value: Any) -> Any:
     return value
 
 
-def _is_error_within_success(value: Any, route: str) -> bool:
+def _is_error_within_success(value: Any) -> bool:
     """Whether a 2xx says in its body that nothing, or not all, was done.
 
-    What speaks of a thing names it (``id``) or has fields of its own; metadata are people's words.
+    What speaks of a thing names it (``id``) or has fields of its own. Metadata with an "error" and
+    nothing else are taken for one: better told as not copied than an error copied.
     """
-    if not isinstance(value, dict) or not value.get("error") or route.endswith("/metadata"):
+    if not isinstance(value, dict) or not value.get("error"):
         return False
     return isinstance(value["error"], (str, dict)) and value.keys() <= _ERROR_FIELDS
 

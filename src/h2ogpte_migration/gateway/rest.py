@@ -22,7 +22,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from h2ogpte_migration.errors import (
     BadReply,
@@ -132,24 +132,33 @@ class Gateway(Hints):
         return [text(row, "id") for row in self._rows("/embedding_models")]
 
     # -- listings ----------------------------------------------------------------------
-    def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
+    def all_collections(
+        self, filter_text: str = "", restless: Callable[[], None] = lambda: None
+    ) -> Iterator[Collection]:
         """Everybody's collections (admin), each once. Repeatable.
 
         ``filter_text`` matches anywhere in name, id and username: pick exact ids from the
-        matches. Wire: list_all_collections.
+        matches. ``restless`` is told where some may be missing, as rows never kept their places.
+        Wire: list_all_collections.
         """
-        query = {**BY_NAME, "filter": filter_text or None}
-        for row in self._listing("/collections/all", query).each_once():
-            yield Collection.from_json(row, keep_raw=False)
+        return self._collections("/collections/all", {"filter": filter_text or None}, restless)
 
-    def own_collections(self) -> Iterator[Collection]:
+    def own_collections(self, restless: Callable[[], None] = lambda: None) -> Iterator[Collection]:
         """The collections that the key's user owns, each once. Repeatable.
 
         Wire: list_collections with ``current_user_only``; rows of other owners are dropped
         by the caller, who knows the user's name.
         """
-        query = {**BY_NAME, "current_user_only": True}
-        for row in self._listing("/collections", query).each_once():
+        return self._collections("/collections", {"current_user_only": True}, restless)
+
+    def _collections(
+        self, template: str, query: Json, restless: Callable[[], None]
+    ) -> Iterator[Collection]:
+        # Names may be alike in many; by default the latest change decides on the order.
+        listing = self._listing(
+            template, {**BY_NAME, **query}, another_order=query, restless=restless
+        )
+        for row in listing.each_once():
             yield Collection.from_json(row, keep_raw=False)
 
     def users(self) -> Iterator[User]:

@@ -15,10 +15,13 @@ from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import Interrupted
 
 FIRST_PACE_S = 0.05
-SLOWEST_PACE_S = 0.5
-PACE_RECOVERY = 0.95
-"""What is left of the interval between requests after each success."""
-FIRST_PENALTY_S = 0.5
+SLOWEST_PACE_S = 0.25
+PACE_GROWTH = 1.5
+"""By how much the interval between requests grows with each slow-down."""
+PACE_RECOVERY = 0.9
+"""What is left of it after each success. Four successes make up for a slow-down: where every fifth
+request is refused, whatever our pace, slowing down further would help nobody."""
+FIRST_PENALTY_S = 0.25
 PENALTY_GROWTH = 3
 LONGEST_PENALTY_S = 30.0
 STOP_POLL_S = 0.1
@@ -123,7 +126,7 @@ class Throttle:
             if ticket.era == self._era:
                 self._era += 1
                 self._allowed = 1.0
-                self._pace_s = min(SLOWEST_PACE_S, max(FIRST_PACE_S, self._pace_s * 2))
+                self._pace_s = min(SLOWEST_PACE_S, max(FIRST_PACE_S, self._pace_s * PACE_GROWTH))
                 if retry_after_s is None or self._penalty_s:
                     pause_s = max(pause_s, self._penalty_s or FIRST_PENALTY_S)
                 grown_s = (self._penalty_s or FIRST_PENALTY_S) * PENALTY_GROWTH

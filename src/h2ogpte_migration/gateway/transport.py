@@ -45,6 +45,8 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
 MOST_TRIES = 20
 """However often a busy server says "not now"."""
+RATE_WINDOW_S = 65.0
+"""So long a busy server is waited for, whatever the number of tries: limits count by the minute."""
 LONGEST_BODY = 5
 """How many read time-outs a whole body may take, however slowly it drips in."""
 CHUNK = 65_536
@@ -201,6 +203,7 @@ class Transport:
     def _send_until_settled(self, call: _Call) -> Any:
         stopped_before = self._stop.is_set()
         retries = 0 if stopped_before else self._retries
+        patient_until = self._clock.now() + (RATE_WINDOW_S if retries else 0.0)
         attempt = charged = 0
         while True:
             attempt += 1
@@ -213,7 +216,9 @@ class Transport:
                         self._throttle.slow_down(ticket, trouble.retry_after_s)
             if not self._is_free(trouble, ticket):
                 charged += 1
-            tired = charged > retries or attempt >= max(MOST_TRIES, retries + 1)
+            patient = trouble.limited and self._clock.now() < patient_until
+            tired = charged > retries and not patient
+            tired = tired or attempt >= max(MOST_TRIES, retries + 1)
             self._in_trouble = True
             what = str(int(trouble.status)) if trouble.limited and trouble.status else trouble.what
             self.observer(what, attempt, retries + 1)

@@ -243,6 +243,7 @@ class Credentials:
             OwnerGone: the account of this id does not exist any more.
         """
         user_id = owner_id or self.user_id(owner)
+        why = ""
         for _ in range(3):
             name = self._new_name()
             self._records.record_key(name, owner)
@@ -251,7 +252,8 @@ class Credentials:
             except OutcomeUnknown as error:
                 # Whether it exists is found out when keys are swept; its secret is lost, so
                 # another one is needed in any case.
-                log.warning("no answer to a request for a temporary key: %s", error)
+                log.warning("no usable answer to a request for a temporary key: %s", error)
+                why = error.message
                 continue
             except ServerError:
                 self._records.record_key_gone(name)
@@ -266,7 +268,7 @@ class Credentials:
                 raise
             return _Key(name, key_id, secret, holder)
         raise CannotImpersonate(
-            f"The server did not answer when a temporary key for {owner} was asked for.",
+            f"A temporary key for {owner} was asked for three times, and none was had: {why}",
             hint="Nothing of theirs was touched.",
         )
 

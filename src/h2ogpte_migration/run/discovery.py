@@ -14,6 +14,7 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import Result, not_available, skipped
+from h2ogpte_migration.run.foreign import Targets
 from h2ogpte_migration.run.preflight import no_admin
 from h2ogpte_migration.run.scope import (
     Known,
@@ -62,7 +63,7 @@ def discover(session: Session) -> Discovered:
         _record_late_duplicates(store, scope, known)
     decided = list(select(scope, wanted, known))
     missing = [item for item in decided if isinstance(item, Missing)]
-    missing += [*scope.missing, *_unknown_users(session, scope)]
+    missing += [*scope.missing, *listing.missing, *_unknown_users(session, scope)]
     found = Discovered(
         scope,
         tuple(item for item in decided if isinstance(item, Selected)),
@@ -84,12 +85,22 @@ class _Watched:
         self._progress = progress
         self._clock = clock
         self._seen = 0
+        self.missing: List[Missing] = []
+        """What may not have been listed."""
+
+    def _note_restless(self) -> None:
+        reason = (
+            "rows changed places all the while the server listed them, so that some may not have "
+            "been seen; run the same command again"
+        )
+        self.missing = [Missing("collections", reason)]
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        return self._looked_at_twice(partial(self._gateway.all_collections, filter_text))
+        read = partial(self._gateway.all_collections, filter_text, self._note_restless)
+        return self._looked_at_twice(read)
 
     def own_collections(self) -> Iterator[Collection]:
-        return self._looked_at_twice(self._gateway.own_collections)
+        return self._looked_at_twice(partial(self._gateway.own_collections, self._note_restless))
 
     def collection(self, collection_id: str) -> Collection:
         return self._gateway.collection(collection_id)
@@ -146,7 +157,9 @@ def _knowledge(store: Store, scope: Scope) -> Known:
         # A source that its row names as its own target is none; that is told when it is worked on.
         if record.target_id is not None and str(record.target_id) != record.source_id
     }
-    names = store.reserved_names()
+    names = {
+        owner: set(map(naming.folded, given)) for owner, given in store.reserved_names().items()
+    }
     for collection in scope.collections:
         record = records.get(collection.id)
         if record is not None and record.owner != collection.owner:
@@ -168,7 +181,7 @@ def _record_late_duplicates(store: Store, scope: Scope, known: Known) -> None:
     for collection in scope.listed:
         if collection.id in known.past_targets or collection.id in known.targets:
             continue
-        if collection.name not in known.reserved_names.get(collection.owner, set()):
+        if not known.is_reserved(collection):
             continue
         attempt = _settled_attempt(store, collection)
         if attempt is not None:
@@ -198,26 +211,24 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
         migrations: all of one owner, worked on in this run.
         seen: ids of collections that were there before the run, and were decided about then.
     """
-    begun = {
-        (naming.undecorate(item.source.name), item.model): item
-        for item in migrations
-        if item.created is not None
-    }
+    begun = [item for item in migrations if item.created is not None]
     if not begun:
         return []
-    for migration in begun.values():
+    for migration in begun:
         note_late_duplicates(migration)
-    store, lines = session.tracking.store, []
-    for collection in next(iter(begun.values())).gateway.own_collections():
-        item = begun.get((naming.undecorate(collection.name), collection.model))
-        if item is None or collection.id in seen or collection.id == item.source.id:
-            continue
-        if naming.matches_migrated_name(collection.name) and not store.is_past_target(
-            collection.id
-        ):
-            lines.append(
-                f"{item.source.name} ({item.source.id}) was migrated twice: {collection.name} "
-                f"({collection.id}) is not of this database. Was another one used at the same "
-                "time? Delete the target that is not wanted."
-            )
-    return lines
+    store, there = session.tracking.store, list(begun[0].gateway.own_collections())
+    unknown = [
+        item
+        for item in there
+        if item.id not in seen
+        and naming.matches_migrated_name(item.name)
+        and not store.is_past_target(item.id)
+    ]
+    foreign = Targets(unknown, there)
+    return [
+        f"{item.source.name} ({item.source.id}) was migrated twice: {other.name} ({other.id}) is "
+        "not of this database. Was another one used at the same time? Delete the target that is "
+        "not wanted."
+        for item in begun
+        for other in foreign.of(item.source, item.model)
+    ]

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
+from typing import Callable, Deque, Dict, List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration import patience, pipeline
 from h2ogpte_migration.errors import (
@@ -107,6 +107,8 @@ class Scheduler:
         self._breaker = _Breaker(limits.max_failures)
         self._jobs_held = 0
         self._fatal: Optional[ToolError] = None
+        self._todo: Deque[_Slot] = deque()
+        self._held_back: Dict[str, List[_Slot]] = {}
         self._waiting: Deque[_Slot] = deque()
         self._due: List[Tuple[float, int, _Slot]] = []
         self._next_poll = 0.0
@@ -117,24 +119,32 @@ class Scheduler:
         self._active = 0
         self._owners: Counter[str] = Counter()
 
-    def run(self, migrations: List[Migration], importing: Set[str]) -> RunResult:
+    def run(
+        self,
+        migrations: List[Migration],
+        importing: Set[str],
+        first: Optional[Mapping[str, str]] = None,
+    ) -> RunResult:
         """Bring all collections forward.
 
         Args:
             migrations: in the order in which they are begun.
             importing: ids of sources whose imports run already: these count as jobs from
                 the start.
+            first: by id of a source, the source whose migration has to end before it begins.
 
         Raises:
             TrackingError, Unauthorized: the run can't go on; what was under way has ended.
         """
         began = time.monotonic()
-        todo = deque(_Slot(migration) for migration in migrations)
+        todo = self._todo
+        todo.extend(_Slot(migration) for migration in migrations)
         self._owners.update(migration.source.owner for migration in migrations)
         for slot in todo:
             self._wire(slot)
             if slot.migration.source.id in importing:
                 self._hold_job(slot)
+        self._hold_back(first or {})
         self._progress.started([migration.source for migration in migrations])
         pool = ThreadPoolExecutor(max_workers=self._limits.workers, thread_name_prefix="worker")
         try:
@@ -146,8 +156,15 @@ class Scheduler:
             raise self._fatal
         return self._result
 
+    def _hold_back(self, first: Mapping[str, str]) -> None:
+        """What has to wait for another collection to end is not to be begun yet."""
+        there = {slot.migration.source.id for slot in self._todo}
+        for slot in [slot for slot in self._todo if first.get(slot.migration.source.id) in there]:
+            self._todo.remove(slot)
+            self._held_back.setdefault(first[slot.migration.source.id], []).append(slot)
+
     def _finish(self, todo: Deque[_Slot], began: float) -> None:
-        for slot in todo:
+        for slot in (*todo, *(slot for slots in self._held_back.values() for slot in slots)):
             self._result.results.append(
                 slot.migration.result(OutcomeKind.NOT_STARTED, reason="not started")
             )
@@ -356,6 +373,7 @@ class Scheduler:
     def _book(self, slot: _Slot, result: Result, now: float) -> None:
         self._give_job_back(slot)
         self._open.pop(id(slot), None)
+        self._todo.extend(self._held_back.pop(slot.migration.source.id, ()))
         self._result.results.append(result)
         if slot.began_at:
             spent = now - slot.began_at - slot.waited_s

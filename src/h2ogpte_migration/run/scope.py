@@ -25,6 +25,7 @@ from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.model import GUEST_PREFIX, Collection, id_forms
 from h2ogpte_migration.results import OWN_TARGET
+from h2ogpte_migration.run.foreign import Targets
 from h2ogpte_migration.states import JobStatus
 from h2ogpte_migration.tracking.records import Record
 
@@ -210,12 +211,20 @@ def _why_not_own(gateway: Lister, collection_id: str) -> str:
 # -- filtering ---------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Known:
-    """What the tracking database knows, as far as it decides what is a source."""
+    """What the tracking database knows, as far as it decides what is a source.
+
+    Args:
+        reserved: names given to targets, by owner, as ``naming.folded`` has them.
+    """
 
     records: Mapping[str, Record]
     targets: Mapping[str, Record]
     past_targets: Set[str]
-    reserved_names: Mapping[str, Set[str]]
+    reserved: Mapping[str, Set[str]]
+
+    def is_reserved(self, collection: Collection) -> bool:
+        """Whether a collection bears the name that was given to a target of its owner."""
+        return naming.folded(collection.name) in self.reserved.get(collection.owner, ())
 
     def is_current(self, collection_id: str) -> bool:
         """Whether a collection is the target that a source was migrated into, and all is well."""
@@ -226,7 +235,7 @@ class Known:
 def select(scope: Scope, wanted: Wanted, known: Known) -> Iterator[Found]:
     """Decide about each collection of a scope, once."""
     migrated_on = _migrated_on(scope, wanted, known)
-    foreign = _foreign_targets(scope, known)
+    foreign = Targets(_unknown_targets(scope, known), scope.listed)
     for collection in _once(scope.collections):
         yield _decide(collection, wanted, known, migrated_on, foreign)
 
@@ -244,7 +253,7 @@ def _decide(
     wanted: Wanted,
     known: Known,
     migrated_on: Mapping[str, str],
-    foreign: Mapping[Tuple[str, str], List[Collection]],
+    foreign: Targets,
 ) -> Found:
     model = wanted.model_for(collection)
     why = _why_skip(collection, wanted, known, model)
@@ -290,15 +299,11 @@ def _why_skip(
             return "it is a target of this tool, and has the wanted model", OWN_TARGET
         if not known.targets[collection.id].import_completed:
             return "it is a target of this tool whose own import is not over", OWN_TARGET
-    elif _bears_a_reserved_name(collection, known):
+    elif known.is_reserved(collection):
         return "it bears the name of a target that was begun by this tool", OWN_TARGET
     elif model == collection.model and not _asked_for_by_name(collection, wanted):
         return f"it has the model {model} already", HAS_IT
     return None
-
-
-def _bears_a_reserved_name(collection: Collection, known: Known) -> bool:
-    return collection.name in known.reserved_names.get(collection.owner, set())
 
 
 def _asked_for_by_name(collection: Collection, wanted: Wanted) -> bool:
@@ -311,7 +316,7 @@ def _conflict(
     wanted: Wanted,
     known: Known,
     model: str,
-    foreign: Mapping[Tuple[str, str], List[Collection]],
+    foreign: Targets,
 ) -> Optional[str]:
     record = known.records.get(collection.id)
     if wanted.force:
@@ -321,11 +326,7 @@ def _conflict(
         or record.job_status == JobStatus.FAILED
         or (not record.target_id and not record.collection_created)
     ):
-        others = [
-            other
-            for other in foreign.get((collection.owner, naming.undecorate(collection.name)), [])
-            if other.model == model and other.id != collection.id
-        ]
+        others = foreign.of(collection, model)
         if others:
             return (
                 f"another database seems to have migrated it already: {others[0].name} "
@@ -357,16 +358,12 @@ def _migrated_on(scope: Scope, wanted: Wanted, known: Known) -> Dict[str, str]:
     return {str(source): target for source, target in migrated_on.items()}
 
 
-def _foreign_targets(scope: Scope, known: Known) -> Dict[Tuple[str, str], List[Collection]]:
+def _unknown_targets(scope: Scope, known: Known) -> Iterator[Collection]:
     """Collections that look like targets of this tool, but that this database does not know."""
-    foreign: Dict[Tuple[str, str], List[Collection]] = {}
     for collection in scope.listed:
         if not naming.matches_migrated_name(collection.name):
             continue
         if collection.id in known.past_targets or collection.id in known.targets:
             continue
-        if _bears_a_reserved_name(collection, known) or collection.id in known.records:
-            continue
-        key = (collection.owner, naming.undecorate(collection.name))
-        foreign.setdefault(key, []).append(collection)
-    return foreign
+        if collection.id not in known.records and not known.is_reserved(collection):
+            yield collection

@@ -7,7 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Set
+from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Set
 
 from h2ogpte_migration.cli.flags import Mode, Options
 from h2ogpte_migration.clock import Clock
@@ -116,6 +116,7 @@ class Session:
         importing: Set[str],
         remarks: Callable[[Migration, Result], Result] = lambda _, result: result,
         owner_ended: Callable[[List[Migration]], List[str]] = lambda _: [],
+        first: Optional[Mapping[str, str]] = None,
     ) -> RunResult:
         """Bring collections forward within the limits of the command line.
 
@@ -124,6 +125,7 @@ class Session:
             remarks: adds to each result what else there is to tell.
             owner_ended: what there is to tell when all of an owner's collections have ended;
                 asked while their key is still there.
+            first: by id of a source, the source whose migration has to end before it begins.
         """
         said: List[str] = []
         self._give_overviews(migrations, importing)
@@ -143,7 +145,7 @@ class Session:
             self.clock.stop,
             remarks,
         )
-        result = scheduler.run(migrations, importing)
+        result = scheduler.run(migrations, importing, first)
         result.remarks += said
         result.requests = self.transport.requests_sent
         result.peak_requests = self.transport.peak_in_flight

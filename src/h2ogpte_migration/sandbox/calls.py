@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import unquote
 
@@ -110,21 +111,28 @@ class Route:
     template: str
     rule: Rule
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Return the route as logs and fault rules name it: ``GET /collections/{collection_id}``."""
         return self.method + " " + self.template
 
+    @cached_property
+    def _parts(self) -> List[Tuple[str, str]]:
+        """Return each segment of the template: its text, or else the name of its parameter."""
+        return [
+            ("", part[1:-1]) if part.startswith("{") else (part, "")
+            for part in self.template.split("/")
+        ]
+
     def match(self, segments: List[str]) -> Optional[Dict[str, str]]:
         """Return the path's parameters, or None if the path is not of this route."""
-        parts = self.template.split("/")
-        if len(parts) != len(segments):
+        if len(self._parts) != len(segments):
             return None
         found: Dict[str, str] = {}
-        for part, segment in zip(parts, segments):
-            if part.startswith("{"):
-                found[part[1:-1]] = unquote(segment)
-            elif part != segment:
+        for (text, parameter), segment in zip(self._parts, segments):
+            if parameter:
+                found[parameter] = unquote(segment)
+            elif text != segment:
                 return None
         return found
 

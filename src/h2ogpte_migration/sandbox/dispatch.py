@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import (
@@ -53,6 +54,7 @@ for _route in ROUTES:
     _BY_BEGINNING.setdefault(_key, []).append(_route)
 
 
+@lru_cache(maxsize=1024)  # whoever answers a request looks twice, and clients ask the same again
 def find_route(method: str, path: str) -> Optional[Tuple[Route, Dict[str, str]]]:
     """Return the route of a raw (still quoted) path, with the path's parameters."""
     if path.startswith(API_PREFIX + "/"):

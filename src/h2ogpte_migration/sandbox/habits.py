@@ -141,7 +141,7 @@ class Habits:
     vex_encryption_ignored: bool = False  # at creation
     name_limit: Optional[int] = None  # longest name of a collection, in characters
     long_names: str = "truncate"  # or "refuse" (422)
-    names_normalised: str = ""  # "trim" (white space), "nfc" (Unicode)
+    names_normalised: str = ""  # "trim" (white space), "nfc" (Unicode), "lower"
 
     # Documents and jobs
     doubled_ids: str = "same"  # an import twice lists each id twice; or "new" records

@@ -28,6 +28,8 @@ def collection_name(world: World, name: str) -> str:
         name = " ".join(name.split())
     elif habits.names_normalised == "nfc":
         name = unicodedata.normalize("NFC", name)
+    elif habits.names_normalised == "lower":
+        name = name.lower()
     if habits.name_limit is not None and len(name) > habits.name_limit:
         if habits.long_names == "refuse":
             raise SandboxError(422, f"A name has at most {habits.name_limit} characters")

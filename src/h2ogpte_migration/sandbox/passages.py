@@ -11,6 +11,7 @@ import random
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from typing import Iterable, Iterator, List, Sequence, Tuple
 
 from .model import Collection, Document
@@ -151,7 +152,7 @@ def ranked(
     rows = []
     for chunk in chunks:
         own = embed(model, chunk.text)
-        score = max((sum(a * b for a, b in zip(own, vector)) for vector in vectors), default=0.0)
+        score = max((sum(map(mul, own, vector)) for vector in vectors), default=0.0)
         rows.append((score, chunk))
     return sorted(rows, key=lambda row: (-row[0], row[1].id))
 

@@ -25,7 +25,8 @@ def _operations(text: str) -> Dict[str, Optional[int]]:
 
 def _struck(world: World, habit: str, operation: str, path: str) -> bool:
     """Return whether a habit strikes a request, and count it: per path and key."""
-    named = _operations(getattr(world.habits, habit))
+    text = getattr(world.habits, habit)
+    named = _operations(text) if text else {}
     if operation not in named:
         return False
     count = (habit, operation, path, world.secret or "")

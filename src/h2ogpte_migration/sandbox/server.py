@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any, Dict, List, Optional, Set
 
 from aiohttp import ClientError, EofStream, web
@@ -25,6 +26,7 @@ from .world import World
 
 _HOST = "127.0.0.1"
 _CHAT_PATH = "/ws"
+_LARGEST_BODY = 64 * 2**20
 
 
 class SandboxServer:
@@ -59,7 +61,7 @@ class SandboxServer:
         self._ports_seen: Set[int] = set()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._thread: Optional[threading.Thread] = None
-        self._runner: Optional[web.AppRunner] = None
+        self._runner: Optional[web.ServerRunner] = None
 
     # -- life
 
@@ -117,15 +119,16 @@ class SandboxServer:
         self.stop()
 
     async def _open(self, listener: socket.socket) -> None:
-        app = web.Application(client_max_size=64 * 2**20)
-        # A dot would not match the newlines that names may hold.
-        app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        loop = asyncio.get_running_loop()
+        request = partial(web.BaseRequest, loop=loop, client_max_size=_LARGEST_BODY)
+        # Without aiohttp's router: ``dispatch`` knows the routes.
+        server = web.Server(self._handle, request_factory=request, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, ssl_context=self._ssl_context).start()
 
     @staticmethod
-    async def _shut(runner: web.AppRunner) -> None:
+    async def _shut(runner: web.ServerRunner) -> None:
         await runner.cleanup()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
@@ -162,7 +165,7 @@ class SandboxServer:
 
     # -- requests
 
-    async def _handle(self, http: web.Request) -> web.StreamResponse:
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         raw_path = http.rel_url.raw_path
         if raw_path == _CHAT_PATH:
             return await self._chat(http)
@@ -186,16 +189,19 @@ class SandboxServer:
             record.ended = time.monotonic()
 
     @staticmethod
-    async def _body(http: web.Request) -> Json:
+    async def _body(http: web.BaseRequest) -> Json:
         """Return the body if it is JSON, text, or files (a list of names and texts).
 
         It is None for anything else, which the rules refuse.
         """
+        if http.headers.get("Expect", "").lower() == "100-continue":
+            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            http.writer.output_size = 0  # of the answer itself nothing was sent
         if http.content_type.startswith("multipart/"):
             fields = (await http.post()).values()
             files = [field for field in fields if isinstance(field, web.FileField)]
             return [[file.filename, file.file.read().decode("utf-8", "replace")] for file in files]
-        data = await http.read()
+        data = await http.read() if http.body_exists else b""
         if http.content_type == "text/plain":
             return data.decode("utf-8", "replace")
         if not data or http.content_type != "application/json":
@@ -211,7 +217,7 @@ class SandboxServer:
             return ""
         return raw_path[len(self._base_path) :]
 
-    def _record(self, http: web.Request, raw_path: str, body: Json) -> Request:
+    def _record(self, http: web.BaseRequest, raw_path: str, body: Json) -> Request:
         found = find_route(http.method, self._api_path(raw_path))
         route = found[0].name if found else http.method + " ?"
         if raw_path == _CHAT_PATH:
@@ -226,7 +232,7 @@ class SandboxServer:
             username=key.username if key else None,
             client_port=peer[1] if peer else 0,
             started=time.monotonic(),
-            query=dict(http.query),
+            query=dict(http.query) if http.query_string else {},
             body=body,
         )
         self.requests.append(record)
@@ -234,7 +240,7 @@ class SandboxServer:
         return record
 
     async def _respond(
-        self, http: web.Request, record: Request, action: Action
+        self, http: web.BaseRequest, record: Request, action: Action
     ) -> web.StreamResponse:
         world = self.world  # also of what it does later: by then there may be another one
         early = self._work(http, record, world) if action.after else None
@@ -265,9 +271,12 @@ class SandboxServer:
     async def _linger(action: Action) -> None:
         if action.call is not None:
             await asyncio.get_running_loop().run_in_executor(None, action.call)
-        await asyncio.sleep(action.hang_s)
+        if action.hang_s:
+            await asyncio.sleep(action.hang_s)
 
-    def _work_later(self, late_s: float, http: web.Request, record: Request, world: World) -> None:
+    def _work_later(
+        self, late_s: float, http: web.BaseRequest, record: Request, world: World
+    ) -> None:
         token = object()
 
         def work() -> None:
@@ -277,7 +286,7 @@ class SandboxServer:
         self._under_way.add(token)
         asyncio.get_running_loop().call_later(late_s, work)
 
-    def _work(self, http: web.Request, record: Request, world: World) -> web.Response:
+    def _work(self, http: web.BaseRequest, record: Request, world: World) -> web.Response:
         answer = perform(
             world,
             http.method,
@@ -290,11 +299,13 @@ class SandboxServer:
             return web.Response(status=answer.status)
         is_json = answer.content_type == "application/json"
         data = _json(answer.body) if is_json else str(answer.body).encode()
-        return web.Response(status=answer.status, body=data, content_type=answer.content_type)
+        return web.Response(
+            status=answer.status, body=data, headers={"Content-Type": answer.content_type}
+        )
 
     # -- chat
 
-    async def _chat(self, http: web.Request) -> web.StreamResponse:
+    async def _chat(self, http: web.BaseRequest) -> web.StreamResponse:
         record = self._record(http, _CHAT_PATH, None)
         action = self.faults.choose(record) or Action()
         await self._linger(action)
@@ -326,7 +337,7 @@ def _json(value: Json) -> bytes:
         return json.dumps(value).encode()
 
 
-def _secret(http: web.Request) -> Optional[str]:
+def _secret(http: web.BaseRequest) -> Optional[str]:
     scheme, _, secret = http.headers.get("Authorization", "").partition(" ")
     return secret if scheme == "Bearer" else None
 
@@ -338,13 +349,13 @@ def _refuse_chat(status: int, message: str) -> web.Response:
     return response
 
 
-def _reset(http: web.Request) -> None:
+def _reset(http: web.BaseRequest) -> None:
     transport: Any = http.transport
     if transport is not None:
         transport.abort()
 
 
-async def _send_half(http: web.Request, response: web.Response) -> web.StreamResponse:
+async def _send_half(http: web.BaseRequest, response: web.Response) -> web.StreamResponse:
     """Promise the whole answer, send half of it and close the connection."""
     body = response.body if isinstance(response.body, bytes) else b""
     if not body:

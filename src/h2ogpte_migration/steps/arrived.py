@@ -60,6 +60,8 @@ def _metadata(migration: Migration, facts: Optional[Json], target: Collection) -
         return migration.gateway.metadata(migration.target_id)
     except NotFound:
         return {}
+    except (Rejected, Unavailable, BadReply):
+        return None  # the server does not tell; they are compared, no more
 
 
 def _permissions(migration: Migration, target: Collection) -> List[Finding]:

@@ -29,8 +29,12 @@ from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import ragcheck, retrieval, validate
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.validate import failed_if_gone
+from h2ogpte_migration.ui.text import plural
 
 CHATS_PAGE = 100
+
+_MOVES_TO_COME = frozenset({Position.IMPORTED, Position.HELD, Position.VALIDATED})
+"""Where a migration stands whose connectors are still to be moved."""
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,10 @@ class MoveKind:
     counted: Callable[[Gateway, str], Optional[int]]
     submit: Callable[[Gateway, SourceId, TargetId], JobId]
     some_stay: bool = False
+
+    def number(self, count: int) -> str:
+        """``1 chat``, ``2 chats``."""
+        return plural(count, self.noun[:-1])
 
     def count(self, gateway: Gateway, collection_id: str) -> int:
         """How many there are, by one look; a full page of a listing is counted by the server."""
@@ -132,14 +140,15 @@ class Left:
     ids: FrozenSet[str] = frozenset()
     hidden: int = 0
 
-    def words(self, noun: str, origin: str = "source") -> str:
+    def words(self, kind: MoveKind, origin: str = "source") -> str:
         """What stays behind for good, for people; empty where nothing does."""
         stay = self.listed + self.hidden
         if not stay:
             return ""
         how = "listed" if self.listed else "counted, but not listed"
+        are = "is" if stay == 1 else "are"
         return (
-            f"{stay} {noun} of the {origin} are still {how} there and did not move: "
+            f"{kind.number(stay)} of the {origin} {are} still {how} there and did not move: "
             f"archived ones stay with the {origin}"
         )
 
@@ -160,9 +169,7 @@ def move_all(way: Way, kind: MoveKind, jobs: JobLog) -> Left:
             return left
     if kind.some_stay and not words and left.ids == before.ids:
         return left
-    what = (
-        f"{left.listed} {kind.noun} are still in {way.origin} after {patience.SENDS_PER_RUN} moves"
-    )
+    what = f"{kind.number(left.listed)} still in {way.origin} after {patience.SENDS_PER_RUN} moves"
     raise StepFailed(f"{what}: {words}".rstrip(": "), "Run it again later; it moves the rest.")
 
 
@@ -317,8 +324,23 @@ def chats(migration: Migration) -> Optional[Result]:
     return _run(migration, StepName.CHATS)
 
 
+def _wait_for_the_first_link(migration: Migration) -> None:
+    """Of a chain: what the migration into this source still moves would be left in the middle."""
+    store = migration.tracking.store
+    into = store.record_of_target(migration.source_id)
+    first = store.load(into.source_id) if into is not None else None
+    if first is not None and first.position in _MOVES_TO_COME:
+        raise StepFailed(
+            f"its source is the target of {first.record.source_name} ({first.record.source_id}), "
+            "whose migration is not finished",
+            f"Finish that first: --verify --collections {first.record.source_id}",
+            "Source not finished",
+        )
+
+
 def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
+    _wait_for_the_first_link(migration)
     way = _way(migration)
     try:
         empty_at = migration.empty_at.pop(step, None)
@@ -336,8 +358,10 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
         if left.listed or left.hidden:
             # What is only counted may be archived, or be hidden by a listing that lags: a move tells.
             left = move_all(way, kind, StepJobs(migration, step))
-        if left.words(kind.noun):
-            migration.warn(left.words(kind.noun))
+            if step == StepName.CONNECTORS:
+                validate.bring_the_last(migration)
+        if left.words(kind):
+            migration.warn(left.words(kind))
         _finish(migration, way, step)
     except NotFound as error:
         return failed_if_gone(migration, error)
@@ -374,9 +398,8 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
     if counts is not None:
         counts["target_after"] = kind.count(way.gateway, way.destination)
         log.info(
-            "moved %s %s; the target had %s and has %s now",
-            counts["source"],
-            kind.noun,
+            "moved %s; the target had %s and has %s now",
+            kind.number(counts["source"]),
             counts["target"],
             counts["target_after"],
         )

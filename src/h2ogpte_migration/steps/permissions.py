@@ -171,6 +171,19 @@ def shrink(migration: Migration) -> None:
     migration.reload()
 
 
+def warn_of_missing(migration: Migration, held: Permissions) -> None:
+    """Tell where a target that is in use already has less than its source: people may want that."""
+    try:
+        allowed = _read_source(migration, partial(_warn_of_unread, migration), anew=True)
+    except NotFound:
+        return  # whoever compares the documents finds out whether the source is gone
+    if narrowed(allowed, held) != allowed:
+        migration.warn(
+            "its documents were imported, and by the record nothing was shared: the target is "
+            "shared less widely than its source, and was left so; compare who may see the two"
+        )
+
+
 def narrowed(given: Permissions, allowed: Permissions) -> Permissions:
     """What remains of the rights that were given, as far as the source still grants them."""
     is_public = given.is_public and allowed.is_public

@@ -17,7 +17,7 @@ from h2ogpte_migration.migration import Absent, Ambiguous, Migration
 from h2ogpte_migration.model import Job
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import importing, permissions
-from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone
+from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone, sure
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Tracked
 
@@ -95,8 +95,12 @@ def _holds_nothing_of_the_source(migration: Migration, target_id: str) -> bool:
         except NotFound:
             return False  # nothing is left to compare with
         comparison.copy(BASELINE, SOURCE)
-        listed(gateway, target_id, lambda rows: comparison.fill(TARGET, rows))
-        return bool(held) and comparison.missing()[0] == held
+
+        def found() -> int:
+            listed(gateway, target_id, lambda rows: comparison.fill(TARGET, rows))
+            return held - comparison.missing()[0]
+
+        return bool(held) and not sure(migration.clock, found)
 
 
 # -- record against server ---------------------------------------------------------------
@@ -127,6 +131,7 @@ def run(migration: Migration) -> None:
     if migration.attempt.permissions is None:
         # What was given is not on record: all that it has counts as that, and may be taken back.
         store, rights = migration.tracking.store, permissions.on_target(migration)
+        permissions.warn_of_missing(migration, rights)
         store.record_rights(migration.lease, migration.attempt, rights, migration.take_warnings())
     importing.book(migration, found)
     migration.reload()

@@ -7,23 +7,37 @@ target stays; ``--cleanup`` deletes it.
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from typing import List, Optional
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.errors import StepFailed
+from h2ogpte_migration.errors import ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Json
+from h2ogpte_migration.model import Json, SourceId
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import StepName
+from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import is_gone
+from h2ogpte_migration.steps.spare import found_nowhere_else
+from h2ogpte_migration.ui.text import plural
 
 _THERE = {
     StepName.CONNECTORS_BACK: StepName.CONNECTORS,
     StepName.CHATS_BACK: StepName.CHATS,
 }
 """The way there, for each way back."""
+
+_MOVED_FROM = frozenset(
+    {
+        Position.IMPORTED,
+        Position.HELD,
+        Position.VALIDATED,
+        Position.CONNECTED,
+        Position.FINISHED,
+        Position.ROLLING_BACK,
+    }
+)
+"""Where a migration stands that may have moved something away from its source."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +54,35 @@ def begin(migration: Migration) -> Optional[Result]:
     target_id = migration.target_id
     if is_gone(migration.gateway, migration.clock, target_id):
         raise StepFailed(f"the target {target_id} does not exist any more; nothing is left to move")
-    migration.tracking.store.finish_step(migration.lease, migration.attempt, StepName.ROLLBACK)
+    _refuse_if_migrated_on(migration)
+    store, attempt = migration.tracking.store, migration.attempt
+    _warn_of_what_stays(migration)
+    store.finish_step(migration.lease, attempt, StepName.ROLLBACK, migration.take_warnings())
     return None
+
+
+def _refuse_if_migrated_on(migration: Migration) -> None:
+    """What was moved here may have been moved on: the last link of a chain comes back first."""
+    onwards = migration.tracking.store.load(SourceId(migration.target_id))
+    if onwards is not None and onwards.position in _MOVED_FROM:
+        raise StepFailed(
+            f"its target {migration.target_id} was itself migrated on, to "
+            f"{onwards.record.target_id}: what was moved may be there",
+            f"Roll that back first: --rollback --collections {migration.target_id}",
+            "migrated on",
+        )
+
+
+def _warn_of_what_stays(migration: Migration) -> None:
+    """Documents do not come back; what people and connectors put into the target is told of."""
+    try:
+        number = found_nowhere_else(migration, migration.attempt)
+    except ServerError as error:
+        migration.warn(f"whether the target holds more than its source can't be read: {error}")
+        return
+    if number:
+        documents = plural(number, "document")
+        migration.warn(f"the target holds {documents} that its source does not; they stay there")
 
 
 def connectors(migration: Migration) -> Optional[Result]:
@@ -62,29 +103,46 @@ def chats(migration: Migration) -> Optional[Result]:
 def finish(migration: Migration) -> Optional[Result]:
     """Both are back: a later plain run leaves the collection alone."""
     migration.tracking.store.finish_rollback(migration.lease, migration.attempt)
+    # What a forced run began was taken back: the next forced run forces again.
+    migration.tracking.runs.end_starts([migration.source_id])
     log.info("rolled back: connectors and chats are in the source again")
     return None
 
 
 def _move_back(migration: Migration, step: str) -> None:
-    """Move until the target lists none; "none" has to agree with what is on record as moved."""
+    """Move until no target lists any; "none" has to agree with what is on record as moved.
+
+    Former targets may hold some as well: a forced run moves chats on only where it is asked to.
+    """
     store, kind = migration.tracking.store, KINDS[step]
-    way = Way(migration.gateway, migration.clock, migration.target_id, migration.source_id)
     counts = store.moved_counts(migration.attempt, step)  # of a rollback that was interrupted
-    left = left_in(way, kind, _on_record(migration, step, counts))
-    if left.listed:
+    ways = _ways(migration)
+    expected = [_on_record(migration, step, counts), *(None for _ in ways[1:])]
+    held = [left_in(way, kind, number) for way, number in zip(ways, expected)]
+    full = [way for way, left in zip(ways, held) if left.listed]
+    if full:
         counts = counts or {
-            "source": kind.count(way.gateway, way.origin),
-            "target": kind.count(way.gateway, way.destination),
+            "source": sum(kind.count(way.gateway, way.origin) for way in full),
+            "target": kind.count(migration.gateway, migration.source_id),
         }
         store.record_move_counts(migration.lease, migration.attempt, step, counts)
-        left = move_all(way, kind, StepJobs(migration, step))
-    if left.words(kind.noun, "target"):
-        migration.warn(left.words(kind.noun, "target"))
+    for way, left in zip(ways, held):
+        stays = move_all(way, kind, StepJobs(migration, step)) if left.listed else left
+        if stays.words(kind, "target"):
+            migration.warn(stays.words(kind, "target"))
     if counts:
-        _verify(migration, way, kind, counts)
+        _verify(migration, ways[0], kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
+
+
+def _ways(migration: Migration) -> List[Way]:
+    """From the target to the source, and from each former target."""
+    former = migration.tracking.store.former_targets(migration.source_id)
+    targets = [migration.target_id, *(str(attempt.target_id) for attempt in former)]
+    return [
+        Way(migration.gateway, migration.clock, target, migration.source_id) for target in targets
+    ]
 
 
 def _on_record(migration: Migration, step: str, counts: Optional[Json]) -> Optional[int]:
@@ -103,6 +161,6 @@ def _verify(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> Non
     counts["target_after"] = found
     if found < wanted:
         migration.warn(
-            f"the source had {counts['target']} {kind.noun}, {counts['source']} were moved back, "
+            f"the source had {kind.number(counts['target'])}, {counts['source']} were moved back, "
             f"and it has {found} now"
         )

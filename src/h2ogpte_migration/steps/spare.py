@@ -7,11 +7,12 @@ In doubt it is kept, with the reason.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Optional
+from dataclasses import replace
+from typing import Iterator, Optional
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, JobKind
+from h2ogpte_migration.model import Collection, Document, JobKind
 from h2ogpte_migration.naming import normalise
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, Way, left_in
@@ -70,7 +71,7 @@ def _in_use(migration: Migration, target_id: str) -> str:
         kind = MOVES[step]
         left = left_in(way, kind)
         if left.listed or left.hidden:
-            return f"it still holds {left.listed or left.hidden} {kind.noun}"
+            return f"it still holds {kind.number(left.listed or left.hidden)}"
     return ""
 
 
@@ -91,25 +92,53 @@ def _written_to(migration: Migration, former: Attempt) -> str:
 
 def _holds_more(migration: Migration, former: Attempt, target_id: str) -> str:
     """Every document must be in the source, or in a validated current target, as well."""
-    gateway, live = migration.gateway, _validated_target(migration)
-    by_name = former.import_options.copy_document or former.origin == Attempt.LEGACY
-    with closing(DocumentComparison(by_name=by_name)) as comparison:
-        if is_empty(gateway, migration.clock, target_id):
-            return ""
-        listed(gateway, target_id, lambda rows: comparison.fill(SOURCE, rows))
-        try:
-            listed(gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
-        except NotFound:
-            if live is None:
-                return "its source is gone, and no validated target stands for it"
-        if live is not None:
-            listed(gateway, live, lambda rows: comparison.fill(TARGET, rows))
-        only_here = comparison.late()[0]
+    if is_empty(migration.gateway, migration.clock, target_id):
+        return ""
+    live = _validated_target(migration, target_id)
+    try:
+        only_here = found_nowhere_else(migration, former, live)
+    except NotFound:
+        return "its source is gone, and no validated target stands for it"
     return f"it holds {plural(only_here, 'document')} found nowhere else" if only_here else ""
 
 
-def _validated_target(migration: Migration) -> Optional[str]:
+def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[str] = None) -> int:
+    """How many documents of a target neither its source holds, nor another target.
+
+    Copies have ids of their own: they are told apart by name and size.
+
+    Args:
+        other: the other target; with it the source may be gone.
+
+    Raises:
+        NotFound: the source may be gone, and there is no other target.
+    """
+    gateway = migration.gateway
+    by_name = target.import_options.copy_document or target.origin == Attempt.LEGACY
+
+    def rows(documents: Iterator[Document]) -> Iterator[Document]:
+        if not by_name:
+            return documents
+        # A newer version of the same name is another document.
+        return (replace(item, name=f"{item.size_bytes} {item.name}") for item in documents)
+
+    with closing(DocumentComparison(by_name=by_name)) as comparison:
+        fill = comparison.fill
+        listed(gateway, str(target.target_id), lambda found: fill(SOURCE, rows(found)))
+        try:
+            listed(gateway, migration.source_id, lambda found: fill(BASELINE, rows(found)))
+        except NotFound:
+            if other is None:
+                raise
+        if other is not None:
+            listed(gateway, other, lambda found: fill(TARGET, rows(found)))
+        return comparison.late()[0]
+
+
+def _validated_target(migration: Migration, judged: str) -> Optional[str]:
+    """The target in use, if all arrived in it. The one that is judged can't speak for itself."""
     tracked = migration.tracked
     if tracked is None or tracked.attempt is None or tracked.validation is None:
         return None
-    return tracked.attempt.target_id if tracked.validation.settled else None
+    target_id = tracked.attempt.target_id
+    return target_id if tracked.validation.settled and target_id != judged else None

@@ -20,7 +20,7 @@ from h2ogpte_migration.model import (
     SourceId,
     parse_time,
 )
-from h2ogpte_migration.states import JobStatus, Position, TargetState
+from h2ogpte_migration.states import JobStatus, TargetState
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -32,6 +32,7 @@ from h2ogpte_migration.tracking.records import (
     Watched,
 )
 from h2ogpte_migration.tracking.rows import (
+    BRINGING_OVER,
     JOB_SEEN,
 )
 
@@ -54,15 +55,6 @@ _ROLLED_BACK = (
     "WHERE source_id = old_collection_id AND fate = 'live' AND step = 'rolled back')"
 )
 """The condition that what was moved is back in the source."""
-
-_BRINGING_OVER = (
-    "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
-    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
-    "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
-    "AND former.target_id != live.target_id AND NOT EXISTS (SELECT 1 FROM checkpoints "
-    "WHERE attempt_id = live.id AND step = 'former connectors'))"
-)
-"""The condition that what former targets hold was not brought over yet."""
 
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
@@ -142,7 +134,7 @@ class Questions:
         over += " AND chats_migrated" if with_chats else ""
         return self.records(
             f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
-            f"AND (NOT ({over}) OR {_BRINGING_OVER})"
+            f"AND (NOT ({over}) OR {BRINGING_OVER})"
         )
 
     def standing(self) -> Iterator[Record]:
@@ -158,28 +150,6 @@ class Questions:
         return self.records(
             f"coalesce(job_status, '') != 'failed' AND import_completed AND NOT {_ROLLED_BACK}"
         )
-
-    def over(self) -> Dict[Position, int]:
-        """How many collections are done with, counted by SQLite: they may be very many."""
-        rows = self._db.rows(
-            "SELECT coalesce(chats_migrated, 0) AS chats, count(*) AS n FROM collection_migrations "
-            f"WHERE {_OVER} GROUP BY chats"
-        )
-        names = {True: Position.FINISHED, False: Position.CONNECTED}
-        return {names[bool(row["chats"])]: row["n"] for row in rows}
-
-    def not_over(self) -> Iterator[Tracked]:
-        """Everything on record about the other ones."""
-        for record in self.records(f"NOT ({_OVER})"):
-            yield self._tracked(record)
-
-    def kept_warnings(self) -> List[KeptWarning]:
-        """Kept warnings of all live attempts."""
-        rows = self._db.rows(
-            "SELECT w.* FROM warnings w JOIN attempts a ON a.id = w.attempt_id "
-            "WHERE a.fate = 'live' ORDER BY w.rowid"
-        )
-        return [KeptWarning(row["source_id"], row["step"], row["text"]) for row in rows]
 
     def sources_behind(self, collection_id: str) -> List[SourceId]:
         """Tracked sources that an id speaks of: itself, or that it is a target of."""

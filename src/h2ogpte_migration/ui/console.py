@@ -98,11 +98,6 @@ class Console:
             self._say(self.out, text.split("\n"), whole=True)
 
     @property
-    def interactive(self) -> bool:
-        """Whether somebody watches ``err`` on a terminal."""
-        return _is_terminal(self.err)
-
-    @property
     def watched(self) -> bool:
         """Whether ``out`` is a terminal that can draw over what it shows."""
         return _is_terminal(self.out) and os.environ.get("TERM", "dumb") != "dumb"
