@@ -54,6 +54,7 @@ def advance(migration: Migration) -> Result:
     with migration.shared.working_on[migration.source_id]:
         waited = migration.lease_held is not None
         if not waited:
+            before = migration.tracking.database.changes_elsewhere()
             left = _left_without_a_lease(migration)
             if left is not None:
                 return left
@@ -64,6 +65,8 @@ def advance(migration: Migration) -> Result:
                 )
             migration.lease_held = claimed
             migration.seen_at = None
+            if migration.tracking.database.changes_elsewhere() != before:
+                migration.reload()  # whoever had the lease may have gone on with it
         keep = False
         try:
             result = _carried_through(migration, waited=waited)
@@ -176,7 +179,7 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
 
 def _begin_or_leave(migration: Migration) -> Optional[Result]:
     """Decide, once per turn, whether to begin afresh, to continue, or to leave it."""
-    if migration.reload() is not None:
+    if migration.tracked is not None:
         reconcile.agree(migration)
         moves.settle_open(migration)
     decided = _plan(migration)
