@@ -88,8 +88,9 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
     """One turn of a collection, its errors as results."""
     step = ""
     try:
-        if waited and migration.reload() is not None and not _worth_a_look(migration):
+        if waited and migration.reload_for_poll() is not None and not _worth_a_look(migration):
             return _still_running(migration)
+        migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
         while result is None:

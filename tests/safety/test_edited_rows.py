@@ -14,6 +14,7 @@ from typing import Callable, Dict, List, Tuple
 import pytest
 
 from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.sandbox.faults import call
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection, JobKind
 from h2ogpte_migration.tracking.leases import Leases
@@ -280,3 +281,21 @@ def test_what_is_written_between_the_look_at_a_row_and_its_lease_is_seen(
             item for item in list(lab.server.requests)[asked:] if item.username == "anna"
         ]
         assert of_the_owner == []
+
+
+def test_what_is_written_while_an_import_is_waited_for_is_seen_at_the_next_poll(
+    tmp_path: Path,
+) -> None:
+    with laboratory(tmp_path) as lab:
+        lab.world.times.import_s = 60.0
+        polls: List[int] = []
+
+        def edit() -> None:
+            polls.append(len(polls))
+            if len(polls) == 3:
+                lab.sql("DELETE FROM collection_migrations")
+
+        lab.server.faults.add(call(edit), route="GET /jobs/{job_id}", times=None)
+        result = lab.migrate()
+    assert "its row was deleted meanwhile" in result.text
+    assert len(polls) == 3, "no poll after the row was gone"
