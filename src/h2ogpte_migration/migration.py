@@ -30,6 +30,7 @@ from typing import (
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
+    Forbidden,
     Interrupted,
     LeaseLost,
     NotFound,
@@ -442,7 +443,7 @@ class Migration:
             OutcomeKind.FAILED,
             step=step,
             reason=reason,
-            hint=error.hint or "Run the same command again; it continues from here.",
+            hint=error.hint or _what_next(error, self.owner),
             cause=error.kind,
             needs_attention=True,
         )
@@ -461,6 +462,15 @@ class Migration:
             cause=cause,
             needs_attention=True,
         )
+
+
+def _what_next(error: Union[ServerError, StepFailed], owner: str) -> str:
+    if isinstance(error, Forbidden):
+        return (
+            f"Does the collection still belong to {owner}? If not, its new owner gets a target of "
+            "their own with --force-remigrate. Else run the same command again."
+        )
+    return "Run the same command again; it continues from here."
 
 
 # -- sending exactly once ----------------------------------------------------------------

@@ -132,7 +132,7 @@ def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[st
                 raise
         if other is not None:
             listed(gateway, other, lambda found: fill(TARGET, rows(found)))
-        return comparison.late()[0]
+        return comparison.only_in_source()[0]
 
 
 def _validated_target(migration: Migration, judged: str) -> Optional[str]:
