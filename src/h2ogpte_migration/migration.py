@@ -267,6 +267,20 @@ class Migration:
         """The owner's present name; the attempt keeps the one of its beginning."""
         return self.source.owner or self.attempt.owner
 
+    def is_owners(self, username: str) -> bool:
+        """Whether a collection that the server says is ``username``'s belongs to the owner.
+
+        An account may be renamed: then the server's present name is the one of the key's holder. A
+        server that names no owner shows the key's collections only.
+        """
+        names = {"", self.owner}
+        if self.tracked is not None and self.tracked.attempt is not None:
+            names.add(self.tracked.attempt.owner)
+        holder = self.gateway.holder
+        if holder is not None:
+            names.add(holder.username)
+        return username in names
+
     @property
     def how(self) -> ImportOptions:
         return self.attempt.import_options
