@@ -79,6 +79,8 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     from h2ogpte_migration.run.signals import Stopper
 
     _open_log(options, console, stack)
+    for note in options.notes:
+        console.info(note)
     if options.quiet and not options.dry_run and options.mode in (Mode.MIGRATE, Mode.VERIFY):
         console.hold()
     if options.sandbox:
