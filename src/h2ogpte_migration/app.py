@@ -86,9 +86,10 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     if options.sandbox:
         options = _for_sandbox(options, console, stack)
     stopper = stack.enter_context(Stopper(console))
-    session = stack.enter_context(opened(options, console, Clock(stopper.stop)))
+    session = None
     code: int = ExitCode.ATTENTION
     try:
+        session = stack.enter_context(opened(options, console, Clock(stopper.stop)))
         with Heartbeat(session.tracking.runs):
             try:
                 code = command.run(session)
@@ -97,11 +98,13 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     except Interrupted:
         code = ExitCode.INTERRUPTED
     except ToolError as error:
+        error.exit_code = stopper.exit_code or error.exit_code
         code = error.exit_code
         raise
     finally:
         code = stopper.exit_code or code
-        session.tracking.runs.end(code)
+        if session is not None:
+            session.tracking.runs.end(code)
     return code
 
 
