@@ -148,8 +148,12 @@ def test_a_dry_run_shows_it_and_changes_nothing(operator: Operator, world: World
     assert operator.changes() == {}
     assert operator.db.read_bytes() == before
     assert held(world, source.id) == (0, 0)
-    assert "connectors: 2" in said.out
-    assert "chats: 2" in said.out
+    target = operator.target_of(source.id)
+    assert f"Alpha ({source.id}) of anna: roll back" in said.out
+    assert f"  from {target.name} ({target.id}): connectors: 2, chats: 2\n" in said.out
+    assert "1 to roll back" in said.out
+    assert "Chats stay" not in said.out, "it is them who move"
+    assert "permissions" not in said.out, "they were not looked at"
 
 
 def test_a_target_that_cannot_be_read_holds_up_no_other_of_a_dry_run(

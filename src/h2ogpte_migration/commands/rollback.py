@@ -55,4 +55,4 @@ def _look(session: Session, migration: Migration) -> Result:
         for step in (StepName.CONNECTORS, StepName.CHATS)
     )
     seen = Plan(action="roll back", connectors=connectors, chats=chats)
-    return migration.result(OutcomeKind.PLANNED, reason="rolled back", plan=seen)
+    return migration.result(OutcomeKind.PLANNED, plan=seen)
