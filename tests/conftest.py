@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
@@ -41,6 +41,30 @@ def pytest_collection_finish() -> None:
     """From here on there is garbage."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Take a file of each folder in turn.
+
+    Some folders keep the processor busy, some wait for servers: so that one fills the pauses of the
+    other. What is left in the end are unit tests, of which no file takes long.
+    """
+    rounds: Dict[Path, Dict[Path, int]] = {}
+    for item in items:
+        files = rounds.setdefault(item.path.parent, {})
+        files.setdefault(item.path, len(files))
+    items.sort(key=lambda item: rounds[item.path.parent][item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process: what they compare with is found out once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "load":  # what -n alone means
+        return None
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 _LOOPBACK = ("127.", "::1", "localhost")

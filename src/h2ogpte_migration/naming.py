@@ -30,12 +30,13 @@ def target_name(source_name: str, when: datetime, taken: Container[str]) -> str:
     Args:
         source_name: the source's name, which may be decorated already.
         when: the present time in UTC; its seconds are advanced until the name is free.
-        taken: names that the owner's collections and recorded intents have.
+        taken: names that were given to the owner's targets, ``folded``: a server that keeps two of
+            them alike could not tell the targets apart.
     """
     plain = undecorate(source_name)
     while True:
         name = f"(Migrated) {plain} - {when:%Y%m%d_%H%M%S}"
-        if name not in taken:
+        if folded(name) not in taken:
             return name
         when += timedelta(seconds=1)
 
@@ -108,7 +109,7 @@ def shortened(name: str, limit: int, taken: Container[str]) -> Optional[str]:
     """A target's name in at most ``limit`` characters, its time kept whole; None: too few.
 
     Args:
-        taken: names that are in use; the seconds are advanced until the name is free.
+        taken: names that are in use, ``folded``; the seconds are advanced until one is free.
     """
     found = _SUFFIX.search(name)
     if found is None:
@@ -122,7 +123,7 @@ def shortened(name: str, limit: int, taken: Container[str]) -> Optional[str]:
         return None
     while True:
         short = f"{start} - {when:{_TIME}}"
-        if short not in taken:
+        if folded(short) not in taken:
             return short
         when += timedelta(seconds=1)
 

@@ -24,7 +24,8 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.support import command
 from tests.support.command import Result, Running
-from tests.support.launcher import BRIEF_LOOKS_S, PLAN
+from tests.support.launcher import PLAN
+from tests.support.waits import BRIEF_LOOKS_S
 
 MODEL = "mixedbread-ai/mxbai-embed-large-v1"
 TRUE_LOOKS_S = (2.0, 15.0)

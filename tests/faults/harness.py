@@ -8,30 +8,25 @@ slow this machine is. Requests, threads, the tracking database and all that is p
 from __future__ import annotations
 
 import gc
-import io
-import os
 import sys
 import threading
 import time
 import warnings
 from collections import Counter
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import pytest
 
-from h2ogpte_migration import redact
-from h2ogpte_migration.app import main
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
-from h2ogpte_migration.tracking import runs
-from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process
 from tests.crash.lab import clone
 from tests.support import waits
 from tests.support.client import import_session
+from tests.support.inprocess import run_here
 
 M3 = "BAAI/bge-m3"
 LARGE = "BAAI/bge-large-en-v1.5"
@@ -115,38 +110,11 @@ class Result:
         return "".join(p.read_text(encoding="utf-8") for p in sorted(self.folder.glob("*.log")))
 
 
-_runs: List[ProcessIdentity] = []
-
-
-@contextmanager
-def _another_process() -> Iterator[None]:
-    """Each run passes for a process of its own, and those before it for dead."""
-    real = runs.current_process, runs.is_alive
-    runs.current_process = lambda: _runs[-1]
-    runs.is_alive = lambda process: (
-        process == _runs[-1] if process.machine == _runs[-1].machine else None
-    )
-    try:
-        yield
-    finally:
-        runs.current_process, runs.is_alive = real
-
-
 def run(folder: Path, *words: str) -> Result:
     """Run one command line in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    _runs.append(replace(current_process(), start=f"run {len(_runs)}"))
-    out, err = io.StringIO(), io.StringIO()
-    known, redact._forms = redact._forms, {}
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with redirect_stdout(out), redirect_stderr(err), _another_process():
-            code = int(main(words))
-    finally:
-        os.chdir(before)
-        redact._forms = known  # other tests' keys are still secrets
-    return Result(code, out.getvalue(), err.getvalue(), folder)
+    ended = run_here(words, folder)
+    return Result(ended.code, ended.out, ended.err, folder)
 
 
 # -- worlds ------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox import calls_collections
 from h2ogpte_migration.sandbox.faults import call, close, reply
 from h2ogpte_migration.sandbox.model import Collection
@@ -17,6 +19,7 @@ from ..faults.harness import LARGE, M3, Result, run, serving
 
 C = "/collections/{collection_id}"
 CREATE = "POST /collections"
+WAIT = "--wait-for-completion"
 IMPORT = f"POST {C}/import_collection_job"
 SETTINGS = {
     "max_tokens_per_chunk": 320,
@@ -319,3 +322,25 @@ def test_somebodys_own_collection_is_not_taken_for_a_cut_off_target(
     assert result.code == 0, result.text
     assert own.documents == []
     assert len(made_of(world, source)) == 2
+
+
+@pytest.mark.parametrize("names", [("Papers", "papers"), ("Q&A", "Q&amp;A"), ("Papers", "Papers ")])
+@pytest.mark.parametrize("after", [True, False])
+def test_targets_of_sources_whose_names_a_server_may_keep_alike_are_told_apart(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: Tuple[str, str],
+    after: bool,
+) -> None:
+    """Begun in the same second, and the second creation is not answered."""
+    now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    monkeypatch.setattr(Clock, "utc", lambda self: now)
+    for name, document in zip(names, ("a.pdf", "b.pdf")):
+        world.add_collection("anna", name, LARGE, documents=[document])
+    with serving(world) as server:
+        server.faults.add(close(after=after), route=CREATE, skip=1)
+        result = migrate(server, tmp_path, "--max-concurrent-requests", "1", WAIT)
+    assert result.code == 0, result.text
+    held = [[m.document.name for m in item.documents] for item in world.collections.values()]
+    assert sorted(held) == [["a.pdf"], ["a.pdf"], ["b.pdf"], ["b.pdf"]]

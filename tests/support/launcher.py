@@ -21,12 +21,11 @@ from typing import Any, Dict, NoReturn, Optional
 
 PLAN = "H2OGPTE_TESTS_PLAN"
 """What a run does differently from a user's, in its environment: see ``become_ready``."""
-BRIEF_LOOKS_S = (0.05, 0.1)
-"""Second looks, after an error and after a time-out, where their length is not the subject."""
 
 
 def preload() -> None:
     """Import the tool, and the client that it imports for a question."""
+    gc.disable()
     # In place of this folder, which a run of the command would not have either.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     from tests.crash import arming  # noqa: F401
@@ -38,8 +37,8 @@ def preload() -> None:
     for name in ("urllib3", "rich.progress", "rich.live"):
         importlib.import_module(name)
     import_session()
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def become_ready() -> None:
@@ -52,8 +51,7 @@ def become_ready() -> None:
     else:
         from tests.support import waits
 
-        waits.second_looks(BRIEF_LOOKS_S)
-        waits.polls(0.02)
+        waits.as_in_a_fork()
 
 
 def end(code: object) -> NoReturn:

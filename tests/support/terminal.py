@@ -7,10 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import pytest
+
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
+from . import waits
 from .command import Result, Running, run_command, start_command
+from .inprocess import run_here
 
 M3 = "BAAI/bge-m3"
 LARGE = "BAAI/bge-large-en-v1.5"
@@ -27,12 +31,14 @@ Row = Dict[str, Any]
 class Operator:
     """Runs the command against one server, from one folder.
 
-    Every run is expected to end with ``code``; None expects nothing.
+    Every run is expected to end with ``code``; None expects nothing. It takes place in this process,
+    unless it gets an input, is told whether to ``fork``, or meets one that was started before.
     """
 
     def __init__(self, server: SandboxServer, folder: Path) -> None:
         self.server = server
         self.folder = folder
+        self._started: List[Running] = []
 
     @property
     def world(self) -> World:
@@ -42,15 +48,15 @@ class Operator:
     # -- running -----------------------------------------------------------------------
     def admin(self, *words: str, code: Optional[int] = 0, **how: Any) -> Result:
         """Run with the admin's key, which comes from the environment."""
-        return self._checked(code, self.start_admin(*words, **how).wait())
+        return self._checked(code, self._run("ADMIN", self.server.admin_key, words, how))
 
     def user(self, name: str, *words: str, code: Optional[int] = 0, **how: Any) -> Result:
         """Run with the key of a user."""
-        return self._checked(code, self.start_user(name, *words, **how).wait())
+        return self._checked(code, self._run("USER", self.world.key_of(name), words, how))
 
     def plain(self, *words: str, code: Optional[int] = 0, **how: Any) -> Result:
         """Run with nothing but these words."""
-        return self._checked(code, run_command(words, cwd=self.folder, **how))
+        return self._checked(code, self._ended(words, {}, how))
 
     def start_admin(self, *words: str, **how: Any) -> Running:
         """Start a run with the admin's key."""
@@ -62,8 +68,23 @@ class Operator:
 
     def _start(self, kind: str, key: str, words: Any, how: Dict[str, Any]) -> Running:
         env = {f"H2OGPTE_{kind}_KEY": key, **how.pop("env", {})}
-        flags = ["--url", self.server.url, f"--{kind.lower()}-key"]
-        return start_command([*words, *flags], cwd=self.folder, env=env, **how)
+        running = start_command(self._line(kind, words), cwd=self.folder, env=env, **how)
+        self._started.append(running)
+        return running
+
+    def _run(self, kind: str, key: str, words: Any, how: Dict[str, Any]) -> Result:
+        return self._ended(self._line(kind, words), {f"H2OGPTE_{kind}_KEY": key}, how)
+
+    def _line(self, kind: str, words: Any) -> List[str]:
+        return [*words, "--url", self.server.url, f"--{kind.lower()}-key"]
+
+    def _ended(self, line: Any, env: Dict[str, str], how: Dict[str, Any]) -> Result:
+        env = {**env, **how.pop("env", {})}
+        if how or any(running.poll() is None for running in self._started):
+            return run_command(line, cwd=self.folder, env=env, **how)
+        with pytest.MonkeyPatch.context() as patch:
+            waits.as_in_a_fork(patch.setattr)
+            return run_here([str(word) for word in line], self.folder, env)
 
     @staticmethod
     def _checked(code: Optional[int], result: Result) -> Result:

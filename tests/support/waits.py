@@ -16,6 +16,9 @@ from h2ogpte_migration import patience
 
 Change = Callable[[ModuleType, str, Any], None]
 
+BRIEF_LOOKS_S = (0.05, 0.1)
+"""Second looks, after an error and after a time-out, where their length is not the subject."""
+
 
 def load_everything() -> None:
     """Import all modules of the product; one that can't be is a matter for the runs that need it."""
@@ -38,6 +41,12 @@ def polls(shortest_s: float, change: Change = setattr) -> None:
     """Ask for jobs as often as a short job deserves it."""
     change(patience, "FIRST_POLL_S", shortest_s)
     change(patience, "BUSY_WAIT_S", shortest_s)
+
+
+def as_in_a_fork(change: Change = setattr) -> None:
+    """Wait as runs do whose waits are not the subject."""
+    second_looks(BRIEF_LOOKS_S, change)
+    polls(0.02, change)
 
 
 def stop_patience(seconds: float, change: Change = setattr) -> None:

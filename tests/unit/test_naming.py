@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from h2ogpte_migration.naming import (
+    folded,
     is_target_name_of,
     matches_migrated_name,
     target_name,
@@ -38,18 +39,18 @@ def test_a_target_name_is_decorated_recognised_and_read_back(name: str) -> None:
 
 def test_seconds_advance_until_the_name_is_free() -> None:
     taken = {f"(Migrated) A - 20260316_{time}" for time in ("120058", "120059", "120100")}
-    assert target_name("A", NOON, taken) == "(Migrated) A - 20260316_120101"
+    assert target_name("a", NOON, set(map(folded, taken))) == "(Migrated) a - 20260316_120101"
 
 
 def test_midnight_and_new_year_are_passed() -> None:
     late = datetime(2026, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
-    taken = {target_name("A", late, set())}
+    taken = {folded(target_name("A", late, set()))}
     assert target_name("A", late, taken) == "(Migrated) A - 20270101_000000"
 
 
 def test_a_second_migration_does_not_stack_the_decoration() -> None:
     first = target_name("A", NOON, set())
-    assert target_name(first, NOON, {first}) == "(Migrated) A - 20260316_120059"
+    assert target_name(first, NOON, {folded(first)}) == "(Migrated) A - 20260316_120059"
 
 
 def test_stacked_decorations_of_others_come_off_at_once() -> None:

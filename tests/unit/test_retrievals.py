@@ -29,13 +29,13 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk.database.close()
 
 
-def validated(desk: Desk, *findings: Finding, settles: bool = False) -> Attempt:
+def validated(desk: Desk, *findings: Finding) -> Attempt:
     attempt = desk.created()
     desk.store.announce_import(desk.lease(), attempt, [Document("d", "a.pdf", "completed")])
     desk.store.record_import_found_done(desk.lease(), attempt)
     verdict = Verdict.HELD if findings else Verdict.CLEAN
     desk.store.record_validation(
-        desk.lease(), attempt, verdict, findings, 0, ignored=bool(findings), settles=settles
+        desk.lease(), attempt, verdict, findings, 0, ignored=bool(findings)
     )
     return attempt
 
@@ -97,23 +97,6 @@ def test_a_good_check_leaves_alone_what_was_accepted(desk: Desk) -> None:
     attempt = validated(desk, MISSING)
     record(desk, attempt, GOOD)
     assert desk.position() == Position.VALIDATED
-
-
-def test_the_documents_at_submission_are_kept_until_a_check_that_may_hold_back_was_made(
-    desk: Desk,
-) -> None:
-    attempt = validated(desk)
-    record(desk, attempt, BAD)
-    assert desk.store.has_baseline(attempt)
-    other = validated_again(desk)
-    record(desk, other, GOOD)
-    assert not desk.store.has_baseline(other)
-
-
-def validated_again(desk: Desk) -> Attempt:
-    attempt = desk.attempt()
-    desk.store.record_validation(desk.lease(), attempt, Verdict.CLEAN, (), 0, settles=False)
-    return attempt
 
 
 def test_what_people_accept_holds_back_no_more_and_stays_a_warning(desk: Desk) -> None:

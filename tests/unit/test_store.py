@@ -632,15 +632,15 @@ def test_an_import_that_never_came_to_be_is_not_submitted_any_more(desk: Desk) -
     assert tracked.position == Position.SHARED
 
 
-def test_a_baseline_is_kept_until_the_collection_is_settled(desk: Desk) -> None:
+def test_a_baseline_is_kept_until_nothing_feeds_the_source_any_more(desk: Desk) -> None:
     attempt = desk.created()
     desk.store.announce_import(desk.lease(), attempt, rows(3))
     desk.store.record_import_job(desk.lease(), attempt, JobId("j1"), KIND, adopted=False)
     desk.store.finish_import(desk.lease(), attempt)
-    for verdict in (Verdict.PENDING, Verdict.HELD):
+    for verdict in (Verdict.PENDING, Verdict.HELD, Verdict.CLEAN):
         desk.store.record_validation(desk.lease(), attempt, verdict, [HOLDS_BACK], 0)
         assert len(list(desk.store.baseline(attempt))) == 3
-    desk.store.record_validation(desk.lease(), attempt, Verdict.CLEAN, [], 0)
+    desk.store.finish_move(desk.lease(), attempt, StepName.CONNECTORS, None)
     assert list(desk.store.baseline(attempt)) == []
 
 

@@ -299,10 +299,21 @@ def _listed(migration: Migration) -> List[Collection]:
 
 
 def named(migration: Migration, listed: Optional[List[Collection]] = None) -> List[Collection]:
-    """The owner's collections that bear the target's name, as servers may write it."""
-    wanted = naming.folded(migration.attempt.target_name)
+    """The owner's collections that bear the target's name, as servers may write it.
+
+    What is on record as another target is not this one, nor what bears another one's very name.
+    """
+    store, attempt = migration.tracking.store, migration.attempt
+    wanted = naming.folded(attempt.target_name)
     rows = _listed(migration) if listed is None else listed
-    return [item for item in rows if naming.folded(item.name) == wanted]
+    found = [item for item in rows if naming.folded(item.name) == wanted]
+    others = set(store.names_in_doubt(attempt)) if found else set()
+    return [
+        item
+        for item in found
+        if item.id == attempt.target_id
+        or not (store.is_past_target(item.id) or item.name in others)
+    ]
 
 
 def _is_empty(migration: Migration, collection: Collection) -> bool:

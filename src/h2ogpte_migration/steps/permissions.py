@@ -132,8 +132,9 @@ def refresh(migration: Migration) -> None:
 
 
 def outdate(migration: Migration) -> None:
-    """The collection has to wait: people may withdraw rights meanwhile."""
-    if migration.rights_copied_at is not None:
+    """The collection has to wait: people may withdraw meanwhile what was given."""
+    given = migration.attempt.permissions
+    if migration.rights_copied_at is not None and (given is None or not given.empty):
         migration.rights_copied_at = float("-inf")
 
 

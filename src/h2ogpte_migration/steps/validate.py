@@ -86,11 +86,40 @@ def run(migration: Migration) -> Optional[Result]:
         found.late_documents,
         ignored=ignored,
         documents=(found.documents_before, found.documents),
-        settles=not (policy.retrieval and policy.retrieval.min_recall is not None),
     )
     if found.verdict == Verdict.PENDING:
         return pending(migration, found)
     return _held(migration, found) if held and not ignored else None
+
+
+def bring_the_last(migration: Migration) -> None:
+    """What connectors brought into the source until they were moved follows them."""
+    number, ids = _late_by_now(migration)
+    if not number:
+        return
+    tried: Set[str] = set()
+    refusals = latecomers.bring(migration, ids, tried)
+    for _ in range(patience.SENDS_PER_RUN if tried else 0):
+        if not number:
+            break
+        migration.clock.sleep(patience.SECOND_LOOK_S)
+        number, ids = _late_by_now(migration)
+    if number:
+        why = f": {refusals[0]}" if refusals else ""
+        migration.warn(
+            f"{plural(number, 'document')} came into the source while its connectors were moved, "
+            f"and stayed there{why}"
+        )
+    else:
+        migration.notes.append(f"{plural(len(tried), 'late document')} brought into the target")
+
+
+def _late_by_now(migration: Migration) -> Tuple[int, List[str]]:
+    """How many documents came late by now; their ids, where they are referenced."""
+    target = migration.gateway.collection(migration.target_id)
+    with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
+        _compare(migration, comparison, target)
+        return comparison.late()[0], [] if migration.by_name else comparison.late_ids()
 
 
 def _with_latecomers(migration: Migration, found: Compared) -> Compared:

@@ -18,7 +18,7 @@ from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, pos
 from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import KeptWarning
-from h2ogpte_migration.tracking.rows import COUNTED
+from h2ogpte_migration.tracking.rows import BRINGING_OVER, COUNTED
 from h2ogpte_migration.tracking.runs import Runs
 
 _BATCH = 5000
@@ -27,7 +27,7 @@ _MARK = "\x1f"
 
 # What a position is told by. Where there is an attempt, its target counts: the row of a source
 # is written over when it is begun anew.
-_STANDING = """
+_STANDING = f"""
     coalesce(m.username, '') AS owner, coalesce(m.new_model, '') AS model,
     coalesce(m.job_status, '') AS job_status, coalesce(m.job_id, '') != '' AS has_job,
     a.id IS NULL AS untraced, coalesce(a.origin, 'legacy') = 'legacy' AS legacy,
@@ -43,12 +43,13 @@ _STANDING = """
         AS rolling_back,
     EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')
         AS rolled_back,
+    {BRINGING_OVER} AS bringing_over,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
 """
 _STANDING_NAMES = (
     "owner, model, job_status, has_job, untraced, legacy, has_target, created, shared, submitted, "
     "imported, connected, chatted, import_sent, verdict, ignored, "
-    "rolling_back, rolled_back, has_error, run_id"
+    "rolling_back, rolled_back, bringing_over, has_error, run_id"
 )
 _FROM_LIVE = """
     FROM collection_migrations m
@@ -81,7 +82,7 @@ _FROM_LAST = """
 _DONE = (
     "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
     "AND coalesce(m.import_completed, 0) AND coalesce(m.connectors_migrated, 0) "
-    "AND coalesce(m.new_collection_id, '') != ''"
+    f"AND coalesce(m.new_collection_id, '') != '' AND NOT ({BRINGING_OVER})"
 )
 _IMPORTING = (
     "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
@@ -297,6 +298,8 @@ def _evidence(row: sqlite3.Row) -> Evidence:
 def _kind(where: Position, row: sqlite3.Row, worked_on: bool) -> OutcomeKind:
     """How a collection stands in the words that a run would use."""
     kind = KINDS.get(where)
+    if kind == OutcomeKind.DONE and row["bringing_over"]:
+        kind = OutcomeKind.INTERRUPTED
     if worked_on and kind not in (OutcomeKind.DONE, OutcomeKind.RUNNING):
         return OutcomeKind.LEASED_ELSEWHERE
     if kind is not None:
@@ -322,7 +325,7 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
         target_name=row["new_collection_name"] or "",
         target_model=row["model"],
         position=where,
-        reason=row["error"] or ("" if over else STANDINGS[where].evidence),
+        reason=row["error"] or ("" if over else _evidence_of(where, row)),
         hint=STANDINGS[where].advice,
         needs_attention=not over
         and kind not in (OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE),
@@ -331,6 +334,12 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
         warnings=tuple(warnings.split(_MARK)) if warnings else (),
         recorded=_recorded(row),
     )
+
+
+def _evidence_of(where: Position, row: sqlite3.Row) -> str:
+    if row["bringing_over"]:
+        return "what a former target holds is still to be brought over"
+    return STANDINGS[where].evidence
 
 
 def _recorded(row: sqlite3.Row) -> Recorded:

@@ -32,6 +32,7 @@ from h2ogpte_migration.tracking.records import (
     Watched,
 )
 from h2ogpte_migration.tracking.rows import (
+    BRINGING_OVER,
     JOB_SEEN,
 )
 
@@ -54,15 +55,6 @@ _ROLLED_BACK = (
     "WHERE source_id = old_collection_id AND fate = 'live' AND step = 'rolled back')"
 )
 """The condition that what was moved is back in the source."""
-
-_BRINGING_OVER = (
-    "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
-    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
-    "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
-    "AND former.target_id != live.target_id AND NOT EXISTS (SELECT 1 FROM checkpoints "
-    "WHERE attempt_id = live.id AND step = 'former connectors'))"
-)
-"""The condition that what former targets hold was not brought over yet."""
 
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
@@ -142,7 +134,7 @@ class Questions:
         over += " AND chats_migrated" if with_chats else ""
         return self.records(
             f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
-            f"AND (NOT ({over}) OR {_BRINGING_OVER})"
+            f"AND (NOT ({over}) OR {BRINGING_OVER})"
         )
 
     def standing(self) -> Iterator[Record]:
@@ -190,6 +182,14 @@ class Questions:
         """Ids of every target ever made, current or not."""
         rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
         return {row["target_id"] for row in rows}
+
+    def undone(self) -> Set[str]:
+        """Sources whose migration was rolled back, or is being rolled back."""
+        rows = self._db.rows(
+            "SELECT source_id FROM attempts JOIN checkpoints ON attempt_id = id "
+            "WHERE fate = 'live' AND step = 'rollback'"
+        )
+        return {row["source_id"] for row in rows}
 
     def is_past_target(self, collection_id: str) -> bool:
         """Whether a collection is on record as a target that was made, current or not."""

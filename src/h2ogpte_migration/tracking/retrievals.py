@@ -14,7 +14,6 @@ from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.leases import Lease, held
 from h2ogpte_migration.tracking.records import Attempt, Validation, utc_now
 from h2ogpte_migration.tracking.rows import (
-    forget_baseline,
     keep_warnings,
     update_row,
     write_validation,
@@ -72,7 +71,6 @@ class Retrievals:
                 "SELECT * FROM retrievals WHERE attempt_id = :id", {"id": attempt.id}
             ).fetchone()
             update_row(db, lease.source_id, {"error": None})
-            forget_baseline(db, attempt.id)
             if row is not None:
                 outcome = read(row["outcome"], row["checked_at"])
                 _write(db, attempt, replace(outcome, accepted=True), row["checked_at"])
@@ -135,16 +133,12 @@ def _hold(
     write_validation(db, attempt.id, Verdict.HELD, findings, late, ignored=accepted)
     blocking = "; ".join(str(item) for item in findings if item.blocking)
     update_row(db, lease.source_id, {"error": None if accepted else f"held: {blocking}"})
-    if accepted:
-        forget_baseline(db, attempt.id)
 
 
 def _let_go(db: sqlite3.Connection, lease: Lease, attempt: Attempt, *, look_again: bool) -> None:
     """Take back what an earlier check held back by; what else blocks goes on blocking."""
     validation = _validation(db, attempt)
     others = _others(validation)
-    if validation is not None and validation.verdict == Verdict.CLEAN:
-        forget_baseline(db, attempt.id)
     if validation is None or len(others) == len(validation.findings):
         return
     blocked = any(item.blocking for item in others)

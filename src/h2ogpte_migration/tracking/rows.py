@@ -33,6 +33,19 @@ COUNTED = "counted"
 JOB_SEEN = "job seen"
 """The checkpoint that says how the import job stood when it was seen to change last."""
 
+BRINGING_OVER = (
+    "coalesce(connectors_migrated, 0) AND "
+    "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
+    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
+    "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
+    "AND former.target_id != live.target_id "
+    "AND (NOT EXISTS (SELECT 1 FROM checkpoints "
+    "WHERE attempt_id = live.id AND step = 'former connectors') "
+    "OR coalesce(chats_migrated, 0) AND NOT EXISTS (SELECT 1 FROM checkpoints "
+    "WHERE attempt_id = live.id AND step = 'former chats')))"
+)
+"""The condition that what former targets hold was not brought over yet, though it is its turn."""
+
 
 def write_checkpoint(
     db: sqlite3.Connection, attempt: Attempt, step: str, detail: Optional[Json]

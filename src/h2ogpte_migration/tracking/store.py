@@ -11,6 +11,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import (
     Callable,
     ContextManager,
@@ -21,6 +22,7 @@ from typing import (
     Tuple,
 )
 
+from h2ogpte_migration import naming
 from h2ogpte_migration.model import (
     Collection,
     Document,
@@ -146,18 +148,12 @@ class Store(Questions):
         choose_name: Callable[[Set[str]], str],
     ) -> None:
         source = new.source
-        taken = {
-            row["target_name"]
-            for row in db.execute(
-                "SELECT target_name FROM attempts WHERE owner = :owner", {"owner": source.owner}
-            )
-        }
         now = utc_now()
         attempt = {
             "source_id": source.id,
             "source_name": source.name,
             "owner": source.owner,
-            "target_name": choose_name(taken),
+            "target_name": choose_name(_taken_names(db, source.owner)),
             "model": new.model,
             "import_options": json.dumps(new.import_options.to_json()),
             "origin": new.origin,
@@ -213,13 +209,10 @@ class Store(Questions):
     ) -> None:
         """The target gets another name than was begun with: the server takes a shorter one only.
 
-        ``choose_name`` gets the names in use and returns an unused one.
+        ``choose_name`` gets the names in use, folded, and returns an unused one.
         """
         with self._held(lease) as db:
-            rows = db.execute(
-                "SELECT target_name FROM attempts WHERE owner = :owner", {"owner": attempt.owner}
-            )
-            name = choose_name({row["target_name"] for row in rows})
+            name = choose_name(_taken_names(db, attempt.owner))
             db.execute(
                 "UPDATE attempts SET target_name = :name WHERE id = :attempt",
                 {"name": name, "attempt": attempt.id},
@@ -462,13 +455,11 @@ class Store(Questions):
         *,
         ignored: bool = False,
         documents: Optional[Tuple[int, int]] = None,
-        settles: bool = True,
     ) -> None:
-        """What a validation came to. A clean one settles the collection: no more baseline.
+        """What a validation came to.
 
         Args:
             documents: how many there were in the source at submission, and are in the target.
-            settles: False where something else may yet hold the collection back.
         """
         blocking = [str(finding) for finding in findings if finding.blocking]
         kept = [str(finding) for finding in findings if not finding.blocking]
@@ -481,8 +472,6 @@ class Store(Questions):
                 f"held: {'; '.join(blocking)}" if verdict == Verdict.HELD and not ignored else None
             )
             update_row(db, lease.source_id, {"error": error})
-            if verdict == Verdict.CLEAN and settles:
-                forget_baseline(db, attempt.id)
 
     # -- facts: moves ------------------------------------------------------------------
     def record_move_counts(self, lease: Lease, attempt: Attempt, step: str, counts: Json) -> None:
@@ -516,8 +505,13 @@ class Store(Questions):
         counts: Optional[Json],
         warnings: Sequence[str] = (),
     ) -> None:
-        """Checkpoint: the origin of the move holds none any more, or only what does not move."""
+        """Checkpoint: the origin of the move holds none any more, or only what does not move.
+
+        Once nothing feeds the source any more, what it held at submission is not needed.
+        """
         with self._checkpoint(lease) as db:
+            if step == StepName.CONNECTORS:
+                forget_baseline(db, attempt.id)
             close_intent(db, attempt.id, step, json.dumps(counts) if counts else None)
             if step in _MOVED:
                 update_row(db, lease.source_id, {_MOVED[step]: 1, "error": None})
@@ -546,3 +540,12 @@ class Store(Questions):
 
 _MOVED = {StepName.CONNECTORS: "connectors_migrated", StepName.CHATS: "chats_migrated"}
 """The documented columns that say that something was moved."""
+
+
+def _taken_names(db: sqlite3.Connection, owner: str) -> Set[str]:
+    """The names that were given to an owner's targets, folded."""
+    rows = db.execute("SELECT target_name FROM attempts WHERE owner = :owner", {"owner": owner})
+    return {_folded(row["target_name"]) for row in rows}
+
+
+_folded = lru_cache(maxsize=1 << 16)(naming.folded)

@@ -1,0 +1,132 @@
+"""What comes late, and what is left to do when a run failed or was killed in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
+from h2ogpte_migration.sandbox.model import Collection
+from tests.faults.harness import M3
+
+from .lab import CHATS, FORCE, WAIT, Lab, clock, hurried, laboratory
+
+__all__ = ["clock", "hurried"]
+
+MOVE_CONNECTORS = "POST /collections/{collection_id}/migrate_scheduled_connectors"
+MOVE_CHATS = "POST /collections/{collection_id}/migrate_chat_sessions_job"
+
+pytestmark = pytest.mark.usefixtures("clock", "hurried")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with laboratory(tmp_path) as made:
+        yield made
+
+
+def late(lab: Lab) -> bool:
+    """Whether the late document is in the target in use."""
+    target = lab.current()
+    return target is not None and any(m.document.name == "late.pdf" for m in target.documents)
+
+
+def test_chats_of_a_former_target_that_could_not_be_brought_over_are_still_to_do(lab: Lab) -> None:
+    lab.migrate()
+    lab.submit(FORCE)
+    first = lab.targets[0]
+    lab.server.faults.add(reply(403), route=MOVE_CHATS, times=None)
+    assert lab.verify().code == 1
+    status = lab.command("--status", "--check")
+    assert status.code == 1, status.text
+    lab.server.faults.clear()
+    assert lab.verify().code == 0
+    assert lab.chats_of(first.id) == 0
+    assert lab.command("--status", "--check").code == 0
+
+
+def test_a_document_that_came_after_a_clean_validation_is_late_and_not_missing(lab: Lab) -> None:
+    lab.submit()
+    lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
+    assert lab.verify().code == 1
+    lab.server.faults.clear()
+    lab.world.add_document(lab.source.id, "late.pdf")
+    result = lab.verify()
+    assert result.code == 0, result.text
+    assert late(lab)
+
+
+def test_what_a_connector_brings_until_it_is_moved_follows_it(lab: Lab) -> None:
+    def bring() -> None:
+        lab.world.add_document(lab.source.id, "late.pdf")
+
+    lab.server.faults.add(call(bring), route=MOVE_CONNECTORS)
+    result = lab.migrate()
+    assert result.code == 0, result.text
+    assert late(lab)
+    assert "1 late document brought into the target" in result.text
+
+
+def test_what_comes_that_late_and_can_only_be_copied_is_told(lab: Lab) -> None:
+    def bring() -> None:
+        lab.world.add_document(lab.source.id, "late.pdf")
+
+    lab.server.faults.add(call(bring), route=MOVE_CONNECTORS)
+    result = lab.migrate("--copy-document")
+    assert "1 document came into the source while its connectors were moved" in result.text
+    assert not late(lab)
+
+
+LISTED = "GET /collections/{collection_id}/chats"
+
+
+def hide_chats_of(lab: Lab, collection: Collection) -> None:
+    """Its listing lags; the server counts them all the same."""
+    lab.server.faults.add(
+        Action(reply=FixedReply(200, b"[]")),
+        route=LISTED,
+        when=lambda request: collection.id in request.path,
+        times=None,
+    )
+
+
+def test_chats_that_are_counted_and_not_listed_come_back_with_a_rollback(lab: Lab) -> None:
+    lab.migrate()
+    hide_chats_of(lab, lab.target)
+    assert lab.command("--rollback").code == 0
+    assert lab.chats_of(lab.source.id) == 2
+
+
+def test_chats_of_a_former_target_that_are_counted_and_not_listed_are_brought_over(
+    lab: Lab,
+) -> None:
+    lab.migrate()
+    first = lab.target
+    hide_chats_of(lab, first)
+    assert lab.migrate(FORCE).code == 0
+    assert lab.chats_of(first.id) == 0
+
+
+def test_chats_do_not_stay_in_the_middle_of_a_chain_whose_end_has_moved_its_own(lab: Lab) -> None:
+    assert lab.command("--target-model", M3, WAIT).code == 0
+    middle = lab.target
+    onwards = ("--source-model", M3, "--target-model", "BAAI/bge-large-en-v1.5", "--all-users")
+    assert lab.command(*onwards, WAIT, CHATS).code == 0
+    result = lab.verify()
+    assert result.code == 1
+    assert f"its target {middle.id} was itself migrated on" in result.text
+    assert "--move-chats --from" in result.text
+    assert lab.chats_of(middle.id) == 0
+
+
+def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
+    lab.migrate()
+    lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
+    assert lab.migrate(FORCE).code == 1
+    lab.server.faults.clear()
+    assert lab.command("--rollback").code == 0
+    before = len(lab.targets)
+    assert lab.migrate(FORCE, CHATS).code == 0
+    assert len(lab.targets) == before + 1
