@@ -8,7 +8,7 @@ from h2ogpte_migration.sandbox.faults import call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import by_this_tool, by_version_1_2_0
-from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
+from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 ROLLBACK, CHATS, FORCE, VERIFY = "--rollback", "--migrate-chats", "--force-remigrate", "--verify"
@@ -148,8 +148,29 @@ def test_a_dry_run_shows_it_and_changes_nothing(operator: Operator, world: World
     assert operator.changes() == {}
     assert operator.db.read_bytes() == before
     assert held(world, source.id) == (0, 0)
-    assert "connectors: 2" in said.out
-    assert "chats: 2" in said.out
+    target = operator.target_of(source.id)
+    assert f"Alpha ({source.id}) of anna: roll back" in said.out
+    assert f"  from {target.name} ({target.id}): connectors: 2, chats: 2\n" in said.out
+    assert "1 to roll back" in said.out
+    assert "Chats stay" not in said.out, "it is them who move"
+    assert "permissions" not in said.out, "they were not looked at"
+
+
+def test_a_target_that_cannot_be_read_holds_up_no_other_of_a_dry_run(
+    operator: Operator, world: World
+) -> None:
+    gone, there = (
+        world.add_collection("anna", name, M3, documents=1, connectors=1, chats=1)
+        for name in ("Gone", "There")
+    )
+    operator.admin(*SCOPE, WAIT, CHATS)
+    del world.collections[operator.target_of(gone.id).id]
+    said = operator.admin(ROLLBACK, "--dry-run", code=1).out
+    assert f"Can't be read: Gone ({gone.id}): GET /collections/" in said
+    assert "404" in said
+    assert "1 not available" in said
+    assert f"There ({there.id})" in said
+    assert "connectors: 1, chats: 1" in said
 
 
 def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, world: World) -> None:

@@ -50,7 +50,7 @@ def tell_plan(session: Session, result: RunResult) -> int:
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if stopped else (Following("", options.command(without=without)),)
-    asked = plan.Asked(options.migrate_chats, session.credentials.keys_made)
+    asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
     say(session, plan.lines(result, asked, what_to_tell(session, following)))
     reporting.write(session, result, "dry run")
     return result.exit_code
@@ -81,7 +81,11 @@ def say(session: Session, told: Sequence[Line]) -> None:
 def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> None:
     """Speak where something changed, or once a day while something is open; else not at all."""
     console, runs = session.console, session.tracking.runs
-    open_now = sorted([row.source_id, row.kind.value] for row in result.results if _is_open(row))
+    open_now = sorted(
+        [row.source_id or row.source_name, row.kind.value]
+        for row in result.results
+        if _is_open(row)
+    )
     open_now += [["", result.breaker]] if result.breaker else []
     news = any(
         row.warnings and not (row.earlier and row.kind == OutcomeKind.DONE)
