@@ -155,9 +155,16 @@ def skipped(collection: Collection, reason: str, cause: str = "") -> Result:
     )
 
 
-def not_available(what: str, reason: str) -> Result:
-    """Something that was asked for and can't be worked on: a failure."""
-    return Result(OutcomeKind.NOT_AVAILABLE, what, reason=reason, needs_attention=True)
+def not_available(collection_id: str, reason: str, name: str = "", owner: str = "") -> Result:
+    """Something that was asked for and can't be worked on: a failure.
+
+    Args:
+        collection_id: empty for what is no collection, such as a user.
+        name: what it is called.
+    """
+    return Result(
+        OutcomeKind.NOT_AVAILABLE, collection_id, name, owner, reason=reason, needs_attention=True
+    )
 
 
 @dataclass

@@ -125,6 +125,15 @@ def test_a_user_almost_named_right_is_suggested(operator: Operator, world: World
     assert "did you mean" not in operator.admin("--users", "xyz", MAPPED, code=1).out
 
 
+def test_another_unknown_user_is_news(operator: Operator, world: World) -> None:
+    world.add_collection("anna", "Alpha", M3)
+    quiet = ("--verify", "--quiet")
+    operator.admin("--users", "anna", MAPPED)
+    for user, told in (("annna", True), ("annna", False), ("anja", True)):
+        said = operator.admin("--users", user, *quiet, code=1).out
+        assert (f"Not available: {user}: nothing of this user is on record" in said) == told
+
+
 def test_a_wrong_model_is_a_matter_of_configuration(operator: Operator, world: World) -> None:
     world.add_collection("anna", "Alpha", M3)
     said = operator.admin("--users", "anna", "--target-model", "no/such", code=2).err

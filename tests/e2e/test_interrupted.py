@@ -7,10 +7,12 @@ people meet.
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import Tuple
 
 import pytest
 
+from h2ogpte_migration.sandbox.faults import reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import let_jobs_end, loaded_source
@@ -100,6 +102,25 @@ def test_interrupted_by_hand(
     operator.admin(*SCOPE, WAIT)
     assert len(world.import_jobs(source.id)) == 1
     assert "2 of 2 migrated (100%)" in operator.plain("--status", "--check").out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("status", [503, 401], ids=["tried again", "an error"])
+def test_interrupted_while_it_logs_in(
+    operator: Operator, world: World, number: int, code: int, status: int
+) -> None:
+    runs = []
+
+    def stop() -> None:
+        runs[0].signal(number)
+        runs[0].wait_until(lambda: "Stopping: " in runs[0].so_far())
+
+    refused = replace(reply(status), call=stop)
+    operator.server.faults.add(refused, route="GET /rpc/meta")
+    runs.append(operator.start_admin(*SCOPE))
+    said = runs[0].wait()
+    assert said.code == code
+    assert ("Error:" in said.err) == (status == 401)
 
 
 @pytest.mark.promise("leases.several-terminals")

@@ -36,6 +36,7 @@ FILES: Mapping[str, bytes] = {
     "many_bad.txt": b"a/1\na/2\na/3\na/4\na/5\na/6\na/7\n",
     "control.txt": b"col-\x1b[2J\n",
     "table_without_rows.csv": b"collection_id,name\n",
+    "table_left_out.csv": b"collection_id,outcome\ncol-1,skipped\n",
     "table_other_column.csv": b"id,name\ncol-1,Alpha\n",
     "not_json.json": b"{",
     "list.json": b"[]",
@@ -252,6 +253,10 @@ CASES = [
     bad(scope("--collections-file many_bad.txt"), "; and 2 more"),
     bad(scope("--collections-file control.txt"), r"as 'col-\x1b[2J' does"),
     bad(scope("--collections-file table_without_rows.csv"), "names no collection"),
+    bad(
+        scope("--collections-file table_left_out.csv"),
+        "names only what is skipped or not available, by its column outcome",
+    ),
     bad(scope("--collections-file table_other_column.csv"), "which can't be the id"),
     bad(scope("--collections-file -"), "standard input names no collection"),
     bad(scope("--collections-file ~nobody-of-that-name/x"), "that home folder is unknown"),

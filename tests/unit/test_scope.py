@@ -200,10 +200,7 @@ def decide(
     scope = Scope(tuple(collections), (), tuple(listed or collections))
     decided = {}
     for found in select(scope, wanted, what_is_known or known()):
-        if isinstance(found, Missing):
-            ident = found.what.rpartition("(")[2].rstrip(")")
-        else:
-            ident = found.collection.id
+        ident = found.collection_id if isinstance(found, Missing) else found.collection.id
         assert ident not in decided
         decided[ident] = found
     return decided
@@ -391,7 +388,7 @@ def test_a_target_of_a_database_that_is_not_at_hand_stops_its_source(
     found = verdict(SOURCE, wanted, listed=[SOURCE, other])
     if stopped:
         assert isinstance(found, Missing)
-        assert "c1" in found.what
+        assert (found.collection_id, found.name, found.owner) == ("c1", "name of c1", "anna")
         assert "f1" in found.reason
         assert "--force-remigrate" in found.reason
     else:

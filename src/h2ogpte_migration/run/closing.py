@@ -81,7 +81,11 @@ def say(session: Session, told: Sequence[Line]) -> None:
 def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> None:
     """Speak where something changed, or once a day while something is open; else not at all."""
     console, runs = session.console, session.tracking.runs
-    open_now = sorted([row.source_id, row.kind.value] for row in result.results if _is_open(row))
+    open_now = sorted(
+        [row.source_id or row.source_name, row.kind.value]
+        for row in result.results
+        if _is_open(row)
+    )
     open_now += [["", result.breaker]] if result.breaker else []
     news = any(
         row.warnings and not (row.earlier and row.kind == OutcomeKind.DONE)

@@ -61,10 +61,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that was asked for and can't be worked on: a failure."""
+    """Something that was asked for and can't be worked on: a failure.
 
-    what: str
+    Args:
+        collection_id: empty for what is no collection, such as a user.
+        name: what it is called.
+    """
+
+    collection_id: str
     reason: str
+    name: str = ""
+    owner: str = ""
 
 
 Found = Union[Selected, Skipped, Missing]
@@ -273,7 +280,7 @@ def _decide(
         return Skipped(collection, f"its model {shown} is not in the mapping", NOT_MAPPED)
     conflict = _conflict(collection, wanted, known, model, foreign)
     if conflict is not None:
-        return Missing(f"{collection.name} ({collection.id})", conflict)
+        return Missing(collection.id, conflict, collection.name, collection.owner)
     return Selected(collection, model)
 
 

@@ -82,7 +82,7 @@ def _untracked_users(session: Session) -> List[Result]:
         return []
     owners = session.tracking.store.owners()
     return [
-        not_available(user, f"nothing of this user is on record{did_you_mean(user, owners)}")
+        not_available("", f"nothing of this user is on record{did_you_mean(user, owners)}", user)
         for user in session.options.users
         if user not in owners
     ]

@@ -157,7 +157,7 @@ def _attention(
 ) -> Iterator[Line]:
     missing: Dict[Tuple[bool, str], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
-        missing.setdefault((bool(row.source_name), row.reason), []).append(row)
+        missing.setdefault((row.plan is not None, row.reason), []).append(row)
     for (readable, _), group in missing.items():
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)

@@ -182,15 +182,15 @@ def _own_words(row: Result, common: str) -> str:
 
 
 def named(row: Result) -> str:
-    """A collection by name and id; what was never found by what it was called."""
-    if not row.source_name:
-        return safe(row.source_id)
+    """A collection by name and id; what was never found, or is none, by what it was called."""
+    if not (row.source_name and row.source_id):
+        return safe(row.source_name or row.source_id)
     return f"{safe(row.source_name)} ({row.source_id})"
 
 
 def _short(row: Result) -> str:
-    if not row.source_name:
-        return safe(row.source_id)
+    if not (row.source_name and row.source_id):
+        return named(row)
     owner = f" of {safe(row.owner, 40)}" if row.owner else ""
     return f"{safe(row.source_name, 60)} ({row.source_id}){owner}"
 
