@@ -86,12 +86,8 @@ def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> 
         for row in result.results
         if _is_open(row)
     )
-    open_now += [["", result.breaker]] if result.breaker else []
-    news = any(
-        row.warnings and not (row.earlier and row.kind == OutcomeKind.DONE)
-        for row in result.results
-        if not row.needs_attention
-    )
+    open_now += [["", text] for text in (result.breaker, *result.remarks) if text]
+    news = any(_is_news(row) for row in result.results if not row.needs_attention)
     interrupted = session.clock.stop.is_set()
     now = datetime.now(timezone.utc)
     due = runs.quiet_report_is_due(json.dumps(open_now), bool(open_now), now)
@@ -108,7 +104,16 @@ def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> 
 
 
 def _is_open(row: Result) -> bool:
-    return row.needs_attention or row.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)
+    unfinished = (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)
+    left_for_now = bool(row.left_behind) and row.kind != OutcomeKind.DONE
+    return row.needs_attention or row.kind in unfinished or left_for_now
+
+
+def _is_news(row: Result) -> bool:
+    """Whether there is something to tell that no later run tells again."""
+    if row.kind == OutcomeKind.DONE and row.earlier:
+        return False
+    return bool(row.warnings) or (bool(row.left_behind) and row.kind == OutcomeKind.DONE)
 
 
 # -- what comes next -----------------------------------------------------------------------
