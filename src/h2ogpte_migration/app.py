@@ -81,7 +81,6 @@ def _bug(console: Console, error: Exception) -> int:
 
 
 def _with_server(options: Options, command: Command, console: Console, stack: ExitStack) -> int:
-    from h2ogpte_migration.clock import Clock
     from h2ogpte_migration.run.heartbeat import Heartbeat
     from h2ogpte_migration.run.session import opened
     from h2ogpte_migration.run.signals import Stopper
@@ -97,7 +96,7 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     session = None
     code: int = ExitCode.ATTENTION
     try:
-        session = stack.enter_context(opened(options, console, Clock(stopper.stop)))
+        session = stack.enter_context(opened(options, console, stopper))
         with Heartbeat(session.tracking.runs):
             try:
                 code = command.run(session)
@@ -110,7 +109,7 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
         code = error.exit_code
         raise
     finally:
-        code = stopper.exit_code or code
+        code = stopper.answer(code)
         if session is not None:
             session.tracking.runs.end(code)
     return code

@@ -47,7 +47,7 @@ WELL = (
 class Plan:
     """What a dry run found out about one collection, and what would be done with it.
 
-    ``action`` is one of create, resume, leave; counts are None where they could not be read.
+    ``action`` is one of create, resume, roll back, leave; counts are None where they could not be read.
     """
 
     action: str

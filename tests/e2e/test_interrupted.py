@@ -6,6 +6,7 @@ people meet.
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import replace
 from typing import Tuple
@@ -84,11 +85,13 @@ def test_interrupted_by_hand(
     source = loaded_source(world)
     world.add_collection("anna", "Not begun", M3)
     world.set_fate(source.id, Fate.NEVER_END)
-    running = operator.start_admin(*SCOPE, WAIT, fork=fork)
+    running = operator.start_admin(*SCOPE, WAIT, "--report", "run.json", fork=fork)
     running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 2)
     running.signal(number)
     result = running.wait()
     assert result.code == code
+    report = json.loads((operator.folder / "run.json").read_text(encoding="utf-8"))
+    assert report["exit_code"] == code
     assert world.running_imports() == 1
     assert {key.name for key in world.alive_keys()} == {"default"}
     (line,) = [line for line in result.out.splitlines() if line.startswith("Next: ")]

@@ -7,9 +7,11 @@ from typing import Iterator
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import call, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
+from h2ogpte_migration.sandbox.model import Collection
+from tests.faults.harness import M3
 
-from .lab import CHATS, FORCE, Lab, clock, hurried, laboratory
+from .lab import CHATS, FORCE, WAIT, Lab, clock, hurried, laboratory
 
 __all__ = ["clock", "hurried"]
 
@@ -75,6 +77,48 @@ def test_what_comes_that_late_and_can_only_be_copied_is_told(lab: Lab) -> None:
     result = lab.migrate("--copy-document")
     assert "1 document came into the source while its connectors were moved" in result.text
     assert not late(lab)
+
+
+LISTED = "GET /collections/{collection_id}/chats"
+
+
+def hide_chats_of(lab: Lab, collection: Collection) -> None:
+    """Its listing lags; the server counts them all the same."""
+    lab.server.faults.add(
+        Action(reply=FixedReply(200, b"[]")),
+        route=LISTED,
+        when=lambda request: collection.id in request.path,
+        times=None,
+    )
+
+
+def test_chats_that_are_counted_and_not_listed_come_back_with_a_rollback(lab: Lab) -> None:
+    lab.migrate()
+    hide_chats_of(lab, lab.target)
+    assert lab.command("--rollback").code == 0
+    assert lab.chats_of(lab.source.id) == 2
+
+
+def test_chats_of_a_former_target_that_are_counted_and_not_listed_are_brought_over(
+    lab: Lab,
+) -> None:
+    lab.migrate()
+    first = lab.target
+    hide_chats_of(lab, first)
+    assert lab.migrate(FORCE).code == 0
+    assert lab.chats_of(first.id) == 0
+
+
+def test_chats_do_not_stay_in_the_middle_of_a_chain_whose_end_has_moved_its_own(lab: Lab) -> None:
+    assert lab.command("--target-model", M3, WAIT).code == 0
+    middle = lab.target
+    onwards = ("--source-model", M3, "--target-model", "BAAI/bge-large-en-v1.5", "--all-users")
+    assert lab.command(*onwards, WAIT, CHATS).code == 0
+    result = lab.verify()
+    assert result.code == 1
+    assert f"its target {middle.id} was itself migrated on" in result.text
+    assert "--move-chats --from" in result.text
+    assert lab.chats_of(middle.id) == 0
 
 
 def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:

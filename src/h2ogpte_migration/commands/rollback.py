@@ -8,6 +8,7 @@ from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import chains, closing
 from h2ogpte_migration.run.preflight import check_admin
+from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope
@@ -25,7 +26,12 @@ def run(session: Session) -> int:
     migrations = [session.tracked_migration(record, policy) for record in records]
     session.console.info(f"To roll back: {plural(len(migrations), 'collection')}.")
     if session.options.dry_run:
-        planned = [_planned(session, migration) for migration in migrations]
+        planned = preview(
+            session,
+            migrations,
+            lambda migration: _look(session, migration),
+            lambda migration: migration.result(OutcomeKind.PLANNED, plan=Plan("")),
+        )
         return closing.tell_plan(session, RunResult([*planned, *missing]))
     sweep_leftovers(session)
     result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
@@ -33,7 +39,7 @@ def run(session: Session) -> int:
     return closing.tell(session, result)
 
 
-def _planned(session: Session, migration: Migration) -> Result:
+def _look(session: Session, migration: Migration) -> Result:
     """What would be moved back, as the target holds it now."""
     tracked = session.tracking.store.load(SourceId(migration.source.id))
     migration.tracked = tracked
@@ -49,4 +55,4 @@ def _planned(session: Session, migration: Migration) -> Result:
         for step in (StepName.CONNECTORS, StepName.CHATS)
     )
     seen = Plan(action="roll back", connectors=connectors, chats=chats)
-    return migration.result(OutcomeKind.PLANNED, reason="rolled back", plan=seen)
+    return migration.result(OutcomeKind.PLANNED, plan=seen)

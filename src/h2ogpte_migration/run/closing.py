@@ -61,7 +61,7 @@ def tell_plan(session: Session, result: RunResult) -> int:
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if stopped else (Following("", options.command(without=without)),)
-    asked = plan.Asked(options.migrate_chats, session.credentials.keys_made)
+    asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
     say(session, plan.lines(result, asked, what_to_tell(session, following)))
     reporting.write(session, result, "dry run")
     return result.exit_code

@@ -165,7 +165,7 @@ def _knowledge(store: Store, scope: Scope) -> Known:
         record = records.get(collection.id)
         if record is not None and record.owner != collection.owner:
             names.setdefault(collection.owner, set()).update(names.get(record.owner, set()))
-    return Known(records, targets, store.past_targets(), names)
+    return Known(records, targets, store.past_targets(), names, store.undone())
 
 
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:

@@ -40,7 +40,7 @@ def write(session: Session, result: RunResult, about: str) -> None:
             database=str(options.db_path),
             command=options.command(),
             rows=with_evidence(_told(result, options.collections), session.tracking.accounts),
-            exit_code=result.exit_code,
+            exit_code=session.stopper.answer(result.exit_code),
             remarks=tuple(remarks),
         )
         report.write(options.report, told)
@@ -61,7 +61,7 @@ def write_check(session: Session, check: ServerCheck) -> bool:
     if path is None:
         return True
     try:
-        report.write_parts(path, check_parts(path, check))
+        report.write_parts(path, check_parts(path, check, session.stopper.answer(check.exit_code)))
     except OSError as error:
         _not_written(session, error)
         return False

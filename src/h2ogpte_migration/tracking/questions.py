@@ -183,6 +183,14 @@ class Questions:
         rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
         return {row["target_id"] for row in rows}
 
+    def undone(self) -> Set[str]:
+        """Sources whose migration was rolled back, or is being rolled back."""
+        rows = self._db.rows(
+            "SELECT source_id FROM attempts JOIN checkpoints ON attempt_id = id "
+            "WHERE fate = 'live' AND step = 'rollback'"
+        )
+        return {row["source_id"] for row in rows}
+
     def is_past_target(self, collection_id: str) -> bool:
         """Whether a collection is on record as a target that was made, current or not."""
         row = self._db.row("SELECT 1 FROM attempts WHERE target_id = :id", {"id": collection_id})
