@@ -428,8 +428,8 @@ def test_an_owner_whose_collections_fail_is_done_too() -> None:
 def test_a_database_that_fails_at_an_owners_end_ends_the_run_and_does_not_hang() -> None:
     desk = bench()
     desk.owner_trouble = TrackingError("the disk is full")
-    with pytest.raises(TrackingError, match="disk is full"):
-        desk.run([work("c00", "anna"), work("c01", "bo")])
+    result = desk.run([work("c00", "anna"), work("c01", "bo")])
+    assert result.fatal is desk.owner_trouble
 
 
 def test_a_stop_while_a_key_is_deleted_does_not_hang_the_run() -> None:
@@ -667,12 +667,11 @@ def test_bugs_are_failures_of_their_collection_and_trip_the_breaker_too() -> Non
 @pytest.mark.parametrize("error", [TrackingError("disk full"), Unauthorized("no", status=401)])
 def test_what_no_collection_can_go_on_with_ends_the_run(limits: Limits, error: ToolError) -> None:
     desk = bench({"c05": [error]}, limits)
-    with pytest.raises(type(error)):
-        desk.run(several(60))
-    partial = desk.scheduler.partial
-    assert endings(partial)["c05"] == OutcomeKind.INTERRUPTED
-    assert len(begun(partial)) + len(not_started(partial)) == 60
-    assert len(begun(partial)) < 60
+    result = desk.run(several(60))
+    assert (result.fatal, result.stopped_early, result.exit_code) == (error, error.message, 1)
+    assert endings(result)["c05"] == OutcomeKind.INTERRUPTED
+    assert len(begun(result)) + len(not_started(result)) == 60
+    assert len(begun(result)) < 60
 
 
 # -- a stop --------------------------------------------------------------------------------

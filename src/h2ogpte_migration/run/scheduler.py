@@ -133,8 +133,8 @@ class Scheduler:
                 the start.
             first: by id of a source, the source whose migration has to end before it begins.
 
-        Raises:
-            TrackingError, Unauthorized: the run can't go on; what was under way has ended.
+        A TrackingError or Unauthorized means that the run can't go on: what was under way ends,
+        and the result has the error.
         """
         began = time.monotonic()
         todo = self._todo
@@ -152,8 +152,6 @@ class Scheduler:
         finally:
             pool.shutdown(wait=False)
             self._finish(todo, began)
-        if self._fatal is not None:
-            raise self._fatal
         return self._result
 
     def _hold_back(self, first: Mapping[str, str]) -> None:
@@ -169,13 +167,9 @@ class Scheduler:
                 slot.migration.result(OutcomeKind.NOT_STARTED, reason="not started")
             )
         self._result.breaker = self._breaker.tripped
+        self._result.fatal = self._fatal
         self._result.interrupted = self._stop.is_set()
         self._result.elapsed_s = time.monotonic() - began
-
-    @property
-    def partial(self) -> RunResult:
-        """What is known so far, also after ``run`` raised."""
-        return self._result
 
     # -- the loop ----------------------------------------------------------------------
     def _loop(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
