@@ -133,8 +133,8 @@ class Scheduler:
                 the start.
             first: by id of a source, the source whose migration has to end before it begins.
 
-        Raises:
-            TrackingError, Unauthorized: the run can't go on; what was under way has ended.
+        A TrackingError or Unauthorized means that the run can't go on: what was under way ends,
+        and the result has the error.
         """
         began = time.monotonic()
         todo = self._todo
@@ -152,8 +152,6 @@ class Scheduler:
         finally:
             pool.shutdown(wait=False)
             self._finish(todo, began)
-        if self._fatal is not None:
-            raise self._fatal
         return self._result
 
     def _hold_back(self, first: Mapping[str, str]) -> None:
@@ -169,13 +167,9 @@ class Scheduler:
                 slot.migration.result(OutcomeKind.NOT_STARTED, reason="not started")
             )
         self._result.breaker = self._breaker.tripped
+        self._result.fatal = self._fatal
         self._result.interrupted = self._stop.is_set()
         self._result.elapsed_s = time.monotonic() - began
-
-    @property
-    def partial(self) -> RunResult:
-        """What is known so far, also after ``run`` raised."""
-        return self._result
 
     # -- the loop ----------------------------------------------------------------------
     def _loop(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
@@ -226,15 +220,26 @@ class Scheduler:
         while self._due and self._next_look() <= now:
             self._start(pool, heapq.heappop(self._due)[2])
             self._next_poll = max(self._next_poll, now) + 1 / patience.MOST_POLLS_A_SECOND
+        if self._waiting and not self._active and not self._due:
+            self._start_one_that_runs(pool, todo)
         if self._breaker.tripped:
             return
         most = self._most_begun()
         while todo and (most is None or len(self._open) < most):
             if most is None and self._active >= 2 * self._limits.workers:
                 return  # enough are queued to keep every worker busy
-            slot = todo.popleft()
-            self._open[id(slot)] = slot
-            self._start(pool, slot)
+            self._begin(pool, todo.popleft())
+
+    def _start_one_that_runs(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+        """All wait for a job to end that runs for a collection which is not begun: it comes first."""
+        slot = next((slot for slot in todo if slot.holds_job), None)
+        if slot is not None:
+            todo.remove(slot)
+            self._begin(pool, slot)
+
+    def _begin(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:
+        self._open[id(slot)] = slot
+        self._start(pool, slot)
 
     def _most_begun(self) -> Optional[int]:
         known = [self._limits.begun]
