@@ -299,8 +299,8 @@ class Scheduler:
         try:
             return work()
         except (TrackingError, Unauthorized) as error:
+            self._fatal = self._fatal or error  # before anything else: nothing more is begun
             log.error("%s", error)
-            self._fatal = self._fatal or error
             return migration.result(OutcomeKind.INTERRUPTED, reason=error.message)
         except Exception as error:
             log.exception("unexpected error")
