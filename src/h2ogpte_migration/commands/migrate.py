@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration.migration import Migration
@@ -75,13 +76,18 @@ def _migrations(
 ) -> Tuple[List[Migration], Set[str]]:
     """In the order in which they are begun: what runs already comes first."""
     policy, importing = session.policy(), set()
+    listed = {item.id for item in found.scope.listed}
     migrations = []
     for item in found.selected:
         tracked = known[item.collection.id]
         if tracked and tracked.position in (Position.SUBMITTING, Position.IMPORTING):
             importing.add(item.collection.id)
         record = tracked.record if tracked else None
-        migrations.append(session.migration(item.collection, item.model, policy, record))
+        # What was finished is only looked at where its target is not among what is there.
+        over = tracked is not None and tracked.position in (Position.CONNECTED, Position.FINISHED)
+        doubtful = over and record is not None and record.target_id not in listed
+        how = replace(policy, look_again=True) if doubtful else policy
+        migrations.append(session.migration(item.collection, item.model, how, record))
     migrations.sort(key=lambda migration: migration.source.id not in importing)
     return migrations, importing
 
