@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 def run() -> NoReturn:
     """The command ``h2ogpte-migrate``; ends the process with its exit code."""
+    _fill_gaps()
     code = main(sys.argv[1:])
     with suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -34,6 +35,13 @@ def run() -> NoReturn:
     if threading.active_count() > 1:
         os._exit(code)
     sys.exit(code)
+
+
+def _fill_gaps() -> None:
+    """Lead closed streams (``>&-``) to nowhere: nobody listens, and the work is done all the same."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,20 +81,22 @@ def _bug(console: Console, error: Exception) -> int:
 
 
 def _with_server(options: Options, command: Command, console: Console, stack: ExitStack) -> int:
-    from h2ogpte_migration.clock import Clock
     from h2ogpte_migration.run.heartbeat import Heartbeat
     from h2ogpte_migration.run.session import opened
     from h2ogpte_migration.run.signals import Stopper
 
     _open_log(options, console, stack)
+    for note in options.notes:
+        console.info(note)
     if options.quiet and not options.dry_run and options.mode in (Mode.MIGRATE, Mode.VERIFY):
         console.hold()
     if options.sandbox:
         options = _for_sandbox(options, console, stack)
     stopper = stack.enter_context(Stopper(console))
-    session = stack.enter_context(opened(options, console, Clock(stopper.stop)))
+    session = None
     code: int = ExitCode.ATTENTION
     try:
+        session = stack.enter_context(opened(options, console, stopper))
         with Heartbeat(session.tracking.runs):
             try:
                 code = command.run(session)
@@ -95,11 +105,13 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     except Interrupted:
         code = ExitCode.INTERRUPTED
     except ToolError as error:
+        error.exit_code = stopper.exit_code or error.exit_code
         code = error.exit_code
         raise
     finally:
-        code = stopper.exit_code or code
-        session.tracking.runs.end(code)
+        code = stopper.answer(code)
+        if session is not None:
+            session.tracking.runs.end(code)
     return code
 
 

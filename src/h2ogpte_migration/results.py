@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Dict, List, Optional, Tuple
 
-from h2ogpte_migration.errors import ExitCode
+from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.model import Collection, Finding, JobId
 from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import Position
@@ -47,7 +47,7 @@ WELL = (
 class Plan:
     """What a dry run found out about one collection, and what would be done with it.
 
-    ``action`` is one of create, resume, leave; counts are None where they could not be read.
+    ``action`` is one of create, resume, roll back, leave; counts are None where they could not be read.
     """
 
     action: str
@@ -155,9 +155,16 @@ def skipped(collection: Collection, reason: str, cause: str = "") -> Result:
     )
 
 
-def not_available(what: str, reason: str) -> Result:
-    """Something that was asked for and can't be worked on: a failure."""
-    return Result(OutcomeKind.NOT_AVAILABLE, what, reason=reason, needs_attention=True)
+def not_available(collection_id: str, reason: str, name: str = "", owner: str = "") -> Result:
+    """Something that was asked for and can't be worked on: a failure.
+
+    Args:
+        collection_id: empty for what is no collection, such as a user.
+        name: what it is called.
+    """
+    return Result(
+        OutcomeKind.NOT_AVAILABLE, collection_id, name, owner, reason=reason, needs_attention=True
+    )
 
 
 @dataclass
@@ -166,12 +173,14 @@ class RunResult:
 
     ``total`` is how many the run is about, where that is more than it has results of.
 
-    ``breaker`` says why nothing new was started, if so. ``seconds_by_step`` holds the time spent
+    ``breaker`` says why nothing new was started, if so; ``fatal`` is what no collection could go
+    on with, to be raised once all that is known was told. ``seconds_by_step`` holds the time spent
     in each step, ``seconds_by_source`` that of each collection from its first step to its last.
     """
 
     results: List[Result] = field(default_factory=list)
     breaker: str = ""
+    fatal: Optional[ToolError] = None
     interrupted: bool = False
     guests: int = 0
     total: Optional[int] = None
@@ -189,8 +198,15 @@ class RunResult:
         return [result for result in self.results if result.kind in kinds]
 
     @property
+    def stopped_early(self) -> str:
+        """Why the run did not get to everything; empty where it did, or people stopped it."""
+        return self.fatal.message if self.fatal is not None else self.breaker
+
+    @property
     def exit_code(self) -> ExitCode:
-        """0 where all that was asked for is done or running as it should, else 1."""
+        """0 where all that was asked for is done or running as it should, else 1 or the error's."""
+        if self.fatal is not None:
+            return self.fatal.exit_code
         bad = any(
             result.needs_attention
             or result.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -33,9 +34,11 @@ def test_ctrl_c_deletes_what_was_made(lab: Lab, number: int) -> None:
         running.signal(signal.SIGINT)
 
     trial.server.faults.add(call(stop), mutating=True, skip=number - 1)
-    victim.append(trial.start(trial.args(*CHECK, user="anna")))
+    report = trial.folder / "check.json"
+    victim.append(trial.start(trial.args(*CHECK, "--report", report.name, user="anna")))
     result = victim[0].wait()
     assert result.code == 130, result.text
+    assert json.loads(report.read_text(encoding="utf-8"))["exit_code"] == 130
     assert left(trial, before) == [], result.text
 
 

@@ -6,11 +6,14 @@ people meet.
 
 from __future__ import annotations
 
+import json
 import signal
+from dataclasses import replace
 from typing import Tuple
 
 import pytest
 
+from h2ogpte_migration.sandbox.faults import reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import let_jobs_end, loaded_source
@@ -82,11 +85,13 @@ def test_interrupted_by_hand(
     source = loaded_source(world)
     world.add_collection("anna", "Not begun", M3)
     world.set_fate(source.id, Fate.NEVER_END)
-    running = operator.start_admin(*SCOPE, WAIT, fork=fork)
+    running = operator.start_admin(*SCOPE, WAIT, "--report", "run.json", fork=fork)
     running.wait_until(lambda: operator.server.counts().get("GET /jobs/{job_id}", 0) >= 2)
     running.signal(number)
     result = running.wait()
     assert result.code == code
+    report = json.loads((operator.folder / "run.json").read_text(encoding="utf-8"))
+    assert report["exit_code"] == code
     assert world.running_imports() == 1
     assert {key.name for key in world.alive_keys()} == {"default"}
     (line,) = [line for line in result.out.splitlines() if line.startswith("Next: ")]
@@ -100,6 +105,25 @@ def test_interrupted_by_hand(
     operator.admin(*SCOPE, WAIT)
     assert len(world.import_jobs(source.id)) == 1
     assert "2 of 2 migrated (100%)" in operator.plain("--status", "--check").out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("status", [503, 401], ids=["tried again", "an error"])
+def test_interrupted_while_it_logs_in(
+    operator: Operator, world: World, number: int, code: int, status: int
+) -> None:
+    runs = []
+
+    def stop() -> None:
+        runs[0].signal(number)
+        runs[0].wait_until(lambda: "Stopping: " in runs[0].so_far())
+
+    refused = replace(reply(status), call=stop)
+    operator.server.faults.add(refused, route="GET /rpc/meta")
+    runs.append(operator.start_admin(*SCOPE))
+    said = runs[0].wait()
+    assert said.code == code
+    assert ("Error:" in said.err) == (status == 401)
 
 
 @pytest.mark.promise("leases.several-terminals")

@@ -10,7 +10,7 @@ import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.terminal import M3, MAPPED, WAIT, Operator
+from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
 
 CHATS = "--migrate-chats"
 
@@ -57,6 +57,31 @@ def test_a_plan_is_edited_and_run(operator: Operator, world: World, mark: str) -
     plan.write_bytes(out.getvalue().encode("utf-8-sig"))
     operator.admin("--collections-file", "plan.csv", MAPPED, WAIT)
     assert [row["old_collection_id"] for row in operator.rows()] == [keep.id]
+
+
+def test_a_plan_as_it_stands_migrates_what_it_said_and_nothing_else(
+    operator: Operator, world: World
+) -> None:
+    old = world.add_collection("anna", "Old", M3)
+    new = world.add_collection("anna", "New", GEMMA)
+    elsewhere = world.add_collection("anna", "Elsewhere", M3)
+    world.add_collection("anna", "(Migrated) Elsewhere - 20260101_000000", GEMMA)
+    to_new = ("--target-model", GEMMA)
+    asked = ("--users", "anna,nobody here", *to_new, "--dry-run")
+    said = operator.admin(*asked, "--report", "plan.csv", code=1)
+    assert "Not available: nobody here: no such user" in said.out
+    assert f"Not available: Elsewhere ({elsewhere.id}): another database" in said.out
+    rows = list(
+        csv.DictReader((operator.folder / "plan.csv").read_text("utf-8-sig").splitlines(True))
+    )
+    told = {(row["collection_id"], row["name"], row["owner"]): row["outcome"] for row in rows}
+    assert told[old.id, "Old", "anna"] == "planned"
+    assert told[new.id, "New", "anna"] == "skipped"
+    assert told[elsewhere.id, "Elsewhere", "anna"] == "not available"
+    assert told["", "nobody here", ""] == "not available"
+    said = operator.admin("--collections-file", "plan.csv", *to_new, WAIT)
+    assert "Left out: 4 rows of plan.csv" in said.out
+    assert [row["old_collection_id"] for row in operator.rows()] == [old.id]
 
 
 def test_one_that_cannot_be_written_costs_an_exit_code_and_nothing_else(

@@ -8,7 +8,7 @@ from h2ogpte_migration.sandbox.faults import call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import by_this_tool, by_version_1_2_0
-from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
+from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 ROLLBACK, CHATS, FORCE, VERIFY = "--rollback", "--migrate-chats", "--force-remigrate", "--verify"
@@ -148,8 +148,29 @@ def test_a_dry_run_shows_it_and_changes_nothing(operator: Operator, world: World
     assert operator.changes() == {}
     assert operator.db.read_bytes() == before
     assert held(world, source.id) == (0, 0)
-    assert "connectors: 2" in said.out
-    assert "chats: 2" in said.out
+    target = operator.target_of(source.id)
+    assert f"Alpha ({source.id}) of anna: roll back" in said.out
+    assert f"  from {target.name} ({target.id}): connectors: 2, chats: 2\n" in said.out
+    assert "1 to roll back" in said.out
+    assert "Chats stay" not in said.out, "it is them who move"
+    assert "permissions" not in said.out, "they were not looked at"
+
+
+def test_a_target_that_cannot_be_read_holds_up_no_other_of_a_dry_run(
+    operator: Operator, world: World
+) -> None:
+    gone, there = (
+        world.add_collection("anna", name, M3, documents=1, connectors=1, chats=1)
+        for name in ("Gone", "There")
+    )
+    operator.admin(*SCOPE, WAIT, CHATS)
+    del world.collections[operator.target_of(gone.id).id]
+    said = operator.admin(ROLLBACK, "--dry-run", code=1).out
+    assert f"Can't be read: Gone ({gone.id}): GET /collections/" in said
+    assert "404" in said
+    assert "1 not available" in said
+    assert f"There ({there.id})" in said
+    assert "connectors: 1, chats: 1" in said
 
 
 def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, world: World) -> None:
@@ -207,16 +228,55 @@ def test_the_first_link_of_a_chain_does_not_come_back_alone(
     assert held(world, source.id) == (1, 1)
 
 
-def test_the_last_link_of_a_chain_waits_for_what_the_first_still_has_to_move(
-    operator: Operator, world: World
+@pytest.mark.parametrize("scope", [["--users", "anna"], ["--collections"]])
+def test_what_was_rolled_back_is_migrated_to_another_model_from_its_source(
+    operator: Operator, world: World, scope: list
 ) -> None:
+    source = by_this_tool(operator, "finished")
+    dead = operator.target_of(source.id)
+    operator.admin(ROLLBACK)
+    world.add_document(source.id, "new.pdf")
+    words = [*scope, source.id] if scope == ["--collections"] else scope
+    operator.admin(*words, "--target-model", "BAAI/bge-large-en-v1.5", FORCE, WAIT, CHATS)
+    target = operator.target_of(source.id)
+    assert target is not dead
+    assert len(target.documents) == len(source.documents)
+    assert held(world, target.id) == (2, 2)
+
+
+def test_what_is_held_stands_for_nothing(operator: Operator, world: World) -> None:
     source = world.add_collection("anna", "Alpha", documents=2, connectors=1, chats=1)
     world.set_fate(source.id, Fate.LOSE_SOME, times=1)
     operator.admin(*SCOPE, WAIT, CHATS, code=1)
-    middle = operator.target_of(source.id)
-    onwards = ("--all-users", "--source-model", GEMMA, "--target-model", "BAAI/bge-large-en-v1.5")
+    onwards = ("--all-users", "--target-model", "BAAI/bge-large-en-v1.5")
     said = operator.admin(*onwards, WAIT, CHATS, code=1)
-    assert "whose migration is not finished" in said.out
-    operator.admin(VERIFY, CHATS, "--ignore-validation")
-    assert held(world, middle.id) == (0, 0)
-    assert held(world, operator.target_of(middle.id).id) == (1, 1)
+    assert "whose migration is not over; finish that with --verify" in said.text
+    assert len(world.targets_of("Alpha")) == 1
+
+
+# -- whose it is, and what is not there yet --------------------------------------------------
+def rename(world: World, old: str, new: str) -> None:
+    """As an administrator of the server may: the account stays the same."""
+    with world.lock:
+        world.users[new] = world.users.pop(old)
+        world.users[new].username = new
+        for thing in (*world.collections.values(), *world.keys.values(), *world.sessions.values()):
+            if thing.username == old:
+                thing.username = new
+
+
+@pytest.mark.parametrize("by_owner", [False, True])
+def test_an_owner_who_was_renamed_is_still_the_owner(
+    operator: Operator, world: World, by_owner: bool
+) -> None:
+    source = by_this_tool(operator, "finished")
+    rename(world, "anna", "anna.new")
+    said = operator.user("anna.new", ROLLBACK) if by_owner else operator.admin(ROLLBACK)
+    assert "1 rolled back" in said.out
+    assert held(world, source.id) == (2, 2)
+
+
+def test_what_is_still_importing_is_told_of(operator: Operator, world: World) -> None:
+    by_this_tool(operator, "importing")
+    said = operator.admin(ROLLBACK, code=1)
+    assert "1 collection is not imported yet: --verify will move what is theirs" in said.text

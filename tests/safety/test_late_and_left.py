@@ -7,9 +7,11 @@ from typing import Iterator
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import call, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
+from h2ogpte_migration.sandbox.model import Collection
+from tests.faults.harness import M3
 
-from .lab import CHATS, FORCE, Lab, clock, hurried, laboratory
+from .lab import CHATS, FORCE, WAIT, Lab, clock, hurried, laboratory
 
 __all__ = ["clock", "hurried"]
 
@@ -77,6 +79,48 @@ def test_what_comes_that_late_and_can_only_be_copied_is_told(lab: Lab) -> None:
     assert not late(lab)
 
 
+LISTED = "GET /collections/{collection_id}/chats"
+
+
+def hide_chats_of(lab: Lab, collection: Collection) -> None:
+    """Its listing lags; the server counts them all the same."""
+    lab.server.faults.add(
+        Action(reply=FixedReply(200, b"[]")),
+        route=LISTED,
+        when=lambda request: collection.id in request.path,
+        times=None,
+    )
+
+
+def test_chats_that_are_counted_and_not_listed_come_back_with_a_rollback(lab: Lab) -> None:
+    lab.migrate()
+    hide_chats_of(lab, lab.target)
+    assert lab.command("--rollback").code == 0
+    assert lab.chats_of(lab.source.id) == 2
+
+
+def test_chats_of_a_former_target_that_are_counted_and_not_listed_are_brought_over(
+    lab: Lab,
+) -> None:
+    lab.migrate()
+    first = lab.target
+    hide_chats_of(lab, first)
+    assert lab.migrate(FORCE).code == 0
+    assert lab.chats_of(first.id) == 0
+
+
+def test_chats_do_not_stay_in_the_middle_of_a_chain_whose_end_has_moved_its_own(lab: Lab) -> None:
+    assert lab.command("--target-model", M3, WAIT).code == 0
+    middle = lab.target
+    onwards = ("--source-model", M3, "--target-model", "BAAI/bge-large-en-v1.5", "--all-users")
+    assert lab.command(*onwards, WAIT, CHATS).code == 0
+    result = lab.verify()
+    assert result.code == 1
+    assert f"its target {middle.id} was itself migrated on" in result.text
+    assert "--move-chats --from" in result.text
+    assert lab.chats_of(middle.id) == 0
+
+
 def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
     lab.migrate()
     lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
@@ -86,3 +130,67 @@ def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
     before = len(lab.targets)
     assert lab.migrate(FORCE, CHATS).code == 0
     assert len(lab.targets) == before + 1
+
+
+def test_a_forced_run_whose_source_is_gone_leaves_the_finished_migration_finished(
+    lab: Lab,
+) -> None:
+    lab.migrate()
+    lab.server.faults.add(
+        call(lambda: lab.world.delete_collection(lab.source.id)), route="POST /admin/api_keys"
+    )
+    assert lab.migrate(FORCE).code == 1
+    assert (lab.row()["job_status"], lab.row()["connectors_migrated"]) == ("completed", 1)
+    assert "1 done" in lab.command("--status").text
+
+
+def test_a_rollback_that_was_interrupted_is_open_for_a_verification(lab: Lab) -> None:
+    lab.migrate()
+    lab.server.faults.add(reply(403), route=MOVE_CHATS, times=None)
+    assert lab.command("--rollback").code == 1
+    lab.server.faults.clear()
+    result = lab.verify()
+    assert result.code == 1
+    assert "--rollback" in result.text
+    assert lab.command("--rollback").code == 0
+    assert lab.verify().code == 0
+
+
+def test_a_newer_version_of_a_document_that_was_copied_holds_the_connectors(lab: Lab) -> None:
+    lab.submit("--copy-document")
+    old = lab.source.documents[0].document
+    lab.world.remove_document(lab.source.id, old.id)
+    lab.world.add_document(lab.source.id, old.name)
+    result = lab.verify()
+    assert result.code == 1
+    assert "1 document added to the source after the import began" in result.text
+
+
+def test_nothing_is_moved_into_a_target_that_people_archived(lab: Lab) -> None:
+    lab.submit()
+    lab.target.status = "archived"
+    result = lab.verify()
+    assert result.code == 1
+    assert "Take it out of the archive" in result.text
+    assert lab.target.connectors == []
+    lab.target.status = "active"
+    assert lab.verify().code == 0
+
+
+def test_no_new_target_is_advised_where_source_and_target_are_gone(lab: Lab) -> None:
+    lab.migrate()
+    for collection in (lab.target, lab.source):
+        lab.world.delete_collection(collection.id)
+    result = lab.verify("--collections", lab.source.id)
+    assert result.code == 1
+    assert "there is nothing left to migrate" in result.text
+    assert "makes a new target" not in result.text
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_an_offset_behind_the_only_row_may_be_refused(lab: Lab, status: int) -> None:
+    lab.server.faults.add(
+        reply(status), when=lambda request: request.query.get("offset") == "1", times=None
+    )
+    result = lab.migrate()
+    assert result.code == 0, result.text

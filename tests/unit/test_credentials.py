@@ -276,6 +276,27 @@ def test_a_key_that_appears_late_is_found_by_the_second_look(desk: Desk) -> None
     assert list(desk.own.held) == ["id-8"], "names are compared exactly"
 
 
+def test_a_lost_key_is_not_looked_for_without_end_where_keys_cannot_be_listed_any_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.own.create_troubles = [(LOST, False)]
+    desk.act_as("anna").secret()
+    began, looks = desk.credentials.now(), []
+
+    def listed(_username: str) -> Iterator[ApiKey]:
+        looks.append(desk.credentials.now() - began)
+        assert len(looks) < 20, "the listing of keys is asked without end"
+        if len(looks) > 1:
+            raise Unavailable("the server is down", status=502)
+        return iter([])
+
+    monkeypatch.setattr(desk.own, "keys", listed)
+    assert desk.credentials.close() == [f"{KEY_NAME_PREFIX} run-1-1"], "told as left"
+    assert looks[-1] < 1.5 * patience.KEY_VISIBLE_WITHIN_S
+    monkeypatch.undo()
+    assert desk.another().close() == [], "the next run settles it"
+
+
 def test_a_lost_key_is_looked_for_among_the_keys_of_its_owner_only(desk: Desk) -> None:
     """The server's filter matches parts of names: ``bo`` also finds ``bob``."""
     desk.own.create_troubles = [(LOST, True)]

@@ -70,9 +70,12 @@ def test_every_flag_is_fully_described(row: Flag) -> None:
 
 def test_names_and_fields_are_unique_and_complete() -> None:
     assert len(BY_NAME) == len(FLAGS)
-    assert {row.attribute for row in FLAGS} | {"mappings", "ocr_model_given", "questions"} == {
-        column.name for column in fields(Options)
-    }
+    assert {row.attribute for row in FLAGS} | {
+        "mappings",
+        "ocr_model_given",
+        "questions",
+        "notes",
+    } == {column.name for column in fields(Options)}
     assert [row.name for row in FLAGS if row.secret] == ["--admin-key", "--user-key"]
 
 
@@ -150,6 +153,16 @@ LISTS = [
     ("--collections-file semicolons.csv", "collections", ("col-1",)),
     ("--collections-file tabs.csv", "collections", ("col-1",)),
     ("--collections-file -", "collections", ("from-stdin",)),
+    ("--collections-file report.csv", "collections", ("col-1", "col-4")),
+    (
+        "--collections-file report.csv",
+        "notes",
+        (
+            "Left out: 3 rows of report.csv with the outcome skipped or not available. Empty that "
+            "cell to take one.",
+        ),
+    ),
+    ("--collections-file plan.csv", "notes", ()),
 ]
 
 
@@ -164,6 +177,10 @@ def folder(tmp_path: Path) -> Path:
         b"x\r\ny,col-1,m\r\nz,col-2,m\r\n"
     )
     (tmp_path / "semicolons.csv").write_bytes(b'"collection_id";"name"\n"col-1";"a,b"\n')
+    (tmp_path / "report.csv").write_bytes(
+        b"collection_id;name;outcome\ncol-1;a;planned\ncol-2;b;Skipped\n;nobody;not available\n"
+        b"col-3;c;not available\ncol-4;d;\n"
+    )
     (tmp_path / "tabs.csv").write_bytes(b"name\tcollection_id\na,b\tcol-1\n")
     (tmp_path / "models.json").write_bytes(b'{"old/a": "new/a", "old/b": "new/a"}')
     (tmp_path / "chain.crt").write_text(certificate())

@@ -164,7 +164,7 @@ def test_csv_keeps_ids_and_holds_no_formula(tmp_path: Path, ident: str) -> None:
     rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff"), newline="")))
     assert rows[0][0] == "collection_id"
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in rows[1])
-    assert ids_of_list(read_text_file(tmp_path / "report.csv")) == (ident,)
+    assert ids_of_list(read_text_file(tmp_path / "report.csv")).ids == (ident,)
 
 
 @pytest.mark.parametrize("suffix", list(WRITERS))

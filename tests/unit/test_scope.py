@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import pytest
@@ -176,18 +177,24 @@ def record(source: str, target: Optional[str] = None, **more: Any) -> Record:
         "permissions_copied": target is not None,
         "import_submitted": target is not None,
         "import_completed": target is not None,
-        "connectors_migrated": False,
+        "connectors_migrated": target is not None,
         "chats_migrated": False,
     }
     return Record(**{**values, **more})
 
 
-def known(*records: Record, past: Tuple[str, ...] = (), names: Tuple[str, ...] = ()) -> Known:
+def known(
+    *records: Record,
+    past: Tuple[str, ...] = (),
+    names: Tuple[str, ...] = (),
+    undone: Tuple[str, ...] = (),
+) -> Known:
     return Known(
         records={item.source_id: item for item in records},
         targets={item.target_id: item for item in records if item.target_id},
         past_targets={*past, *(item.target_id for item in records if item.target_id)},
         reserved={"anna": set(map(naming.folded, names))} if names else {},
+        undone=set(undone),
     )
 
 
@@ -200,10 +207,7 @@ def decide(
     scope = Scope(tuple(collections), (), tuple(listed or collections))
     decided = {}
     for found in select(scope, wanted, what_is_known or known()):
-        if isinstance(found, Missing):
-            ident = found.what.rpartition("(")[2].rstrip(")")
-        else:
-            ident = found.collection.id
+        ident = found.collection_id if isinstance(found, Missing) else found.collection.id
         assert ident not in decided
         decided[ident] = found
     return decided
@@ -302,12 +306,43 @@ def test_a_mapping_that_ends_at_the_target_moves_nothing_on() -> None:
     assert isinstance(decided["t1"], Skipped)
 
 
-def test_a_target_whose_import_is_not_over_is_neither_a_source_nor_stands_for_one() -> None:
-    importing = record("c1", "t1", import_completed=False, job_status="running")
+@pytest.mark.parametrize(
+    "not_over",
+    [
+        pytest.param({"import_completed": False, "job_status": "running"}, id="importing"),
+        pytest.param({"connectors_migrated": False}, id="held, or not moved yet"),
+    ],
+)
+def test_a_target_whose_migration_is_not_over_is_neither_a_source_nor_stands_for_one(
+    not_over: Dict[str, Any],
+) -> None:
+    importing = record("c1", "t1", **{"connectors_migrated": False, **not_over})
     decided = decide([SOURCE, TARGET], TO_NEWER, known(importing))
+    for found in decided.values():
+        assert isinstance(found, Missing)
+        assert "--verify" in found.reason
+    forced = decide([SOURCE, TARGET], Wanted(target_model="newer", force=True), known(importing))
+    assert forced["c1"] == Selected(SOURCE, "newer")
+    assert isinstance(forced["t1"], Skipped)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_target_that_was_rolled_back_is_no_source_and_its_source_is_one(force: bool) -> None:
+    undone = known(record("c1", "t1", connectors_migrated=False), undone=("c1",))
+    decided = decide([SOURCE, TARGET], Wanted(target_model="newer", force=force), undone)
+    assert decided["c1"] == Selected(SOURCE, "newer")
     assert isinstance(decided["t1"], Skipped)
-    assert isinstance(decided["c1"], Missing)
-    assert "--verify" in decided["c1"].reason
+    assert "rolled back" in decided["t1"].reason
+
+
+def test_a_source_that_is_named_alone_is_told_what_stands_for_it() -> None:
+    by_id = Wanted(target_model="newer", collections=("c1",))
+    found = verdict(SOURCE, by_id, known(record("c1", "t1")), listed=[SOURCE, TARGET])
+    assert isinstance(found, Missing)
+    assert "--collections t1" in found.reason
+    forced = replace(by_id, force=True)
+    found = verdict(SOURCE, forced, known(record("c1", "t1")), listed=[SOURCE, TARGET])
+    assert found == Selected(SOURCE, "newer")
 
 
 @pytest.mark.parametrize("wanted", [TO_NEW, TO_NEWER, Wanted(target_model="newer", force=True)])
@@ -391,7 +426,7 @@ def test_a_target_of_a_database_that_is_not_at_hand_stops_its_source(
     found = verdict(SOURCE, wanted, listed=[SOURCE, other])
     if stopped:
         assert isinstance(found, Missing)
-        assert "c1" in found.what
+        assert (found.collection_id, found.name, found.owner) == ("c1", "name of c1", "anna")
         assert "f1" in found.reason
         assert "--force-remigrate" in found.reason
     else:

@@ -577,6 +577,8 @@ class Options:
     mappings: Optional[Mapping[str, str]] = None
     ocr_model_given: bool = False
     questions: Tuple[Question, ...] = ()
+    notes: Tuple[str, ...] = ()
+    """What to tell of the files that were read, before anything is done."""
 
     @property
     def mode(self) -> Mode:

@@ -56,8 +56,10 @@ def _mistakes(pairs: Sequence[Tuple[str, Any]]) -> List[str]:
         return ["maps no model at all"]
     mistakes = []
     seen = set()
+    # The last of each, as ``dict`` has it; which one is meant is told as a mistake of its own.
+    onwards = dict(pairs)
     for source, target in pairs:
-        shown = safe(json.dumps(source, ensure_ascii=False))
+        shown = _shown(source)
         if not _is_model(source):
             mistakes.append(f"has {shown} for a source model, which is no model's name")
         elif source in seen:
@@ -66,8 +68,18 @@ def _mistakes(pairs: Sequence[Tuple[str, Any]]) -> List[str]:
             mistakes.append(f"maps {shown} to something that is no model's name")
         elif source == target:
             mistakes.append(f"maps {shown} to itself")
+        elif target in onwards:
+            # A second run would take what the first one made for a source, and so on for ever.
+            mistakes.append(
+                f"maps {shown} to {_shown(target)}, and that to {_shown(onwards[target])}: each "
+                "run would migrate once more; name the model that it is to end with"
+            )
         seen.add(source)
     return mistakes
+
+
+def _shown(value: object) -> str:
+    return safe(json.dumps(value, ensure_ascii=False))
 
 
 def _is_model(text: str) -> bool:

@@ -40,7 +40,7 @@ from h2ogpte_migration.cli.flags import (
 )
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.retrieval import Question
-from h2ogpte_migration.ui.text import safe
+from h2ogpte_migration.ui.text import plural, safe
 
 __all__ = ["FLAGS", "RULES", "Flag", "Mode", "Options", "env_example", "parse"]
 
@@ -403,7 +403,7 @@ def _read_files(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> None:
     found = draft.values
     found["mappings"] = _read_mappings(draft, cwd)
     if "collections_file" in found:
-        found["collections"] = _read_collections(draft, cwd, stdin)
+        found["collections"], found["notes"] = _read_collections(draft, cwd, stdin)
     if "verify_queries" in found:
         found["questions"] = _read_questions(draft, cwd)
     db_path = found.get("db_path", DEFAULT_DB)
@@ -454,16 +454,28 @@ def _read_questions(draft: _Draft, cwd: Path) -> Tuple[Question, ...]:
     return questions
 
 
-def _read_collections(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> Tuple[str, ...]:
-    """The ids that ``--collections-file`` names."""
+def _read_collections(
+    draft: _Draft, cwd: Path, stdin: Callable[[], str]
+) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+    """The ids that ``--collections-file`` names, and what there is to tell of the others."""
     file = draft.values["collections_file"]
+    shown = "standard input" if file == "-" else safe(file)
     try:
         content = stdin() if file == "-" else values.read_text_file(cwd / file)
-        return values.ids_of_list(content)
+        found = values.ids_of_list(content)
+        return found.ids, _of_rows_left_out(shown, found.left_out)
     except UnicodeDecodeError:
         problem = "is no UTF-8 text"
     except (OSError, ValueError) as error:
         problem = str(error)
-    shown = "standard input" if file == "-" else safe(file)
     draft.mistakes.append(f"--collections-file: {shown} {problem}.")
-    return ()
+    return (), ()
+
+
+def _of_rows_left_out(shown: str, number: int) -> Tuple[str, ...]:
+    if not number:
+        return ()
+    return (
+        f"Left out: {plural(number, 'row')} of {shown} with the outcome "
+        f"{' or '.join(values.LEFT_OUT)}. Empty that cell to take one.",
+    )

@@ -11,10 +11,11 @@ import io
 import math
 import re
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 from urllib.parse import SplitResult, urlsplit
 
 from h2ogpte_migration.redact import Secret, register
+from h2ogpte_migration.results import OutcomeKind
 from h2ogpte_migration.retrieval import Question
 from h2ogpte_migration.ui.text import FORMULA, is_harmful, safe
 
@@ -23,7 +24,9 @@ LARGEST_FILE_BYTES = 64 * 2**20
 LONGEST_ID = 256
 LONGEST_EXPIRY_DAYS = 3660
 LOG_LEVELS = ("debug", "info", "warning", "error")
-ID_COLUMN = "collection_id"
+ID_COLUMN, OUTCOME_COLUMN = "collection_id", "outcome"
+LEFT_OUT = (OutcomeKind.SKIPPED.value, OutcomeKind.NOT_AVAILABLE.value)
+"""Outcomes in a report of this tool of what it did not work on."""
 MISTAKES_SHOWN = 5
 MOST_QUESTIONS, LONGEST_QUESTION = 100, 2000
 
@@ -229,11 +232,19 @@ def _decoded(content: bytes) -> str:
     return decoded
 
 
-def ids_of_list(content: str) -> Tuple[str, ...]:
+class IdList(NamedTuple):
+    """The ids that a file names, and how many rows of it were left out."""
+
+    ids: Tuple[str, ...]
+    left_out: int = 0
+
+
+def ids_of_list(content: str) -> IdList:
     """The collection ids of a list or a CSV table, in their order and each once.
 
     A list has one id per line. A table has a first row with the column ``collection_id``, and
-    commas, semicolons or tabs, as the spreadsheet liked it.
+    commas, semicolons or tabs, as the spreadsheet liked it. Where it has the column ``outcome``
+    too, it is a report of this tool: what that skipped, or could not work on, is left out.
 
     Raises:
         ValueError: with every mistake of the content in one message.
@@ -241,7 +252,13 @@ def ids_of_list(content: str) -> Tuple[str, ...]:
     content = content.lstrip("\ufeff")
     lines = [line for line in re.split(r"\r\n|\r|\n", content) if not _is_comment(line)]
     delimiter = _table_delimiter(lines[0]) if lines else None
-    entries = _table_ids(content, delimiter) if delimiter else _plain_ids(lines)
+    rows = _table_rows(content, delimiter) if delimiter else _plain_rows(lines)
+    entries = [row.entry for row in rows if row.outcome not in LEFT_OUT]
+    left_out = len(rows) - len(entries)
+    if left_out and not entries:
+        raise ValueError(
+            f"names only what is {' or '.join(LEFT_OUT)}, by its column {OUTCOME_COLUMN}"
+        )
     if not entries:
         raise ValueError("names no collection")
     ids: List[str] = []
@@ -253,7 +270,7 @@ def ids_of_list(content: str) -> Tuple[str, ...]:
             mistakes.append(str(error))
     if mistakes:
         raise ValueError(_few(mistakes))
-    return tuple(dict.fromkeys(ids))
+    return IdList(tuple(dict.fromkeys(ids)), left_out)
 
 
 def _few(mistakes: List[str]) -> str:
@@ -266,8 +283,15 @@ def _is_comment(line: str) -> bool:
     return not line.strip() or line.lstrip().startswith("#")
 
 
-def _plain_ids(lines: List[str]) -> List[str]:
-    return [line.split("#", 1)[0].strip() for line in lines]
+class _Row(NamedTuple):
+    """What stands in a row: an id, perhaps, and what had become of it."""
+
+    entry: str
+    outcome: str = ""
+
+
+def _plain_rows(lines: List[str]) -> List[_Row]:
+    return [_Row(line.split("#", 1)[0].strip()) for line in lines]
 
 
 def _cells(row: List[str]) -> List[str]:
@@ -280,8 +304,8 @@ def _table_delimiter(header: str) -> Optional[str]:
     return next((mark for mark in cells if ID_COLUMN in _cells(cells[mark])), None)
 
 
-def _table_ids(content: str, delimiter: str) -> List[str]:
-    """The cells of the id column; rows without one were struck in the spreadsheet."""
+def _table_rows(content: str, delimiter: str) -> List[_Row]:
+    """The rows with an id, or left out; others were struck in the spreadsheet."""
     try:
         rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
     except csv.Error as error:
@@ -289,9 +313,17 @@ def _table_ids(content: str, delimiter: str) -> List[str]:
     start = next((number for number, row in enumerate(rows) if ID_COLUMN in _cells(row)), None)
     if start is None:
         raise ValueError(f"is no proper CSV table: the column {ID_COLUMN} can't be told")
-    column = _cells(rows[start]).index(ID_COLUMN)
-    cells = (_bare(row[column].strip()) for row in rows[start + 1 :] if len(row) > column)
-    return [cell for cell in cells if cell]
+    header = _cells(rows[start])
+    told = header.index(OUTCOME_COLUMN) if OUTCOME_COLUMN in header else len(header)
+    found = (
+        _Row(_bare(_cell(row, header.index(ID_COLUMN))), _cell(row, told).lower())
+        for row in rows[start + 1 :]
+    )
+    return [row for row in found if row.entry or row.outcome in LEFT_OUT]
+
+
+def _cell(row: List[str], column: int) -> str:
+    return row[column].strip() if column < len(row) else ""
 
 
 def _bare(cell: str) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import List, Optional
 
-from h2ogpte_migration.errors import NotFound, ServerError
+from h2ogpte_migration.errors import NotFound
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, Json, SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.discovery import discover
+from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.scope import Selected
-from h2ogpte_migration.run.session import Session, import_options, target_models_exist, threads
+from h2ogpte_migration.run.session import Session, import_options, target_models_exist
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import due, permissions, settings
 from h2ogpte_migration.steps.moves import CHATS_PAGE
@@ -28,34 +28,14 @@ def run(session: Session) -> int:
     """Look at everything that the migration would work on; returns the exit code."""
     found = discover(session)
     target_models_exist(session, {item.model for item in found.selected})
-    workers = threads(session.options)
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="preview")
-    planned: List[Result] = []
-    what, total = "collections looked at", len(found.selected)
-    session.progress.looking(what, 0, total)
-    try:
-        for row in pool.map(lambda item: _guarded(session, item), found.selected):
-            planned.append(row)
-            session.progress.looking(what, len(planned), total)
-        owners = dict.fromkeys(item.collection.owner for item in found.selected)
-        list(pool.map(session.credentials.release, owners))
-    finally:
-        pool.shutdown(wait=False)
+    planned = preview(
+        session,
+        found.selected,
+        lambda item: _look(session, item),
+        lambda item: _planned(session, item, Plan("")),
+    )
     result = RunResult([*planned, *found.left_out, *found.missing], guests=found.scope.guests)
     return closing.tell_plan(session, result)
-
-
-def _guarded(session: Session, item: Selected) -> Result:
-    session.clock.check()
-    try:
-        return _look(session, item)
-    except ServerError as error:
-        return replace(
-            _planned(session, item, Plan("")),
-            kind=OutcomeKind.NOT_AVAILABLE,
-            reason=error.message,
-            needs_attention=True,
-        )
 
 
 def _look(session: Session, item: Selected) -> Result:

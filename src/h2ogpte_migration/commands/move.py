@@ -131,18 +131,16 @@ class _ByHand:
 def _move(session: Session, way: Way, step: str, leases: List[Lease]) -> None:
     kind = MOVES[step]
     left = moves.left_in(way, kind)
-    if not left.listed:
+    if not left.total:
         session.console.info(f"There were no {kind.noun} to move.")
         _say_what_stays(session, left.words(kind))
         return
-    before = kind.count(way.gateway, way.origin)
     there = kind.count(way.gateway, way.destination)
     left = moves.move_all(way, kind, _ByHand(session, leases))
     _say_what_stays(session, left.words(kind))
-    session.console.info(
-        f"Moved {kind.number(before)}: the target had {there} and has "
-        f"{kind.count(way.gateway, way.destination)} now."
-    )
+    now = kind.count(way.gateway, way.destination)
+    moved = kind.number(max(0, now - there))
+    session.console.info(f"Moved {moved}: the target had {there} and has {now} now.")
 
 
 def _say_what_stays(session: Session, words: str) -> None:

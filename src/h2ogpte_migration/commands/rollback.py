@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import List
+
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import chains, closing
 from h2ogpte_migration.run.preflight import check_admin
+from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
-from h2ogpte_migration.run.tracked import in_scope
+from h2ogpte_migration.run.tracked import in_scope, is_in_scope
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps.moves import MOVES
 from h2ogpte_migration.ui.text import plural
@@ -25,15 +28,36 @@ def run(session: Session) -> int:
     migrations = [session.tracked_migration(record, policy) for record in records]
     session.console.info(f"To roll back: {plural(len(migrations), 'collection')}.")
     if session.options.dry_run:
-        planned = [_planned(session, migration) for migration in migrations]
+        planned = preview(
+            session,
+            migrations,
+            lambda migration: _look(session, migration),
+            lambda migration: migration.result(OutcomeKind.PLANNED, plan=Plan("")),
+        )
         return closing.tell_plan(session, RunResult([*planned, *missing]))
     sweep_leftovers(session)
     result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
     result.results += missing
+    result.remarks += _still_to_come(session)
     return closing.tell(session, result)
 
 
-def _planned(session: Session, migration: Migration) -> Result:
+def _still_to_come(session: Session) -> List[str]:
+    """What is not imported yet is not rolled back, and goes on all the same."""
+    if session.options.collections:
+        return []
+    records = session.tracking.store.unfinished(with_chats=False)
+    number = sum(not item.import_completed and is_in_scope(session, item) for item in records)
+    if not number:
+        return []
+    verb = "is" if number == 1 else "are"
+    return [
+        f"{plural(number, 'collection')} {verb} not imported yet: --verify will move what is "
+        "theirs; roll back after that"
+    ]
+
+
+def _look(session: Session, migration: Migration) -> Result:
     """What would be moved back, as the target holds it now."""
     tracked = session.tracking.store.load(SourceId(migration.source.id))
     migration.tracked = tracked
@@ -49,4 +73,4 @@ def _planned(session: Session, migration: Migration) -> Result:
         for step in (StepName.CONNECTORS, StepName.CHATS)
     )
     seen = Plan(action="roll back", connectors=connectors, chats=chats)
-    return migration.result(OutcomeKind.PLANNED, reason="rolled back", plan=seen)
+    return migration.result(OutcomeKind.PLANNED, plan=seen)

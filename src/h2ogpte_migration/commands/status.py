@@ -67,6 +67,8 @@ def _once(options: Options, console: Console) -> int:
 def _print(asked: _StatusQuery, console: Console) -> None:
     """The lines; in quiet mode only where something is open."""
     say = console.attention if asked.open else console.info
+    for note in asked.options.notes:
+        console.info(note)
     columns = shutil.get_terminal_size((100, 24)).columns
     for text in status.lines(asked.overview(), columns, ascii_only=console.ascii_only):
         say(text)

@@ -16,17 +16,17 @@ SCHEMA = "h2ogpte-migrate/check/1"
 _TONES = {Verdict.HOLDS: "good", Verdict.DIFFERS: "open", Verdict.UNKNOWN: "grey"}
 
 
-def parts(path: Path, check: ServerCheck) -> Iterator[str]:
+def parts(path: Path, check: ServerCheck, exit_code: int) -> Iterator[str]:
     """The text in the format that the file's suffix names."""
-    return _page(check) if path.suffix.lower() == ".html" else _json(check)
+    return _page(check) if path.suffix.lower() == ".html" else _json(check, exit_code)
 
 
-def _json(check: ServerCheck) -> Iterator[str]:
+def _json(check: ServerCheck, exit_code: int) -> Iterator[str]:
     fields = asdict(check)
     del fields["observations"]
     told = {
         "schema": SCHEMA,
-        "exit_code": int(check.exit_code),
+        "exit_code": int(exit_code),
         **fields,
         "compared": [{**asdict(one), "same": one.same} for one in check.compared],
         "counts": counts(check),

@@ -179,17 +179,24 @@ class Credentials:
             key.close()
 
     def close(self) -> List[str]:
-        """Delete whatever keys this run and dead ones left; returns what is still there."""
+        """Delete whatever keys this run and dead ones left; returns what is still there.
+
+        Keys that may be listed late are looked for again, but no longer than that may take: where
+        the server, or the disk, fails by now, the next run goes on with them.
+        """
         with self._lock:
             owners = list(self._owners)
         for owner in owners:
             self.release(owner)
         self.sweep()
-        while self._admin and self._may_yet_show() and not self._clock.stop.is_set():
-            self._clock.pause(patience.KEY_VISIBLE_WITHIN_S / 4)
-            self.sweep()
         if not self._admin:
             return []
+        deadline = self._clock.now() + patience.KEY_VISIBLE_WITHIN_S
+        while self._clock.now() < deadline and self._may_yet_show():
+            if self._clock.stop.is_set():
+                break
+            self._clock.pause(patience.KEY_VISIBLE_WITHIN_S / 4)
+            self.sweep()
         return [key.name for key in (*self._records.keys_left(), *self._records.keys_in_doubt())]
 
     def _may_yet_show(self) -> bool:

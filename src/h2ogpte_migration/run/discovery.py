@@ -68,12 +68,13 @@ def discover(session: Session) -> Discovered:
         scope,
         tuple(item for item in decided if isinstance(item, Selected)),
         tuple(skipped(i.collection, i.reason, i.cause) for i in decided if isinstance(i, Skipped)),
-        tuple(not_available(item.what, item.reason) for item in missing),
+        tuple(not_available(i.collection_id, i.reason, i.name, i.owner) for i in missing),
     )
     for result in found.left_out:
         log.info("skipped: %s (%s): %s", result.source_name, result.source_id, result.reason)
     for result in found.missing:
-        log.warning("not available: %s: %s", result.source_id, result.reason)
+        what = f"{result.source_name} {result.source_id}".strip()
+        log.warning("not available: %s: %s", what, result.reason)
     return found
 
 
@@ -93,7 +94,7 @@ class _Watched:
             "rows changed places all the while the server listed them, so that some may not have "
             "been seen; run the same command again"
         )
-        self.missing = [Missing("collections", reason)]
+        self.missing = [Missing("", reason, "collections")]
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
         read = partial(self._gateway.all_collections, filter_text, self._note_restless)
@@ -164,16 +165,18 @@ def _knowledge(store: Store, scope: Scope) -> Known:
         record = records.get(collection.id)
         if record is not None and record.owner != collection.owner:
             names.setdefault(collection.owner, set()).update(names.get(record.owner, set()))
-    return Known(records, targets, store.past_targets(), names)
+    return Known(records, targets, store.past_targets(), names, store.undone())
 
 
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
     owners: Set[str] = {item.owner for item in scope.collections}
-    return [
-        Missing(user, f"no such user{did_you_mean(user, session.credentials.usernames() | owners)}")
+    unknown = [
+        user
         for user in dict.fromkeys(session.options.users)
         if user not in owners and not session.credentials.knows_user(user)
     ]
+    names = session.credentials.usernames() | owners
+    return [Missing("", f"no such user{did_you_mean(user, names)}", user) for user in unknown]
 
 
 def _record_late_duplicates(store: Store, scope: Scope, known: Known) -> None:

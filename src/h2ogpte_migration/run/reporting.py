@@ -27,7 +27,10 @@ def write(session: Session, result: RunResult, about: str) -> None:
     options = session.options
     if options.report is None:
         return
-    remarks = [*([f"Stopped early: {result.breaker}"] if result.breaker else []), *result.remarks]
+    remarks = [
+        *([f"Stopped early: {result.stopped_early}"] if result.stopped_early else []),
+        *result.remarks,
+    ]
     try:
         told = report.Report(
             about=about,
@@ -37,7 +40,7 @@ def write(session: Session, result: RunResult, about: str) -> None:
             database=str(options.db_path),
             command=options.command(),
             rows=with_evidence(_told(result, options.collections), session.tracking.accounts),
-            exit_code=result.exit_code,
+            exit_code=session.stopper.answer(result.exit_code),
             remarks=tuple(remarks),
         )
         report.write(options.report, told)
@@ -58,7 +61,7 @@ def write_check(session: Session, check: ServerCheck) -> bool:
     if path is None:
         return True
     try:
-        report.write_parts(path, check_parts(path, check))
+        report.write_parts(path, check_parts(path, check, session.stopper.answer(check.exit_code)))
     except OSError as error:
         _not_written(session, error)
         return False

@@ -61,10 +61,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that was asked for and can't be worked on: a failure."""
+    """Something that was asked for and can't be worked on: a failure.
 
-    what: str
+    Args:
+        collection_id: empty for what is no collection, such as a user.
+        name: what it is called.
+    """
+
+    collection_id: str
     reason: str
+    name: str = ""
+    owner: str = ""
 
 
 Found = Union[Selected, Skipped, Missing]
@@ -215,12 +222,14 @@ class Known:
 
     Args:
         reserved: names given to targets, by owner, as ``naming.folded`` has them.
+        undone: sources whose migration was rolled back, or is being rolled back.
     """
 
     records: Mapping[str, Record]
     targets: Mapping[str, Record]
     past_targets: Set[str]
     reserved: Mapping[str, Set[str]]
+    undone: Set[str]
 
     def is_reserved(self, collection: Collection) -> bool:
         """Whether a collection bears the name that was given to a target of its owner."""
@@ -229,7 +238,25 @@ class Known:
     def is_current(self, collection_id: str) -> bool:
         """Whether a collection is the target that a source was migrated into, and all is well."""
         record = self.targets.get(collection_id)
-        return record is not None and record.job_status != JobStatus.FAILED
+        return (
+            record is not None
+            and record.job_status != JobStatus.FAILED
+            and record.source_id not in self.undone
+        )
+
+    def why_no_source(self, collection_id: str) -> str:
+        """Why a target is not to be migrated on itself; empty where it stands for its source."""
+        if not self.is_current(collection_id):
+            record = self.targets.get(collection_id)
+            if record is not None and record.source_id in self.undone:
+                return "it is a target that was rolled back (--cleanup deletes those)"
+            return "it is a target that failed or was given up (--cleanup deletes those)"
+        return ""
+
+    def is_over(self, collection_id: str) -> bool:
+        """Whether all that a target was made for is done: it stands for its source then."""
+        record = self.targets[collection_id]
+        return record.import_completed and record.connectors_migrated
 
 
 def select(scope: Scope, wanted: Wanted, known: Known) -> Iterator[Found]:
@@ -237,7 +264,7 @@ def select(scope: Scope, wanted: Wanted, known: Known) -> Iterator[Found]:
     migrated_on = _migrated_on(scope, wanted, known)
     foreign = Targets(_unknown_targets(scope, known), scope.listed)
     for collection in _once(scope.collections):
-        yield _decide(collection, wanted, known, migrated_on, foreign)
+        yield _decide(collection, wanted, known, migrated_on, foreign, scope)
 
 
 def _once(collections: Iterable[Collection]) -> Iterator[Collection]:
@@ -254,17 +281,33 @@ def _decide(
     known: Known,
     migrated_on: Mapping[str, str],
     foreign: Targets,
+    scope: Scope,
 ) -> Found:
     model = wanted.model_for(collection)
     why = _why_skip(collection, wanted, known, model)
     if why is not None:
         return Skipped(collection, *why)
+    if collection.id in known.targets and not known.is_over(collection.id):
+        source = known.targets[collection.id].source_id
+        reason = f"it is the target of {source}, whose migration is not over"
+        if wanted.force:
+            return Skipped(collection, reason, OWN_TARGET)
+        named = f"{collection.name} ({collection.id})"
+        return Missing(named, f"{reason}; finish that with --verify")
     if collection.id in migrated_on:
-        return Skipped(
-            collection,
-            f"its migrated collection {migrated_on[collection.id]} stands for it",
-            "their migrated collection stands for them",
-        )
+        target = migrated_on[collection.id]
+        if not _asked_alone(collection, target, wanted, scope):
+            return Skipped(
+                collection,
+                f"its migrated collection {target} stands for it",
+                "their migrated collection stands for them",
+            )
+        if not wanted.force:
+            return Missing(
+                f"{collection.name} ({collection.id})",
+                f"its migrated collection {target} stands for it: --collections {target} migrates "
+                "that one on",
+            )
     if model is None:
         if collection.model in (wanted.mappings or {}).values():
             reason = f"it has the model {collection.model} already"
@@ -273,7 +316,7 @@ def _decide(
         return Skipped(collection, f"its model {shown} is not in the mapping", NOT_MAPPED)
     conflict = _conflict(collection, wanted, known, model, foreign)
     if conflict is not None:
-        return Missing(f"{collection.name} ({collection.id})", conflict)
+        return Missing(collection.id, conflict, collection.name, collection.owner)
     return Selected(collection, model)
 
 
@@ -290,20 +333,22 @@ def _why_skip(
             "they have another model than --source-model",
         )
     if collection.id in known.past_targets or collection.id in known.targets:
-        if not known.is_current(collection.id):
-            return (
-                "it is a target that failed or was given up (--cleanup deletes those)",
-                OWN_TARGET,
-            )
+        reason = known.why_no_source(collection.id)
+        if reason:
+            return reason, OWN_TARGET
         if model is None or model == collection.model:
             return "it is a target of this tool, and has the wanted model", OWN_TARGET
-        if not known.targets[collection.id].import_completed:
-            return "it is a target of this tool whose own import is not over", OWN_TARGET
     elif known.is_reserved(collection):
         return "it bears the name of a target that was begun by this tool", OWN_TARGET
     elif model == collection.model and not _asked_for_by_name(collection, wanted):
         return f"it has the model {model} already", HAS_IT
     return None
+
+
+def _asked_alone(collection: Collection, target: str, wanted: Wanted, scope: Scope) -> bool:
+    """Whether a source is named by its id, and the target that stands for it is not in scope."""
+    by_id = any(collection.id in id_forms(one) for one in wanted.collections)
+    return by_id and all(item.id != target for item in scope.collections)
 
 
 def _asked_for_by_name(collection: Collection, wanted: Wanted) -> bool:
@@ -333,7 +378,7 @@ def _conflict(
                 f"({others[0].id}) has the wanted model; nothing was started. Use the database "
                 "of that migration (--db-path), or --force-remigrate to migrate it again"
             )
-    if record is None:
+    if record is None or record.source_id in known.undone:
         return None
     if record.target_model != model and record.job_status != JobStatus.FAILED:
         return (
@@ -353,7 +398,7 @@ def _migrated_on(scope: Scope, wanted: Wanted, known: Known) -> Dict[str, str]:
         model = wanted.model_for(collection)
         if wanted.source_model and collection.model != wanted.source_model:
             continue
-        if model is not None and model != collection.model and record.import_completed:
+        if model is not None and model != collection.model and known.is_over(collection.id):
             migrated_on[record.source_id] = collection.id
     return {str(source): target for source, target in migrated_on.items()}
 

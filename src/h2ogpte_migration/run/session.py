@@ -27,6 +27,7 @@ from h2ogpte_migration.run.credentials import (
     KeyPolicy,
 )
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
+from h2ogpte_migration.run.signals import Stopper
 from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
@@ -52,6 +53,7 @@ class Session:
     console: Console
     progress: Progress
     clock: Clock
+    stopper: Stopper
     transport: Transport
     gateway: Gateway
     identity: Identity
@@ -209,13 +211,13 @@ def import_options(options: Options) -> ImportOptions:
 
 # -- opening -----------------------------------------------------------------------------
 @contextmanager
-def opened(options: Options, console: Console, clock: Clock) -> Iterator[Session]:
+def opened(options: Options, console: Console, stopper: Stopper) -> Iterator[Session]:
     """Check that database and server belong together, then log in: the first request."""
     preflight.database_is_there(options)
     with _database(options) as database, closing(
-        progress.choose(console, options.quiet, clock.stop.is_set)
+        progress.choose(console, options.quiet, stopper.stop.is_set)
     ) as watched:
-        yield _logged_in(options, console, watched, clock, Tracking(database))
+        yield _logged_in(options, console, watched, stopper, Tracking(database))
 
 
 def _database(options: Options) -> ContextManager[Database]:
@@ -228,12 +230,13 @@ def _database(options: Options) -> ContextManager[Database]:
 
 
 def _logged_in(
-    options: Options, console: Console, watched: Progress, clock: Clock, tracking: Tracking
+    options: Options, console: Console, watched: Progress, stopper: Stopper, tracking: Tracking
 ) -> Session:
     preflight.check_binding(options, tracking)
     preflight.warn_about_transport(options, console)
     if options.key is None:
         raise ToolError("bug: a run without a key")
+    clock = Clock(stopper.stop)
     transport = Transport(
         options.url,
         timeout_s=options.timeout,
@@ -265,6 +268,7 @@ def _logged_in(
         console=console,
         progress=watched,
         clock=clock,
+        stopper=stopper,
         transport=transport,
         gateway=gateway,
         identity=identity,

@@ -45,6 +45,10 @@ class Stopper:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def answer(self, code: int) -> int:
+        """What the command answers: this exit code, or the one of the signal that came."""
+        return self.exit_code or code
+
     def _on_signal(self, number: int, _frame: Optional[FrameType]) -> None:
         code = _CODES[signal.Signals(number)]
         if self.stop.is_set():

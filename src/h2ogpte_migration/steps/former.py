@@ -81,17 +81,20 @@ def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Resu
 def _bring_over(migration: Migration, former: Attempt, step: str) -> None:
     kind, store, origin = MOVES[step], migration.tracking.store, str(former.target_id)
     way = Way(migration.gateway, migration.clock, origin, migration.target_id)
-    if not left_in(way, kind).listed:
+    left = left_in(way, kind)
+    if not left.total:
         return  # also where it does not exist any more
-    held = kind.count(migration.gateway, origin)
+    held = left.hidden or kind.count(migration.gateway, origin)
     there = kind.count(migration.gateway, migration.target_id)
     counts: Json = {"source": held, "target": there}
     log.info("bringing over %s %s from the former target %s", held, kind.noun, origin)
     store.record_move_counts(migration.lease, migration.attempt, step, counts)
-    move_all(way, kind, StepJobs(migration, step))
+    stays = move_all(way, kind, StepJobs(migration, step))
+    if stays.words(kind):
+        migration.warn(stays.words(kind, f"former target {origin}"))
     counts["target_after"] = kind.count(migration.gateway, migration.target_id)
-    store.finish_move(migration.lease, migration.attempt, step, counts)
-    migration.moved[step] = migration.moved.get(step, 0) + held
+    store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
+    migration.moved[step] = migration.moved.get(step, 0) + held - stays.total
 
 
 def holdings(migration: Migration) -> List[Holding]:
@@ -126,4 +129,4 @@ def _documents_of_people(migration: Migration, target_id: str) -> int:
         new = tracked.attempt.target_id if tracked and tracked.attempt else None
         if new is not None:
             listed(gateway, new, lambda rows: comparison.fill(TARGET, rows))
-        return comparison.late()[0]
+        return comparison.only_in_source()[0]

@@ -32,6 +32,8 @@ from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.ui.text import plural
 
 CHATS_PAGE = 100
+ROUND = 10
+"""Pages are cut at multiples of that."""
 
 _MOVES_TO_COME = frozenset({Position.IMPORTED, Position.HELD, Position.VALIDATED})
 """Where a migration stands whose connectors are still to be moved."""
@@ -62,9 +64,12 @@ class MoveKind:
         return plural(count, self.noun[:-1])
 
     def count(self, gateway: Gateway, collection_id: str) -> int:
-        """How many there are, by one look; a full page of a listing is counted by the server."""
+        """How many there are, by one look; what may be a full page is counted by the server.
+
+        Servers may fill shorter pages than were asked for, of a round number of rows.
+        """
         page = self.rows(gateway, collection_id)
-        if len(page) < CHATS_PAGE:
+        if not page or len(page) % ROUND:
             return len(page)
         return max(len(page), self.counted(gateway, collection_id) or 0)
 
@@ -140,9 +145,14 @@ class Left:
     ids: FrozenSet[str] = frozenset()
     hidden: int = 0
 
+    @property
+    def total(self) -> int:
+        """What a move is worth a try for: what is only counted may be hidden by a listing that lags."""
+        return self.listed + self.hidden
+
     def words(self, kind: MoveKind, origin: str = "source") -> str:
         """What stays behind for good, for people; empty where nothing does."""
-        stay = self.listed + self.hidden
+        stay = self.total
         if not stay:
             return ""
         how = "listed" if self.listed else "counted, but not listed"
@@ -338,6 +348,19 @@ def _wait_for_the_first_link(migration: Migration) -> None:
         )
 
 
+def _refuse_the_middle(migration: Migration) -> None:
+    """Of a chain whose next link has moved its chats on already: they would stay in the middle."""
+    onwards = migration.tracking.store.load(SourceId(migration.target_id))
+    if onwards is not None and onwards.position == Position.FINISHED:
+        last = onwards.record.target_id
+        raise StepFailed(
+            f"its target {migration.target_id} was itself migrated on, to {last}: the chats would "
+            "stay in the middle",
+            f"Move them to the end: --move-chats --from {migration.source_id} --to {last}",
+            "migrated on",
+        )
+
+
 def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
     _wait_for_the_first_link(migration)
@@ -349,14 +372,15 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
             _read_target_again(migration)
         if left.listed:
             counts: Json = {
-                "source": kind.count(way.gateway, way.origin)
-                if left.listed >= CHATS_PAGE
-                else left.listed,
+                "source": left.listed
+                if left.listed % ROUND
+                else kind.count(way.gateway, way.origin),
                 "target": kind.count(way.gateway, way.destination),
             }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
-        if left.listed or left.hidden:
-            # What is only counted may be archived, or be hidden by a listing that lags: a move tells.
+        if left.listed and step == StepName.CHATS:
+            _refuse_the_middle(migration)
+        if left.total:
             left = move_all(way, kind, StepJobs(migration, step))
             if step == StepName.CONNECTORS:
                 validate.bring_the_last(migration)

@@ -49,11 +49,17 @@ def begin(migration: Migration) -> Optional[Result]:
         NotFound, StepFailed: source or target do not exist any more, or belong to somebody else.
     """
     source = migration.gateway.collection(migration.source_id)
-    if source.owner not in ("", migration.owner):
-        raise StepFailed(f"the source is owned by {source.owner} by now; nothing was moved back")
+    if not migration.is_owners(source.owner):
+        raise StepFailed(
+            f"the source is owned by {source.owner} by now; nothing was moved back",
+            "It can't be rolled back: its connectors and chats stay with the target.",
+        )
     target_id = migration.target_id
     if is_gone(migration.gateway, migration.clock, target_id):
-        raise StepFailed(f"the target {target_id} does not exist any more; nothing is left to move")
+        raise StepFailed(
+            f"the target {target_id} does not exist any more; nothing is left to move",
+            "It can't be rolled back. --force-remigrate makes a new target.",
+        )
     _refuse_if_migrated_on(migration)
     store, attempt = migration.tracking.store, migration.attempt
     _warn_of_what_stays(migration)
@@ -119,18 +125,24 @@ def _move_back(migration: Migration, step: str) -> None:
     ways = _ways(migration)
     expected = [_on_record(migration, step, counts), *(None for _ in ways[1:])]
     held = [left_in(way, kind, number) for way, number in zip(ways, expected)]
-    full = [way for way, left in zip(ways, held) if left.listed]
-    if full:
+    if any(left.total for left in held):
         counts = counts or {
-            "source": sum(kind.count(way.gateway, way.origin) for way in full),
+            "source": sum(
+                left.hidden or kind.count(way.gateway, way.origin)
+                for way, left in zip(ways, held)
+                if left.total
+            ),
             "target": kind.count(migration.gateway, migration.source_id),
         }
         store.record_move_counts(migration.lease, migration.attempt, step, counts)
+    stay = 0
     for way, left in zip(ways, held):
-        stays = move_all(way, kind, StepJobs(migration, step)) if left.listed else left
+        stays = move_all(way, kind, StepJobs(migration, step)) if left.total else left
+        stay += stays.total
         if stays.words(kind, "target"):
             migration.warn(stays.words(kind, "target"))
     if counts:
+        counts["source"] -= stay
         _verify(migration, ways[0], kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())

@@ -56,6 +56,9 @@ _ROLLED_BACK = (
 )
 """The condition that what was moved is back in the source."""
 
+_ROLLING_BACK = _ROLLED_BACK.replace("'rolled back'", "'rollback'")
+"""The condition that moving it back was begun."""
+
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
 
@@ -134,7 +137,7 @@ class Questions:
         over += " AND chats_migrated" if with_chats else ""
         return self.records(
             f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
-            f"AND (NOT ({over}) OR {BRINGING_OVER})"
+            f"AND (NOT ({over}) OR {BRINGING_OVER} OR {_ROLLING_BACK})"
         )
 
     def standing(self) -> Iterator[Record]:
@@ -182,6 +185,14 @@ class Questions:
         """Ids of every target ever made, current or not."""
         rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
         return {row["target_id"] for row in rows}
+
+    def undone(self) -> Set[str]:
+        """Sources whose migration was rolled back, or is being rolled back."""
+        rows = self._db.rows(
+            "SELECT source_id FROM attempts JOIN checkpoints ON attempt_id = id "
+            "WHERE fate = 'live' AND step = 'rollback'"
+        )
+        return {row["source_id"] for row in rows}
 
     def is_past_target(self, collection_id: str) -> bool:
         """Whether a collection is on record as a target that was made, current or not."""

@@ -57,7 +57,12 @@ def _plan(row: Result) -> Plan:
 
 
 def _totals(result: RunResult, planned: Sequence[Result]) -> str:
-    words = {"create": "to migrate", "resume": "to resume", "leave": "left as they are"}
+    words = {
+        "create": "to migrate",
+        "resume": "to resume",
+        "roll back": "to roll back",
+        "leave": "left as they are",
+    }
     counts = {action: sum(_plan(row).action == action for row in planned) for action in words}
     parts = [f"{number} {words[action]}" for action, number in counts.items() if number]
     missing = len(result.of(OutcomeKind.NOT_AVAILABLE))
@@ -157,7 +162,7 @@ def _attention(
 ) -> Iterator[Line]:
     missing: Dict[Tuple[bool, str], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
-        missing.setdefault((bool(row.source_name), row.reason), []).append(row)
+        missing.setdefault((row.plan is not None, row.reason), []).append(row)
     for (readable, _), group in missing.items():
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)
@@ -195,11 +200,16 @@ def _not_carried(moving: Sequence[Result], how: Telling) -> Iterator[Line]:
 def collection(row: Result) -> List[str]:
     """Everything that is known of one collection."""
     plan = _plan(row)
+    action = f"{named(row)} of {safe(row.owner)}: {_action(row, plan)}"
+    holds = f"connectors: {_number(plan.connectors)}, chats: {_number(plan.chats)}"
+    if plan.action == "roll back":
+        return [action, f"  from {safe(row.target_name)} ({row.target_id}): {holds}"]
+    if not plan.import_settings:
+        return [action]  # on the way back: nothing else was looked at
     return [
-        f"{named(row)} of {safe(row.owner)}: {_action(row, plan)}",
+        action,
         f"  model: {safe(row.source_model)} -> {safe(row.target_model)}",
-        f"  documents: {_number(plan.documents)}{_of_size(plan)}, connectors: {_number(plan.connectors)}, "
-        f"chats: {_number(plan.chats)}",
+        f"  documents: {_number(plan.documents)}{_of_size(plan)}, {holds}",
         f"  permissions: {'; '.join(map(safe, plan.permissions)) or 'private'}",
         f"  lifecycle: {'; '.join(map(safe, plan.lifecycle)) or 'none'}",
         f"  import: {'; '.join(plan.import_settings)}",
@@ -213,6 +223,8 @@ def _of_size(plan: Plan) -> str:
 def _action(row: Result, plan: Plan) -> str:
     if plan.action == "leave":
         return f"leave: {_why(row)}"
+    if plan.action == "roll back":
+        return plan.action
     if plan.action == "create":
         return f"migrate again ({row.reason})" if row.reason else "migrate"
     return f"resume ({row.reason})"

@@ -109,10 +109,12 @@ def counts(result: RunResult) -> str:
 def headline(result: RunResult, total: int) -> str:
     """The first line of a quiet report: what is open, out of how many."""
     kinds = Counter(row.kind for row in result.results if row.needs_attention)
+    left = any(row.left_behind for row in result.results)
     parts = [f"{kinds[kind]} {kind.value}" for kind in _ATTENTION if kinds[kind]]
-    if result.breaker:
+    if result.stopped_early:
         parts.append("stopped early")
-    return f"h2ogpte-migrate: {', '.join(parts) or 'nothing failed or held'} of {total}"
+    more = ", but see below" if not parts and (result.remarks or left) else ""
+    return f"h2ogpte-migrate: {', '.join(parts) or 'nothing failed or held'} of {total}{more}"
 
 
 # -- what needs somebody -------------------------------------------------------------
@@ -182,15 +184,15 @@ def _own_words(row: Result, common: str) -> str:
 
 
 def named(row: Result) -> str:
-    """A collection by name and id; what was never found by what it was called."""
-    if not row.source_name:
-        return safe(row.source_id)
+    """A collection by name and id; what was never found, or is none, by what it was called."""
+    if not (row.source_name and row.source_id):
+        return safe(row.source_name or row.source_id)
     return f"{safe(row.source_name)} ({row.source_id})"
 
 
 def _short(row: Result) -> str:
-    if not row.source_name:
-        return safe(row.source_id)
+    if not (row.source_name and row.source_id):
+        return named(row)
     owner = f" of {safe(row.owner, 40)}" if row.owner else ""
     return f"{safe(row.source_name, 60)} ({row.source_id}){owner}"
 
