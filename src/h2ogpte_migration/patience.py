@@ -54,7 +54,7 @@ OUR_CHAT_WITHIN_S = 10.0
 """How long after our request, by the server's clock, a test chat may have been opened."""
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
-MOST_POLLS_A_SECOND = 36
+MOST_POLLS_A_SECOND = 34
 """How often running jobs are asked about, all together, where they are more than a few."""
 FEW_JOBS = 8
 """So many are asked each for itself, as often as it takes to notice their ends."""
