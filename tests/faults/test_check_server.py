@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.cases import CASES, Case, case
 from h2ogpte_migration.sandbox.faults import close, late, reply
 from h2ogpte_migration.sandbox.habits import Fate
@@ -316,6 +318,28 @@ def test_collections_with_similar_names_survive(server: SandboxServer, tmp_path:
     assert ours.id not in world.collections
     assert theirs <= set(world.collections)
     assert list(tmp_path.glob("*.check-server*")) == []
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_clock_that_was_set_decides_nothing_about_what_is_in_doubt(
+    server: SandboxServer,
+    clock: JumpingClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hours: int,
+) -> None:
+    before = settled(server.world)
+    for route in ("POST /ingest/plain_text/job", "GET /collections/{collection_id}/documents"):
+        server.faults.add(reply(500), route=route, times=None)
+    assert check_server(server, tmp_path, who="anna").code == 1
+    server.faults.clear()
+    real, waited_s = Clock.utc, clock.paused_s
+    monkeypatch.setattr(Clock, "utc", lambda self: real(self) + timedelta(hours=hours))
+    monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 20.0)
+    result = check_server(server, tmp_path, who="anna")
+    assert result.code == 0, result.text
+    assert 15 < clock.paused_s - waited_s < 60
+    assert what_is_left(server.world, before, tmp_path) == []
 
 
 @pytest.mark.parametrize("what", ["document", "chat"])
