@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 def run() -> NoReturn:
     """The command ``h2ogpte-migrate``; ends the process with its exit code."""
+    _fill_gaps()
     code = main(sys.argv[1:])
     with suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -34,6 +35,13 @@ def run() -> NoReturn:
     if threading.active_count() > 1:
         os._exit(code)
     sys.exit(code)
+
+
+def _fill_gaps() -> None:
+    """Lead closed streams (``>&-``) to nowhere: nobody listens, and the work is done all the same."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Dict, List, Optional, Tuple
 
-from h2ogpte_migration.errors import ExitCode
+from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.model import Collection, Finding, JobId
 from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import Position
@@ -173,12 +173,14 @@ class RunResult:
 
     ``total`` is how many the run is about, where that is more than it has results of.
 
-    ``breaker`` says why nothing new was started, if so. ``seconds_by_step`` holds the time spent
+    ``breaker`` says why nothing new was started, if so; ``fatal`` is what no collection could go
+    on with, to be raised once all that is known was told. ``seconds_by_step`` holds the time spent
     in each step, ``seconds_by_source`` that of each collection from its first step to its last.
     """
 
     results: List[Result] = field(default_factory=list)
     breaker: str = ""
+    fatal: Optional[ToolError] = None
     interrupted: bool = False
     guests: int = 0
     total: Optional[int] = None
@@ -196,8 +198,15 @@ class RunResult:
         return [result for result in self.results if result.kind in kinds]
 
     @property
+    def stopped_early(self) -> str:
+        """Why the run did not get to everything; empty where it did, or people stopped it."""
+        return self.fatal.message if self.fatal is not None else self.breaker
+
+    @property
     def exit_code(self) -> ExitCode:
-        """0 where all that was asked for is done or running as it should, else 1."""
+        """0 where all that was asked for is done or running as it should, else 1 or the error's."""
+        if self.fatal is not None:
+            return self.fatal.exit_code
         bad = any(
             result.needs_attention
             or result.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)

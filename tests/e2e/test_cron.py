@@ -8,6 +8,7 @@ from typing import List
 import pytest
 
 from h2ogpte_migration import __version__
+from h2ogpte_migration.commands import migrate
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.terminal import M3, MAPPED, WAIT, Operator
@@ -81,6 +82,31 @@ def test_quiet_keeps_its_warnings_of_every_run_to_itself(
     assert hint in operator.admin(VERIFY, QUIET, "--insecure", code=1).out
     assert operator.admin(VERIFY, QUIET, "--insecure", code=1).text == ""
     assert hint in operator.log
+
+
+def test_what_a_former_target_still_holds_is_told_in_quiet_runs_too(
+    operator: Operator, world: World
+) -> None:
+    world.add_collection("anna", "Alpha", M3, chats={"anna": 2})
+    operator.admin(*SCOPE, WAIT, "--migrate-chats")
+    said = operator.admin(*SCOPE, WAIT, "--force-remigrate", QUIET).out
+    assert "Left behind: Alpha" in said
+    assert said.splitlines()[0] == "h2ogpte-migrate: nothing failed or held of 1, but see below"
+    assert operator.admin(VERIFY, QUIET).text == "", (
+        "no later run tells of it, and none takes it back"
+    )
+
+
+def test_what_is_said_of_a_run_as_a_whole_is_told_in_quiet_runs_too(
+    operator: Operator, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = "Alpha was migrated twice"
+    monkeypatch.setattr(migrate, "unknown_targets", lambda *_: [twice])
+    world.add_collection("anna", "Alpha", M3)
+    said = operator.admin(*SCOPE, WAIT, QUIET, code=1).out.splitlines()
+    assert said[0] == "h2ogpte-migrate: nothing failed or held of 1, but see below"
+    assert f"Attention: {twice}" in said
+    assert operator.admin(*SCOPE, WAIT, QUIET, code=1).text == "", "nothing changed"
 
 
 def test_an_error_is_never_quiet(operator: Operator) -> None:

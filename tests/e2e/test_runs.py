@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import stat
+import subprocess
+import sys
 from datetime import datetime, timezone
 from typing import Tuple
 
@@ -99,6 +103,17 @@ def test_the_same_server_in_other_letters(operator: Operator, world: World) -> N
     env = {"H2OGPTE_ADMIN_KEY": operator.server.admin_key}
     for url in (operator.server.url + "/", operator.server.url.replace("http", "HTTP")):
         operator.plain("--verify", "--url", url, "--admin-key", env=env)
+
+
+# -- output that nobody reads ----------------------------------------------------------------
+def test_the_work_is_done_where_output_is_closed(operator: Operator, world: World) -> None:
+    source = world.add_collection("anna", "Alpha", M3)
+    words = [sys.executable, "-m", "h2ogpte_migration", *SCOPE, "--admin-key"]
+    line = f"{shlex.join([*words, '--url', operator.server.url])} >&- 2>&-"
+    env = {**os.environ, "H2OGPTE_ADMIN_KEY": operator.server.admin_key}
+    ran = subprocess.run(["sh", "-c", line], cwd=operator.folder, env=env, timeout=60, check=False)
+    assert ran.returncode == 0
+    assert operator.target_of(source.id)
 
 
 # -- logs ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, Callable, Dict, Tuple
 import pytest
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.sandbox import faults
 from h2ogpte_migration.sandbox.faults import RateLimit, Request, call, close, html_page, reply
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
+from h2ogpte_migration.tracking.store import Store
 
 from .harness import (
     MODES,
@@ -259,9 +262,44 @@ def test_a_revoked_admin_key_stops_the_run_and_says_so(
             assert result.code == 1, result.text
             assert "401" in result.err
             assert "Is the key mistyped, expired or deleted?" in result.err
+            assert "Summary: " in result.out
         assert "bug" not in result.text
         world.keys["sk-sandbox-admin"].deleted = False
         again = admin_waits(server, tmp_path / "run")
         wrong = difference(wanted, settled(world))
     assert again.code == 0, again.text
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("more", [(), ("--quiet",)], ids=["aloud", "quiet"])
+def test_what_is_known_is_told_and_reported_where_the_key_is_refused_in_mid_run(
+    more: Tuple[str, ...], clock: JumpingClock, tmp_path: Path
+) -> None:
+    with serving(small_world()) as server:
+
+        def revoke() -> None:
+            server.faults.add(reply(401), when=lambda q: q.username == "admin", times=None)
+
+        server.faults.add(call(revoke), route="POST /admin/api_keys", skip=1)
+        result = admin_waits(server, tmp_path, "--report", "run.json", *more)
+    assert (result.code, "401" in result.err) == (1, True), result.text
+    assert "Interrupted: " in result.out
+    assert bool(more) or "Summary: " in result.out
+    told = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert len(told["collections"]) == 4
+    assert told["exit_code"] == 1
+    assert any("Stopped early: " in text and "401" in text for text in told["remarks"])
+
+
+def test_what_was_done_is_told_where_the_database_cannot_be_read_any_more(
+    clock: JumpingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> Any:
+        raise TrackingError("The database was lost.")
+
+    monkeypatch.setattr(Store, "warnings", lost)
+    with serving(small_world()) as server:
+        result = admin_waits(server, tmp_path)
+    assert result.code == 1
+    assert "Error: The database was lost." in result.err
+    assert "Summary: 4 done." in result.out

@@ -34,7 +34,7 @@ def run(session: Session) -> int:
         lambda migration, outcome: former.remarks(session, migration, outcome),
         lambda ended: unknown_targets(session, ended, seen),
     )
-    if not session.clock.stop.is_set() and not result.breaker:
+    if not session.clock.stop.is_set() and not result.stopped_early:
         session.tracking.runs.end_starts([migration.source.id for migration in migrations])
     result.results += [*found.left_out, *found.missing]
     result.guests = found.scope.guests

@@ -40,7 +40,8 @@ def run(session: Session) -> int:
         first=chains.first(records),
     )
     result.results += [*failed, *missing]
-    result.total = count_in_scope(session)
+    if result.fatal is None:
+        result.total = count_in_scope(session)
     return closing.tell(session, result)
 
 

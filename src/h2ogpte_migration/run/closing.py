@@ -9,6 +9,7 @@ from typing import Iterator, List, Sequence, Tuple
 
 from h2ogpte_migration.cli.again import again
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
+from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
@@ -25,13 +26,16 @@ MOST_IDS = 10
 
 
 def tell(session: Session, result: RunResult) -> int:
-    """Say what came of everything; returns the exit code."""
+    """Say what came of everything; returns the exit code.
+
+    Raises:
+        TrackingError, Unauthorized: what ended the run; all that is known was told before.
+    """
     session.progress.close()
-    store = session.tracking.store
-    result.results = [
-        replace(row, warnings=tuple(item.text for item in store.warnings(SourceId(row.source_id))))
-        for row in result.results
-    ]
+    try:
+        result.results = [_with_warnings(session, row) for row in result.results]
+    except TrackingError as error:
+        result.fatal = result.fatal or error
     following = tuple(_following(session, result.results))
     told = summary.lines(result, what_to_tell(session, following))
     if session.options.quiet:
@@ -39,7 +43,14 @@ def tell(session: Session, result: RunResult) -> int:
     else:
         say(session, told)
     reporting.write(session, result, "run")
+    if result.fatal is not None:
+        raise result.fatal
     return result.exit_code
+
+
+def _with_warnings(session: Session, row: Result) -> Result:
+    kept = session.tracking.store.warnings(SourceId(row.source_id))
+    return replace(row, warnings=tuple(item.text for item in kept))
 
 
 def tell_plan(session: Session, result: RunResult) -> int:
@@ -81,17 +92,17 @@ def say(session: Session, told: Sequence[Line]) -> None:
 def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> None:
     """Speak where something changed, or once a day while something is open; else not at all."""
     console, runs = session.console, session.tracking.runs
+    if result.fatal is not None:
+        console.let_go()
+        say(session, told)
+        return  # an error is never quiet, and what it leaves is told anew by the next run
     open_now = sorted(
         [row.source_id or row.source_name, row.kind.value]
         for row in result.results
         if _is_open(row)
     )
-    open_now += [["", result.breaker]] if result.breaker else []
-    news = any(
-        row.warnings and not (row.earlier and row.kind == OutcomeKind.DONE)
-        for row in result.results
-        if not row.needs_attention
-    )
+    open_now += [["", text] for text in (result.breaker, *result.remarks) if text]
+    news = any(_is_news(row) for row in result.results if not row.needs_attention)
     interrupted = session.clock.stop.is_set()
     now = datetime.now(timezone.utc)
     due = runs.quiet_report_is_due(json.dumps(open_now), bool(open_now), now)
@@ -108,7 +119,16 @@ def _tell_quietly(session: Session, result: RunResult, told: Sequence[Line]) -> 
 
 
 def _is_open(row: Result) -> bool:
-    return row.needs_attention or row.kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)
+    unfinished = (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED)
+    left_for_now = bool(row.left_behind) and row.kind != OutcomeKind.DONE
+    return row.needs_attention or row.kind in unfinished or left_for_now
+
+
+def _is_news(row: Result) -> bool:
+    """Whether there is something to tell that no later run tells again."""
+    if row.kind == OutcomeKind.DONE and row.earlier:
+        return False
+    return bool(row.warnings) or (bool(row.left_behind) and row.kind == OutcomeKind.DONE)
 
 
 # -- what comes next -----------------------------------------------------------------------

@@ -27,7 +27,10 @@ def write(session: Session, result: RunResult, about: str) -> None:
     options = session.options
     if options.report is None:
         return
-    remarks = [*([f"Stopped early: {result.breaker}"] if result.breaker else []), *result.remarks]
+    remarks = [
+        *([f"Stopped early: {result.stopped_early}"] if result.stopped_early else []),
+        *result.remarks,
+    ]
     try:
         told = report.Report(
             about=about,

@@ -109,10 +109,12 @@ def counts(result: RunResult) -> str:
 def headline(result: RunResult, total: int) -> str:
     """The first line of a quiet report: what is open, out of how many."""
     kinds = Counter(row.kind for row in result.results if row.needs_attention)
+    left = any(row.left_behind for row in result.results)
     parts = [f"{kinds[kind]} {kind.value}" for kind in _ATTENTION if kinds[kind]]
-    if result.breaker:
+    if result.stopped_early:
         parts.append("stopped early")
-    return f"h2ogpte-migrate: {', '.join(parts) or 'nothing failed or held'} of {total}"
+    more = ", but see below" if not parts and (result.remarks or left) else ""
+    return f"h2ogpte-migrate: {', '.join(parts) or 'nothing failed or held'} of {total}{more}"
 
 
 # -- what needs somebody -------------------------------------------------------------

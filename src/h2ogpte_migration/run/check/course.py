@@ -69,6 +69,8 @@ def _migrate(place: Workplace, check: ServerCheck, made: Made) -> Result:
     session = replace(place.session, options=options)
     migration = session.migration(made.collection, check.target_model, session.policy(), None)
     ended = session.carry_out([migration], set())
+    if ended.fatal is not None:
+        raise ended.fatal
     check.steps_s = dict(ended.seconds_by_step)
     if StepName.JOB in check.steps_s:
         check.document_s = check.steps_s[StepName.JOB] / len(TEXTS)
