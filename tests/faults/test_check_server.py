@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
@@ -318,6 +321,23 @@ def test_collections_with_similar_names_survive(server: SandboxServer, tmp_path:
     assert ours.id not in world.collections
     assert theirs <= set(world.collections)
     assert list(tmp_path.glob("*.check-server*")) == []
+
+
+@pytest.mark.promise("check-server.leaves-nothing")
+@pytest.mark.parametrize(
+    "route", ["DELETE /collections/{collection_id}", "DELETE /chats/{session_id}"]
+)
+def test_a_stop_in_the_middle_of_the_removal_does_not_end_it(
+    server: SandboxServer, tmp_path: Path, route: str
+) -> None:
+    before = settled(server.world)
+    stopped = replace(reply(503), call=lambda: os.kill(os.getpid(), signal.SIGINT))
+    server.faults.add(stopped, route=route)
+    result = check_server(server, tmp_path, "--report", "check.json")
+    assert result.code == 130
+    assert "Nothing of the check is left at the server." in result.out
+    assert report_of(tmp_path)["left"] == []
+    assert what_is_left(server.world, before, tmp_path) == []
 
 
 @pytest.mark.parametrize("hours", [-2, 2])
