@@ -27,8 +27,9 @@ from h2ogpte_migration.errors import (
     TrackingError,
     Unauthorized,
 )
+from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
-from h2ogpte_migration.model import Identity
+from h2ogpte_migration.model import ApiKey, Identity
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.run.signals import to_its_end
 from h2ogpte_migration.tracking.leftovers import Leftovers
@@ -204,8 +205,7 @@ class Credentials:
 
     def _may_yet_show(self) -> bool:
         """Whether a key on record was not found, and was not looked for long enough."""
-        left = {key.name for key in self._records.keys_left() if key.key_id is None}
-        return any(name in left for name in self._missed)
+        return any(key.name in self._missed for key in self._records.keys_left())
 
     def sweep(self) -> None:
         """Delete keys on record that nobody uses: of dead runs, or with a lost answer."""
@@ -233,13 +233,30 @@ class Credentials:
             # closes the record only after a while.
             now = self._clock.now()
             since = self._missed.setdefault(key.name, now)
-            if key.key_id is not None or now - since >= patience.KEY_VISIBLE_WITHIN_S:
+            if now - since >= patience.KEY_VISIBLE_WITHIN_S:
                 self._records.record_key_gone(key.name)
 
     def _find(self, key: TempKey) -> List[str]:
-        """The ids under which the server lists a key of that name, for as long as it works."""
-        listed = self._own.keys(key.username)
-        return [item.id for item in listed if item.name == key.name and item.active]
+        """The ids under which the server lists a key of that name, for as long as it works.
+
+        The owner may have another name by now, or one that a filter does not take literally
+        (the contract does not say how it matches): what is not found by it is looked for among
+        all keys.
+
+        Raises:
+            ListingShifted: it may be there, and have been missed.
+        """
+        for listed in (self._own.keys(key.username), self._all_keys()):
+            found = [item.id for item in listed if item.name == key.name and item.active]
+            if found:
+                return found
+        return []
+
+    def _all_keys(self) -> Iterator[ApiKey]:
+        restless = threading.Event()
+        yield from self._own.keys("", restless.set)
+        if restless.is_set():
+            raise ListingShifted("the listing of keys kept changing while it was read")
 
     # -- one key -----------------------------------------------------------------------
     def make(self, owner: str, owner_id: Optional[str]) -> _Key:
@@ -381,8 +398,7 @@ class Credentials:
     def _still_listed(self, name: str, key_id: str) -> bool:
         for key in self._records.keys_left():
             if key.name == name:
-                listed = self._own.keys(key.username)
-                return any(item.id == key_id and item.active for item in listed)
+                return key_id in self._find(key)
         return False
 
 
