@@ -31,7 +31,7 @@ from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.model import ApiKey, Identity
 from h2ogpte_migration.redact import Secret
-from h2ogpte_migration.run.signals import to_its_end
+from h2ogpte_migration.run.tidying import Tidying, to_its_end
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TempKey
 
@@ -80,6 +80,7 @@ class Credentials:
         records: where keys are recorded.
         policy: names and life time.
         clock: waits for keys that the server takes, or lists, late.
+        at_once: how many keys are deleted at a time, where there are several.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class Credentials:
         records: Leftovers,
         policy: KeyPolicy,
         clock: Optional[Clock] = None,
+        at_once: int = 1,
     ) -> None:
         self._clock = clock or Clock(threading.Event())
+        self._tidying = Tidying(self._clock, at_once)
         self._server = server
         self._own = own
         self._own_username = own_username
@@ -186,12 +189,12 @@ class Credentials:
         """Delete whatever keys this run and dead ones left; returns what is still there.
 
         Keys that may be listed late are looked for again, but no longer than that may take: where
-        the server, or the disk, fails by now, the next run goes on with them.
+        the server, or the disk, fails by now, the next run goes on with them. So it does after a
+        stop, where the server does not answer.
         """
         with self._lock:
             owners = list(self._owners)
-        for owner in owners:
-            self.release(owner)
+        self._tidying.each(self.release, owners)
         self.sweep()
         if not self._admin:
             return []
@@ -213,15 +216,17 @@ class Credentials:
             return
         with self._lock:
             in_use = {key.name for keys in self._owners.values() for key in keys if key.name}
-        for key in self._records.keys_left():
-            if key.name not in in_use:
-                try:
-                    to_its_end(partial(self._sweep_one, key))
-                except (ServerError, TrackingError) as error:
-                    # Each for itself: a disk that is full must not keep the others alive.
-                    log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+        left = [key for key in self._records.keys_left() if key.name not in in_use]
+        self._tidying.each(self._sweep_one, left)
 
     def _sweep_one(self, key: TempKey) -> None:
+        try:
+            self._settle(key)
+        except (ServerError, TrackingError) as error:
+            # Each for itself: a disk that is full must not keep the others alive.
+            log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+
+    def _settle(self, key: TempKey) -> None:
         if key.key_id is not None and key.certain:
             self._delete(key.name, key.key_id)
             return
