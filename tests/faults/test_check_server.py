@@ -8,14 +8,14 @@ import signal
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.cases import CASES, Case, case
-from h2ogpte_migration.sandbox.faults import close, late, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, close, late, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -359,6 +359,23 @@ def test_a_clock_that_was_set_decides_nothing_about_what_is_in_doubt(
     result = check_server(server, tmp_path, who="anna")
     assert result.code == 0, result.text
     assert 15 < clock.paused_s - waited_s < 60
+    assert what_is_left(server.world, before, tmp_path) == []
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_a_chat_that_is_listed_without_an_id_is_left_alone(
+    server: SandboxServer, tmp_path: Path, times: Optional[int]
+) -> None:
+    before = settled(server.world)
+    without = Action(reply=FixedReply(200, b'[{"name": "hers"}]'))
+    server.faults.add(without, route="GET /collections/{collection_id}/chats", times=times)
+    said = check_server(server, tmp_path, who="anna")
+    assert "bug" not in said.text
+    if times is None:
+        assert said.code == 1
+        assert "holds 1 chat that the check did not make" in said.out
+        server.faults.clear()
+        assert check_server(server, tmp_path, who="anna").code == 0
     assert what_is_left(server.world, before, tmp_path) == []
 
 

@@ -163,7 +163,8 @@ class Remover:
             return [f"{home} holds {plural(len(foreign), 'document')} that the check did not make"]
         known = {thing.made_id for thing in self._scratch.left(Kind.CHAT, token)}
         others = [one for one in self._chats(home) if one not in known]
-        if None in known and len(others) == 1 and not self._gateway.chat_messages(others[0]):
+        alone = others[0] if len(others) == 1 else ""
+        if None in known and alone and not self._gateway.chat_messages(alone):
             return []  # its creation was never answered
         if others:
             return [f"{home} holds {plural(len(others), 'chat')} that the check did not make"]
@@ -171,7 +172,7 @@ class Remover:
 
     def _chats(self, home: str) -> List[str]:
         try:
-            return [str(row["id"]) for row in self._gateway.chats(home)]
+            return self._place.chat_ids(home)
         except NotFound:
             return []
 
