@@ -30,6 +30,7 @@ from typing import (
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
+    Forbidden,
     Interrupted,
     LeaseLost,
     NotFound,
@@ -152,7 +153,7 @@ class Migration:
     """One collection to bring forward in this run, with its owner's key.
 
     ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
-    ``may_submit``, ``job_ended`` and what begins with ``on_``, the session ``overview``; what else
+    ``may_submit``, ``before_poll``, ``job_ended`` and what begins with ``on_``, the session ``overview``; what else
     is not an argument gathers over the calls of one run.
 
     Args:
@@ -177,6 +178,7 @@ class Migration:
         self.model = model
         self.policy = policy
         self.may_submit: Callable[[], bool] = lambda: True
+        self.before_poll: Callable[[], None] = lambda: None
         self.job_ended: Callable[[], None] = lambda: None
         self.on_step: Callable[[str], None] = lambda _: None
         self.on_job: Callable[[Job], None] = lambda _: None
@@ -265,6 +267,20 @@ class Migration:
     def owner(self) -> str:
         """The owner's present name; the attempt keeps the one of its beginning."""
         return self.source.owner or self.attempt.owner
+
+    def is_owners(self, username: str) -> bool:
+        """Whether a collection that the server says is ``username``'s belongs to the owner.
+
+        An account may be renamed: then the server's present name is the one of the key's holder. A
+        server that names no owner shows the key's collections only.
+        """
+        names = {"", self.owner}
+        if self.tracked is not None and self.tracked.attempt is not None:
+            names.add(self.tracked.attempt.owner)
+        holder = self.gateway.holder
+        if holder is not None:
+            names.add(holder.username)
+        return username in names
 
     @property
     def how(self) -> ImportOptions:
@@ -442,7 +458,7 @@ class Migration:
             OutcomeKind.FAILED,
             step=step,
             reason=reason,
-            hint=error.hint or "Run the same command again; it continues from here.",
+            hint=error.hint or _what_next(error, self.owner),
             cause=error.kind,
             needs_attention=True,
         )
@@ -461,6 +477,15 @@ class Migration:
             cause=cause,
             needs_attention=True,
         )
+
+
+def _what_next(error: Union[ServerError, StepFailed], owner: str) -> str:
+    if isinstance(error, Forbidden):
+        return (
+            f"Does the collection still belong to {owner}? If not, its new owner gets a target of "
+            "their own with --force-remigrate. Else run the same command again."
+        )
+    return "Run the same command again; it continues from here."
 
 
 # -- sending exactly once ----------------------------------------------------------------

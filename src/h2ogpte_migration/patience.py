@@ -58,9 +58,7 @@ FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
 MOST_POLLS_A_SECOND = 36
 """How often running jobs are asked about, all together, where they are more than a few."""
-POLLS_AT_ONCE = 4
-"""How many of these may catch up, after a moment without any."""
-FEW_JOBS = 16
+FEW_JOBS = 8
 """So many are asked each for itself, as often as it takes to notice their ends."""
 
 

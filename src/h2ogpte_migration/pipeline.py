@@ -114,10 +114,8 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
         return migration.result(OutcomeKind.INTERRUPTED, step=step, reason="interrupted")
     except LeaseLost as error:
         return _lost(migration, step, error)
-    except SourceGone as error:
-        return _source_gone(migration, step, error)
-    except OwnerGone as error:
-        return _owner_gone(migration, step, error)
+    except (SourceGone, OwnerGone) as error:
+        return _nobody_left(migration, step, error)
     except (TrackingError, Unauthorized):
         raise
     except (ServerError, StepFailed) as error:
@@ -217,18 +215,10 @@ def _done(migration: Migration) -> Result:
     return migration.result(OutcomeKind.ROLLED_BACK if back else OutcomeKind.DONE)
 
 
-def _owner_gone(migration: Migration, step: str, error: OwnerGone) -> Result:
-    """Nobody can go on for an account that is gone: an unfinished import has failed, for good."""
+def _nobody_left(migration: Migration, step: str, error: Union[SourceGone, OwnerGone]) -> Result:
+    """Source or account are gone: what was not imported never will be, and has failed for good."""
     tracked = migration.reload()
-    if tracked is None or tracked.position not in _UNFINISHED:
-        return migration.failed(step, error)
-    return _source_gone(migration, step, error)
-
-
-def _source_gone(migration: Migration, step: str, error: Union[SourceGone, OwnerGone]) -> Result:
-    """Nothing was imported and nothing can be: the attempt has failed, for good."""
-    tracked = migration.reload()
-    if tracked is None or tracked.attempt is None:
+    if tracked is None or tracked.attempt is None or tracked.position not in _UNFINISHED:
         return migration.failed(step, error)
     migration.tracking.store.end_attempt(migration.lease, TargetState.FAILED, error.message)
     migration.reload()

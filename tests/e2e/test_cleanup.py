@@ -194,6 +194,16 @@ def test_one_that_somebody_deleted_is_noted(operator: Operator, world: World) ->
     assert fates(operator)[former.id] == "vanished"
 
 
+def test_a_target_is_kept_that_an_assistant_of_people_answers_from(
+    operator: Operator, world: World
+) -> None:
+    _, former, _ = replaced(operator)
+    world.add_assistant("anna", "librarian", former.id)
+    said = operator.admin(CLEANUP, YES)
+    assert "1 assistant connected to the old collection" in said.out
+    assert former.id in world.collections
+
+
 # -- the question -------------------------------------------------------------------------------
 def asked(operator: Operator, answer: bytes, *more: str) -> tuple[int, str]:
     """Answer the question at a terminal; returns the exit code and what was shown."""

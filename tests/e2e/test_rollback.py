@@ -252,3 +252,31 @@ def test_what_is_held_stands_for_nothing(operator: Operator, world: World) -> No
     said = operator.admin(*onwards, WAIT, CHATS, code=1)
     assert "whose migration is not over; finish that with --verify" in said.text
     assert len(world.targets_of("Alpha")) == 1
+
+
+# -- whose it is, and what is not there yet --------------------------------------------------
+def rename(world: World, old: str, new: str) -> None:
+    """As an administrator of the server may: the account stays the same."""
+    with world.lock:
+        world.users[new] = world.users.pop(old)
+        world.users[new].username = new
+        for thing in (*world.collections.values(), *world.keys.values(), *world.sessions.values()):
+            if thing.username == old:
+                thing.username = new
+
+
+@pytest.mark.parametrize("by_owner", [False, True])
+def test_an_owner_who_was_renamed_is_still_the_owner(
+    operator: Operator, world: World, by_owner: bool
+) -> None:
+    source = by_this_tool(operator, "finished")
+    rename(world, "anna", "anna.new")
+    said = operator.user("anna.new", ROLLBACK) if by_owner else operator.admin(ROLLBACK)
+    assert "1 rolled back" in said.out
+    assert held(world, source.id) == (2, 2)
+
+
+def test_what_is_still_importing_is_told_of(operator: Operator, world: World) -> None:
+    by_this_tool(operator, "importing")
+    said = operator.admin(ROLLBACK, code=1)
+    assert "1 collection is not imported yet: --verify will move what is theirs" in said.text

@@ -130,3 +130,67 @@ def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
     before = len(lab.targets)
     assert lab.migrate(FORCE, CHATS).code == 0
     assert len(lab.targets) == before + 1
+
+
+def test_a_forced_run_whose_source_is_gone_leaves_the_finished_migration_finished(
+    lab: Lab,
+) -> None:
+    lab.migrate()
+    lab.server.faults.add(
+        call(lambda: lab.world.delete_collection(lab.source.id)), route="POST /admin/api_keys"
+    )
+    assert lab.migrate(FORCE).code == 1
+    assert (lab.row()["job_status"], lab.row()["connectors_migrated"]) == ("completed", 1)
+    assert "1 done" in lab.command("--status").text
+
+
+def test_a_rollback_that_was_interrupted_is_open_for_a_verification(lab: Lab) -> None:
+    lab.migrate()
+    lab.server.faults.add(reply(403), route=MOVE_CHATS, times=None)
+    assert lab.command("--rollback").code == 1
+    lab.server.faults.clear()
+    result = lab.verify()
+    assert result.code == 1
+    assert "--rollback" in result.text
+    assert lab.command("--rollback").code == 0
+    assert lab.verify().code == 0
+
+
+def test_a_newer_version_of_a_document_that_was_copied_holds_the_connectors(lab: Lab) -> None:
+    lab.submit("--copy-document")
+    old = lab.source.documents[0].document
+    lab.world.remove_document(lab.source.id, old.id)
+    lab.world.add_document(lab.source.id, old.name)
+    result = lab.verify()
+    assert result.code == 1
+    assert "1 document added to the source after the import began" in result.text
+
+
+def test_nothing_is_moved_into_a_target_that_people_archived(lab: Lab) -> None:
+    lab.submit()
+    lab.target.status = "archived"
+    result = lab.verify()
+    assert result.code == 1
+    assert "Take it out of the archive" in result.text
+    assert lab.target.connectors == []
+    lab.target.status = "active"
+    assert lab.verify().code == 0
+
+
+def test_no_new_target_is_advised_where_source_and_target_are_gone(lab: Lab) -> None:
+    lab.migrate()
+    for collection in (lab.target, lab.source):
+        lab.world.delete_collection(collection.id)
+    result = lab.verify("--collections", lab.source.id)
+    assert result.code == 1
+    assert "there is nothing left to migrate" in result.text
+    assert "makes a new target" not in result.text
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_an_offset_behind_the_only_row_may_be_refused(lab: Lab, status: int) -> None:
+    lab.server.faults.add(
+        reply(status), when=lambda request: request.query.get("offset") == "1", times=None
+    )
+    result = lab.migrate()
+    assert result.code == 0, result.text

@@ -410,9 +410,16 @@ def answers(by_name: bool, sides: List[List[Row]]) -> List[Any]:
     ],
 )
 def test_by_name_it_is_counted(counts: Tuple[int, int, int], expected: Any) -> None:
-    """How often a name stands in baseline, source and target, each time under another id."""
-    sides = [[(f"{side}{n}", "n.pdf") for n in range(count)] for side, count in enumerate(counts)]
+    """How often a name stands in baseline, source and target, there under ids of its own."""
+    sides = [[(f"{side}{n}", "n.pdf") for n in range(count)] for side, count in zip("sst", counts)]
     assert tallies(True, *sides) == expected
+
+
+def test_a_newer_version_of_a_copied_document_came_late() -> None:
+    """Its name is that of the old one, which arrived."""
+    old, new, copy = [("s1", "n.pdf")], [("s2", "n.pdf")], [("t1", "n.pdf")]
+    assert tallies(True, old, new, copy) == {"late": 1}
+    assert tallies(True, old, new, [*copy, ("t2", "n.pdf")]) == {}, "somebody brought it"
 
 
 @pytest.mark.parametrize(

@@ -558,7 +558,24 @@ def test_however_many_jobs_run_the_server_is_asked_a_bounded_number_of_times(
     took = time.monotonic() - began
     # The last few are asked each for itself.
     asked = 3 * 50 - 3 * patience.FEW_JOBS
-    assert took >= (asked - patience.POLLS_AT_ONCE) / 100 * 0.9
+    assert took >= asked / 100 * 0.9
+
+
+def test_jobs_that_are_asked_late_are_not_asked_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers that were busy otherwise come to their polls at the same moment."""
+    monkeypatch.setattr(patience, "MOST_POLLS_A_SECOND", 100)
+    desk = bench(limits=waiting(30, workers=30), polls=1)
+    asked: List[float] = []
+
+    def pause(one: Migration) -> None:
+        one.before_poll()
+        asked.append(time.monotonic())
+
+    desk.pipeline.pause = pause
+    desk.run(several(30), {one.source.id for one in several(30)})
+    assert asked[21] - asked[0] >= 21 / 100 * 0.9
 
 
 @pytest.mark.parametrize(

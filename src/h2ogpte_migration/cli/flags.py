@@ -653,13 +653,16 @@ CHECKS = frozenset({"verify_retrieval", "verify_queries"})
 """Checks of what is finished; where nothing asks for a migration, they are what a run is for."""
 
 
+_SELECTING = tuple((row.attribute, row.selects) for row in FLAGS if row.selects)
+_MIGRATING = frozenset(
+    row.attribute for row in FLAGS if Mode.MIGRATE in row.modes and Mode.VERIFY not in row.modes
+)
+
+
 def mode_of(attributes: AbstractSet[str]) -> Mode:
     """The mode that the given fields choose; the first one, if they choose several."""
-    selected = (row.selects for row in FLAGS if row.selects and row.attribute in attributes)
-    migrates = {
-        row.attribute for row in FLAGS if Mode.MIGRATE in row.modes and Mode.VERIFY not in row.modes
-    }
-    alone = CHECKS & attributes and not attributes & (migrates | {"wait_for_completion"})
+    selected = (mode for attribute, mode in _SELECTING if attribute in attributes)
+    alone = CHECKS & attributes and not attributes & (_MIGRATING | {"wait_for_completion"})
     return next(selected, Mode.VERIFY if alone else Mode.MIGRATE)
 
 

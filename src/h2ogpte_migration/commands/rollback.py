@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import List
+
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, plan
@@ -11,7 +13,7 @@ from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
-from h2ogpte_migration.run.tracked import in_scope
+from h2ogpte_migration.run.tracked import in_scope, is_in_scope
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps.moves import MOVES
 from h2ogpte_migration.ui.text import plural
@@ -36,7 +38,23 @@ def run(session: Session) -> int:
     sweep_leftovers(session)
     result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
     result.results += missing
+    result.remarks += _still_to_come(session)
     return closing.tell(session, result)
+
+
+def _still_to_come(session: Session) -> List[str]:
+    """What is not imported yet is not rolled back, and goes on all the same."""
+    if session.options.collections:
+        return []
+    records = session.tracking.store.unfinished(with_chats=False)
+    number = sum(not item.import_completed and is_in_scope(session, item) for item in records)
+    if not number:
+        return []
+    verb = "is" if number == 1 else "are"
+    return [
+        f"{plural(number, 'collection')} {verb} not imported yet: --verify will move what is "
+        "theirs; roll back after that"
+    ]
 
 
 def _look(session: Session, migration: Migration) -> Result:

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, Generic, Iterator, List, Optional, Set, Tuple, TypeVar
 
-from h2ogpte_migration.errors import BadReply, Rejected, ServerError
+from h2ogpte_migration.errors import BadReply, NotFound, Rejected, ServerError
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +215,13 @@ class Listing(Generic[Row]):
         while True:
             try:
                 rows = self.fetch(start, limit)
+            except NotFound:
+                if start != 1:
+                    raise
+                return [], limit  # after a listing's only row: an offset at its end is refused
             except Rejected as error:
+                if error.status in LIMIT_REFUSED and start == 1:
+                    return [], limit
                 if error.status not in LIMIT_REFUSED or not smaller:
                     raise
                 limit = smaller.pop(0)

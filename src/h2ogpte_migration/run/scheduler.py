@@ -112,6 +112,7 @@ class Scheduler:
         self._waiting: Deque[_Slot] = deque()
         self._due: List[Tuple[float, int, _Slot]] = []
         self._next_poll = 0.0
+        self._next_request = 0.0
         self._one_went_well = False
         self._sequence = 0
         self._open: Dict[int, _Slot] = {}
@@ -208,7 +209,7 @@ class Scheduler:
     def _next_look(self) -> float:
         """When the next collection that waits is looked at: however many jobs run, not all at once."""
         due = self._due[0][0]
-        return max(due, self._next_poll) if self._jobs_held > patience.FEW_JOBS else due
+        return due if self._few_jobs() else max(due, self._next_poll)
 
     def _start_ready(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
         now = time.monotonic()
@@ -218,8 +219,7 @@ class Scheduler:
             self._start(pool, slot)
         while self._due and self._next_look() <= now:
             self._start(pool, heapq.heappop(self._due)[2])
-            spent = patience.POLLS_AT_ONCE / patience.MOST_POLLS_A_SECOND
-            self._next_poll = max(self._next_poll, now - spent) + 1 / patience.MOST_POLLS_A_SECOND
+            self._next_poll = max(self._next_poll, now) + 1 / patience.MOST_POLLS_A_SECOND
         if self._breaker.tripped:
             return
         most = self._most_begun()
@@ -400,6 +400,7 @@ class Scheduler:
     def _wire(self, slot: _Slot) -> None:
         migration = slot.migration
         migration.may_submit = lambda: self._take_job(slot)
+        migration.before_poll = self._before_poll
         migration.job_ended = lambda: self._give_job_back(slot)
         migration.on_step = lambda step: self._begin_step(slot, step)
         migration.on_job = lambda job: self._progress.job(migration.source, job)
@@ -437,6 +438,19 @@ class Scheduler:
             self._jobs_held -= 1
         if self._limits.jobs is not None:
             self._events.put(None)  # another import may begin
+
+    def _few_jobs(self) -> bool:
+        return self._limits.jobs is None or self._jobs_held <= patience.FEW_JOBS
+
+    def _before_poll(self) -> None:
+        """In a worker: whatever made polls late, the server does not get them all at once."""
+        if self._few_jobs():
+            return
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next_request)
+            self._next_request = at + 1 / patience.MOST_POLLS_A_SECOND
+        self._stop.wait(at - now)
 
     # -- times -------------------------------------------------------------------------
     def _begin_step(self, slot: _Slot, step: str) -> None:

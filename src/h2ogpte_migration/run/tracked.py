@@ -30,7 +30,8 @@ def is_in_scope(session: Session, record: Record) -> bool:
     options = session.options
     if options.collections:
         return record.source_id in options.collections or record.target_id in options.collections
-    return _is_one_of_them(session, record.owner)
+    chosen = not options.users or record.owner in options.users
+    return chosen and _is_mine(session, record)
 
 
 def count_in_scope(session: Session) -> int:
@@ -42,7 +43,9 @@ def count_in_scope(session: Session) -> int:
 
 
 def _is_mine(session: Session, record: Record) -> bool:
-    return session.admin or record.owner == session.identity.username
+    """Also under another name: an account may be renamed."""
+    me = session.identity
+    return session.admin or record.owner == me.username or record.owner_id == me.user_id
 
 
 def _is_one_of_them(session: Session, owner: str) -> bool:

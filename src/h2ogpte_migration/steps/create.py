@@ -294,8 +294,8 @@ def _find_cut(migration: Migration, listed: List[Collection]) -> Union[Absent, A
 
 
 def _listed(migration: Migration) -> List[Collection]:
-    owners = ("", migration.owner, migration.attempt.owner)
-    return [item for item in migration.gateway.own_collections() if item.owner in owners]
+    rows = migration.gateway.own_collections()
+    return [item for item in rows if migration.is_owners(item.owner)]
 
 
 def named(migration: Migration, listed: Optional[List[Collection]] = None) -> List[Collection]:

@@ -129,4 +129,4 @@ def _documents_of_people(migration: Migration, target_id: str) -> int:
         new = tracked.attempt.target_id if tracked and tracked.attempt else None
         if new is not None:
             listed(gateway, new, lambda rows: comparison.fill(TARGET, rows))
-        return comparison.late()[0]
+        return comparison.only_in_source()[0]

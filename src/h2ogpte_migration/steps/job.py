@@ -42,7 +42,10 @@ def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
     listed = None
     if migration.overview is not None and migration.job is None:
         listed = migration.overview.job(job_id)
-    return listed or migration.gateway.job(job_id)
+    if listed is not None:
+        return listed
+    migration.before_poll()
+    return migration.gateway.job(job_id)
 
 
 def _may_yet_show(migration: Migration) -> bool:

@@ -108,7 +108,11 @@ def run(migration: Migration) -> Optional[Result]:
     gateway, target_id = migration.gateway, migration.target_id
     if _answers(gateway, target_id) or not is_gone(gateway, migration.clock, target_id):
         return None
-    return migration.import_failed("the target was deleted after the end", "target deleted")
+    reason = "the target was deleted after the end"
+    if not _answers(gateway, migration.source_id):
+        hint = "Its source is gone as well: there is nothing left to migrate."
+        return migration.import_failed(reason, "target deleted", hint)
+    return migration.import_failed(reason, "target deleted")
 
 
 def restart_if_gone(migration: Migration, error: NotFound) -> None:

@@ -75,7 +75,7 @@ def _why_unfit(migration: Migration) -> str:
         target = gateway.collection(target_id)
     except NotFound:
         return "" if is_gone(gateway, migration.clock, target_id) else "which is not shown"
-    if target.owner not in ("", owner, migration.owner):
+    if target.owner != owner and not migration.is_owners(target.owner):
         return f"which belongs to {target.owner}"
     if record.target_model and target.model != record.target_model:
         return f"which has the model {target.model}, not {record.target_model}"
@@ -155,7 +155,7 @@ def _what_is_true(migration: Migration) -> Optional[importing.Import]:
 
 def _check_owner(migration: Migration) -> None:
     target = migration.gateway.collection(migration.target_id)
-    if target.owner not in ("", migration.owner, migration.attempt.owner):
+    if not migration.is_owners(target.owner):
         raise _inconsistent(
             f"the target {target.id} was made for {migration.owner}, and belongs to "
             f"{target.owner} by now"

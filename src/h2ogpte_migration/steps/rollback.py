@@ -49,11 +49,17 @@ def begin(migration: Migration) -> Optional[Result]:
         NotFound, StepFailed: source or target do not exist any more, or belong to somebody else.
     """
     source = migration.gateway.collection(migration.source_id)
-    if source.owner not in ("", migration.owner):
-        raise StepFailed(f"the source is owned by {source.owner} by now; nothing was moved back")
+    if not migration.is_owners(source.owner):
+        raise StepFailed(
+            f"the source is owned by {source.owner} by now; nothing was moved back",
+            "It can't be rolled back: its connectors and chats stay with the target.",
+        )
     target_id = migration.target_id
     if is_gone(migration.gateway, migration.clock, target_id):
-        raise StepFailed(f"the target {target_id} does not exist any more; nothing is left to move")
+        raise StepFailed(
+            f"the target {target_id} does not exist any more; nothing is left to move",
+            "It can't be rolled back. --force-remigrate makes a new target.",
+        )
     _refuse_if_migrated_on(migration)
     store, attempt = migration.tracking.store, migration.attempt
     _warn_of_what_stays(migration)

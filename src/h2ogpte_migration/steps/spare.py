@@ -46,6 +46,7 @@ def why_kept(migration: Migration, former: Attempt) -> str:
             _somebodys(migration, former, found)
             or _in_use(migration, target_id)
             or _written_to(migration, former)
+            or _pointed_at(migration, target_id)
             or _holds_more(migration, former, target_id)
         )
     except ServerError as error:
@@ -58,7 +59,7 @@ def _somebodys(migration: Migration, former: Attempt, found: Collection) -> str:
         return "it is the source or the current target of a migration"
     if normalise(found.name) != normalise(former.target_name):
         return f"it was renamed to {found.name}: somebody uses it"
-    if found.owner not in ("", migration.owner, former.owner):
+    if found.owner != former.owner and not migration.is_owners(found.owner):
         return f"it is owned by {found.owner} by now"
     if found.model != former.model:
         return f"its model is {found.model}, not {former.model}"
@@ -70,9 +71,15 @@ def _in_use(migration: Migration, target_id: str) -> str:
     for step in (StepName.CONNECTORS, StepName.CHATS):
         kind = MOVES[step]
         left = left_in(way, kind)
-        if left.listed or left.hidden:
+        if left.total:
             return f"it still holds {kind.number(left.listed or left.hidden)}"
     return ""
+
+
+def _pointed_at(migration: Migration, target_id: str) -> str:
+    """Keys, tasks or assistants of people that would point at nothing."""
+    pointers = migration.shared.pointers(migration.gateway, target_id, False, False)
+    return pointers[0] if pointers else ""
 
 
 def _written_to(migration: Migration, former: Attempt) -> str:
@@ -132,7 +139,7 @@ def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[st
                 raise
         if other is not None:
             listed(gateway, other, lambda found: fill(TARGET, rows(found)))
-        return comparison.late()[0]
+        return comparison.only_in_source()[0]
 
 
 def _validated_target(migration: Migration, judged: str) -> Optional[str]:

@@ -238,6 +238,12 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
     Raises ``NotFound`` where the target may be gone.
     """
     target = migration.gateway.collection(migration.target_id)
+    if target.out_of_use:
+        raise StepFailed(
+            f"the target {target.id} is {target.out_of_use}",
+            "Take it out of the archive, then run --verify.",
+            "Target out of use",
+        )
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
         tallies = _compare(migration, comparison, target)
         pause_s, waited_s = patience.SECOND_LOOK_S, 0.0

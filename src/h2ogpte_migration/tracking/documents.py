@@ -23,6 +23,10 @@ _LATE = (
     "AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = s.id) "
     "AND NOT EXISTS (SELECT 1 FROM documents t WHERE t.side = 'target' AND t.id = s.id)"
 )
+_EVER_HELD = (
+    "(SELECT count(DISTINCT d.id) FROM documents d WHERE d.side IN ('baseline', 'source') "
+    "AND d.name = n.name)"
+)
 _UNKNOWN = (
     "t.side = 'target' AND NOT EXISTS (SELECT 1 FROM documents k "
     "WHERE k.side IN ('baseline', 'source') AND k.id = t.id)"
@@ -131,11 +135,15 @@ class DocumentComparison:
                 f"OR max(status NOT IN ({_GOOD})) LIMIT 1"
             )
             self._alike = self._execute(unlike).fetchone() is None
-            if not self._alike and not self._has_indexes:
-                self._execute("CREATE INDEX by_id ON documents (side, id)")
-                self._execute("CREATE INDEX by_name ON documents (side, name)")
-                self._has_indexes = True
+            if not self._alike:
+                self._index()
         return self._alike
+
+    def _index(self) -> None:
+        if not self._has_indexes:
+            self._execute("CREATE INDEX by_id ON documents (side, id)")
+            self._execute("CREATE INDEX by_name ON documents (side, name)")
+            self._has_indexes = True
 
     def settle_pending_baseline(self) -> None:
         """Documents that were being worked on at submission count as the source has them now."""
@@ -166,7 +174,7 @@ class DocumentComparison:
         single document of a known name and another id is a newer upload.
         """
         if self._key == "name" or self.brought_anew():
-            allowed = f"max({_count('baseline')}, {_count('source')}, 1)"
+            allowed = f"max({_count('baseline')}, {_count('source')}, {_EVER_HELD}, 1)"
             return self._sum_by_name(
                 TARGET,
                 f"CASE WHEN {_count('baseline')} + {_count('source')} > 0 "
@@ -249,11 +257,28 @@ class DocumentComparison:
         )
 
     def late(self) -> Tuple[int, List[str]]:
-        """Documents of the source that came after the baseline and are not in the target."""
-        if self._key == "name":
-            expected = f"max({_count('baseline')}, {_count('target')})"
-            return self._sum_by_name(SOURCE, f"max(0, {_count('source')} - {expected})")
-        return self._count_rows(_LATE)
+        """Documents of the source that came after the baseline and are not in the target.
+
+        Also of copies the source's ids tell them: a newer version may bear the name of an old one.
+        """
+        if self._key == "id":
+            return self._count_rows(_LATE)
+        new_ids = (
+            "SELECT id FROM documents WHERE side = 'source' "
+            "EXCEPT SELECT id FROM documents WHERE side = 'baseline'"
+        )
+        if self._execute(f"{new_ids} LIMIT 1").fetchone() is None:
+            return 0, []
+        self._index()
+        brought = f"max(0, {_count('target')} - {_count('baseline')})"
+        return self._sum(SOURCE, f"max(0, {_count('source', f'd.id IN ({new_ids})')} - {brought})")
+
+    def only_in_source(self) -> Tuple[int, List[str]]:
+        """Documents of one collection that neither of two others holds: paired as was asked for."""
+        if self._key == "id":
+            return self._count_rows(_LATE)
+        elsewhere = f"max({_count('baseline')}, {_count('target')})"
+        return self._sum_by_name(SOURCE, f"max(0, {_count('source')} - {elsewhere})")
 
     def pairs_with_metadata(self) -> Iterator[Tuple[str, str, str]]:
         """Name and metadata, in the source and in the target, of documents where they differ."""
@@ -317,8 +342,9 @@ class DocumentComparison:
         )
 
     def _sum_by_name(self, side: str, excess: str) -> Tuple[int, List[str]]:
-        if self._all_alike():
-            return 0, []
+        return (0, []) if self._all_alike() else self._sum(side, excess)
+
+    def _sum(self, side: str, excess: str) -> Tuple[int, List[str]]:
         sql = (
             f"SELECT n.name, {excess} AS excess FROM "
             f"(SELECT DISTINCT name FROM documents WHERE side = '{side}') n"

@@ -56,6 +56,9 @@ _ROLLED_BACK = (
 )
 """The condition that what was moved is back in the source."""
 
+_ROLLING_BACK = _ROLLED_BACK.replace("'rolled back'", "'rollback'")
+"""The condition that moving it back was begun."""
+
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
 
@@ -134,7 +137,7 @@ class Questions:
         over += " AND chats_migrated" if with_chats else ""
         return self.records(
             f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
-            f"AND (NOT ({over}) OR {BRINGING_OVER})"
+            f"AND (NOT ({over}) OR {BRINGING_OVER} OR {_ROLLING_BACK})"
         )
 
     def standing(self) -> Iterator[Record]:
