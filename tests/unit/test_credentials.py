@@ -13,10 +13,12 @@ from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Conflict,
+    Interrupted,
     NotFound,
     OutcomeUnknown,
     Rejected,
     ServerError,
+    ToolError,
     Unauthorized,
     Unavailable,
 )
@@ -43,8 +45,8 @@ class Administration:
         self.made = 0
         self.owner_of: Dict[str, str] = {}
         self.listed_users = 0
-        self.create_troubles: List[Tuple[ServerError, bool]] = []
-        self.delete_troubles: List[Tuple[ServerError, bool]] = []
+        self.create_troubles: List[Tuple[ToolError, bool]] = []
+        self.delete_troubles: List[Tuple[ToolError, bool]] = []
         self.listed_by: List[str] = []
         self.restless = False
         self.slow = threading.Event()
@@ -516,6 +518,30 @@ def test_a_key_that_could_not_be_deleted_is_deleted_by_the_next_sweep(
     assert len(desk.left()) == 1
     assert desk.credentials.close() == []
     assert (desk.own.held, desk.left()) == ({}, [])
+
+
+@pytest.mark.parametrize("how", ["released", "closed", "swept"])
+def test_a_stop_while_keys_are_deleted_keeps_none_of_them_alive(desk: Desk, how: str) -> None:
+    credentials = desk.credentials
+    for owner in ("anna", "bo", "bob"):
+        desk.act_as(owner).secret()
+    if how == "swept":
+        credentials = desk.another()
+    desk.own.delete_troubles = [(Interrupted("stopped"), False)]
+    if how == "released":
+        credentials.release("anna")
+        assert desk.own.owners == ["bo", "bob"]
+    assert credentials.close() == []
+    assert desk.own.held == {}
+
+
+def test_a_key_whose_request_was_stopped_before_it_was_sent_is_not_told_as_left(
+    desk: Desk,
+) -> None:
+    desk.own.create_troubles = [(Interrupted("stopped"), False)]
+    with pytest.raises(Interrupted):
+        desk.act_as("anna").secret()
+    assert desk.left() == []
 
 
 def test_a_key_that_stays_is_named(desk: Desk) -> None:

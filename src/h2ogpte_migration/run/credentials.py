@@ -11,12 +11,14 @@ import logging
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Conflict,
+    Interrupted,
     NotFound,
     OutcomeUnknown,
     OwnerGone,
@@ -29,6 +31,7 @@ from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.model import ApiKey, Identity
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.run.signals import to_its_end
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TempKey
 
@@ -213,7 +216,7 @@ class Credentials:
         for key in self._records.keys_left():
             if key.name not in in_use:
                 try:
-                    self._sweep_one(key)
+                    to_its_end(partial(self._sweep_one, key))
                 except (ServerError, TrackingError) as error:
                     # Each for itself: a disk that is full must not keep the others alive.
                     log.warning("the temporary key %s could not be deleted: %s", key.name, error)
@@ -279,7 +282,7 @@ class Credentials:
                 log.warning("no usable answer to a request for a temporary key: %s", error)
                 why = error.message
                 continue
-            except ServerError:
+            except (ServerError, Interrupted):
                 self._records.record_key_gone(name)
                 raise
             self._records.record_key_id(name, key_id)
@@ -379,7 +382,7 @@ class Credentials:
 
     def drop(self, key: _Key) -> None:
         try:
-            self._delete(key.name, key.key_id)
+            to_its_end(partial(self._delete, key.name, key.key_id))
         except (ServerError, TrackingError) as error:
             log.warning("the temporary key %s could not be deleted: %s", key.name, error)
 

@@ -6,9 +6,9 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Dict, Optional, Type
+from typing import Any, Callable, Dict, Optional, Type, TypeVar
 
-from h2ogpte_migration.errors import ExitCode
+from h2ogpte_migration.errors import ExitCode, Interrupted
 from h2ogpte_migration.ui.console import Console
 
 LAST_RESORT_S = 30.0
@@ -17,6 +17,21 @@ LAST_RESORT_S = 30.0
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 if hasattr(signal, "SIGHUP"):  # not on Windows
     _CODES[signal.SIGHUP] = ExitCode.HUNG_UP
+
+
+T = TypeVar("T")
+
+
+def to_its_end(work: Callable[[], T]) -> T:
+    """Tidy up, also where the user asks to stop in the middle of it.
+
+    What was interrupted is done once more: requests that begin after a stop are sent at once, each
+    one time. So ``work`` has to be something that may be repeated.
+    """
+    try:
+        return work()
+    except Interrupted:
+        return work()
 
 
 class Stopper:
