@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import SourceId, id_forms
+from h2ogpte_migration.model import SourceId, spelled
 from h2ogpte_migration.results import OWN_TARGET
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
@@ -98,10 +98,11 @@ def _sources_gone(session: Session, found: Discovered) -> List[Migration]:
     Worked on, they turn out to be without a source, and are ended as failed.
     """
     options, listed = session.options, {item.id for item in found.scope.collections}
+    named = spelled(options.collections)
     migrations = []
     for record in session.tracking.store.unsubmitted():
         in_scope = (
-            any(record.source_id in id_forms(one) for one in options.collections)
+            record.source_id in named
             if options.collections
             else options.all_users
             or record.owner in options.users
