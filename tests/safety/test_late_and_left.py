@@ -211,6 +211,20 @@ def test_a_document_that_the_source_counts_and_does_not_list_is_told_of(lab: Lab
     assert "the source counts more documents than it lists" in result.text
 
 
+@pytest.mark.parametrize("whose", ["its own source", "another owner's"])
+def test_a_forced_run_leaves_an_unfit_target_of_the_row_alone(lab: Lab, whose: str) -> None:
+    lab.migrate()
+    other = lab.source.id
+    if whose == "another owner's":
+        other = lab.world.add_collection("bertil", "Hers", M3).id
+    lab.sql("UPDATE collection_migrations SET new_collection_id = ?", other)
+    assert lab.verify("--collections", lab.source.id).code == 1
+    result = lab.migrate(FORCE)
+    assert result.code == 0, result.text
+    assert lab.row()["new_collection_id"] not in (other, None)
+    assert len(lab.world.collections[lab.row()["new_collection_id"]].connectors) > 0
+
+
 def test_a_plain_run_notices_that_the_target_of_a_finished_migration_is_gone(lab: Lab) -> None:
     lab.migrate()
     lab.world.delete_collection(lab.target.id)
