@@ -179,8 +179,14 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
 def _begin_or_leave(migration: Migration) -> Optional[Result]:
     """Decide, once per turn, whether to begin afresh, to continue, or to leave it."""
     if migration.tracked is not None:
-        reconcile.agree(migration)
-        moves.settle_open(migration)
+        try:
+            reconcile.agree(migration)
+            moves.settle_open(migration)
+        except StepFailed as error:
+            if not reconcile.agrees(migration.record) and _plan(migration).action == Action.BEGIN:
+                log.warning("begun afresh, and left alone: %s", error.message)
+            else:
+                raise
     decided = _plan(migration)
     if decided.action == Action.LEAVE:
         tracked = migration.tracked
