@@ -72,10 +72,12 @@ class Administration:
         self.owner_of[secret] = owner
         return key_id, Secret(secret)
 
-    def keys(self, username: str, restless: Callable[[], None] = lambda: None) -> Iterator[ApiKey]:
+    def keys(
+        self, username: str, incomplete: Callable[[str], None] = lambda _: None
+    ) -> Iterator[ApiKey]:
         self.listed_by.append(username)
         if self.restless:
-            restless()
+            incomplete("it never stood still")
         return iter([key for key in self.held.values() if username in key.username])
 
     def delete_key(self, key_id: str) -> None:

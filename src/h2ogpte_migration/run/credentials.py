@@ -258,10 +258,10 @@ class Credentials:
         return []
 
     def _all_keys(self) -> Iterator[ApiKey]:
-        restless = threading.Event()
-        yield from self._own.keys("", restless.set)
-        if restless.is_set():
-            raise ListingShifted("the listing of keys kept changing while it was read")
+        why: List[str] = []
+        yield from self._own.keys("", why.append)
+        if why:
+            raise ListingShifted(f"keys may have been missed: {why[0]}")
 
     # -- one key -----------------------------------------------------------------------
     def make(self, owner: str, owner_id: Optional[str]) -> _Key:
