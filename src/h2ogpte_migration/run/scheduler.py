@@ -299,8 +299,8 @@ class Scheduler:
         try:
             return work()
         except (TrackingError, Unauthorized) as error:
+            self._fatal = self._fatal or error  # before anything else: nothing more is begun
             log.error("%s", error)
-            self._fatal = self._fatal or error
             return migration.result(OutcomeKind.INTERRUPTED, reason=error.message)
         except Exception as error:
             log.exception("unexpected error")
@@ -455,13 +455,16 @@ class Scheduler:
 
     def _before_poll(self) -> None:
         """In a worker: whatever made polls late, the server does not get them all at once."""
-        if self._few_jobs():
-            return
-        with self._lock:
-            now = time.monotonic()
-            at = max(now, self._next_request)
-            self._next_request = at + 1 / patience.MOST_POLLS_A_SECOND
-        self._stop.wait(at - now)
+        space_s = 1 / patience.MOST_POLLS_A_SECOND
+        while not self._few_jobs():
+            with self._lock:
+                now = time.monotonic()
+                at = max(now, self._next_request)
+                self._next_request = at + space_s
+            if at > now:
+                self._stop.wait(at - now)
+            if self._stop.is_set() or time.monotonic() < at + space_s:
+                return  # else it woke up too late, and others may have as well
 
     # -- times -------------------------------------------------------------------------
     def _begin_step(self, slot: _Slot, step: str) -> None:
