@@ -54,7 +54,7 @@ def discover(session: Session) -> Discovered:
     wanted = _wanted(session)
     listing = _Watched(session.gateway, session.progress, session.clock)
     if session.admin:
-        scope = _find_as_admin(session, listing, wanted)
+        scope = find_for_admin(session, listing, wanted)
     else:
         scope = find_own(listing, session.identity.username, wanted)
     store = session.tracking.store
@@ -124,8 +124,12 @@ class _Watched:
             yield row
 
 
-def _find_as_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
-    """The first listing also shows whether the key is an administrator's."""
+def find_for_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
+    """The first listing also shows whether the key is an administrator's.
+
+    Raises:
+        ToolError: it is not.
+    """
     try:
         return find_as_admin(listing, wanted)
     except (Rejected, NotFound, Unauthorized) as error:
