@@ -531,6 +531,19 @@ def test_no_file_is_written_over_another_one(words: str, told: str, tmp_path: Pa
     assert mistake.startswith(told)
 
 
+def test_a_report_that_could_not_be_written_is_told_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    # As root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "theirs")
+    error = refusal(migrate("--report theirs/r.csv"), {}, tmp_path)
+    assert error.mistakes == (
+        "--report: theirs/r.csv would be in a folder that you may not write to.",
+    )
+    parse(migrate("--report r.csv"), {}, tmp_path, standard_input)
+
+
 def test_cleanup_has_its_rules_ready(tmp_path: Path) -> None:
     assert parse(["--cleanup", "--yes", *SERVER], {}, tmp_path, standard_input).cleanup
     assert parse(["--cleanup", "--dry-run", *SERVER], {}, tmp_path, standard_input).dry_run

@@ -409,7 +409,7 @@ def _read_files(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> None:
     db_path = found.get("db_path", DEFAULT_DB)
     _check(draft, "--db-path", db_path, values.writable_place, cwd)
     _check(draft, "--cert", found.get("cert"), values.certificate, cwd)
-    _check(draft, "--report", found.get("report"), values.writable_place, cwd)
+    _check(draft, "--report", found.get("report"), values.place_of_report, cwd)
     _check(draft, "--log-file", found.get("log_file"), values.writable_place, cwd)
     draft.mistakes += _written_over(found, cwd)
 
