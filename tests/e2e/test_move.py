@@ -75,6 +75,17 @@ def test_an_id_in_capitals_is_the_same_id(
     assert held(world, pair) == ((0, 3), (3, 1))
 
 
+def test_a_key_that_is_no_administrators_is_told_as_everywhere(
+    operator: Operator, pair: Pair
+) -> None:
+    key = ("--admin-key", "sk-sandbox-anna")
+    url = ("--url", operator.server.url)
+    said = operator.plain(*url, *key, "--move-connectors", *ends(pair), code=2).err
+    assert "belongs to anna, who is no administrator" in said
+    assert "Use --user-key" in said
+    assert operator.changes() == {}
+
+
 @pytest.mark.promise("move.both")
 def test_moves_in_a_fresh_process(operator: Operator, world: World, pair: Pair) -> None:
     operator.admin("--move-connectors", "--move-chats", *ends(pair), fork=False)

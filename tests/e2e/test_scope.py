@@ -6,6 +6,7 @@ from typing import List, Set, Tuple
 
 import pytest
 
+from h2ogpte_migration.sandbox.faults import Action, FixedReply
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.support.terminal import GEMMA, LARGE, M3, MAPPED, UNMAPPED, WAIT, Operator
@@ -322,3 +323,18 @@ def test_a_target_of_another_database_is_reported(operator: Operator, world: Wor
     operator.admin("--users", "anna", MAPPED, WAIT, "--force-remigrate")
     assert len(world.targets_of("Alpha")) == 2
     assert operator.target_of(source.id).name.startswith("(Migrated) Alpha")
+
+
+@pytest.mark.parametrize("rows", ["[1]", "[null]", '[{"id": 5}]', '[{"name": "Alpha"}]'])
+@pytest.mark.parametrize("who", ["admin", "owner"])
+def test_a_listing_of_rows_without_ids_is_not_taken_for_an_empty_one(
+    operator: Operator, rows: str, who: str
+) -> None:
+    route = "GET /collections/all" if who == "admin" else "GET /collections"
+    answer = Action(reply=FixedReply(200, rows.encode()))
+    operator.server.faults.add(answer, route=route, times=None)
+    if who == "admin":
+        said = operator.admin("--users", "anna", MAPPED, code=1)
+    else:
+        said = operator.user("anna", MAPPED, code=1)
+    assert "Not available: collections: the server listed rows without an id" in said.out

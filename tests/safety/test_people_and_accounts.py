@@ -84,6 +84,23 @@ def test_a_chat_of_the_owner_is_not_taken_for_a_test_chat_that_never_arrived(
         assert f"the chat {mine.id}" in lab.last_log or how == "same question"
 
 
+def test_an_owner_of_whom_only_a_test_chat_was_left_has_no_key_for_the_rest_of_the_run(
+    tmp_path: Path,
+) -> None:
+    with laboratory(tmp_path) as lab:
+        _asked_in_vain(lab)
+        other = lab.world.add_collection("bertil", "Other", LARGE, documents=1)
+        holders: List[str] = []
+
+        def look() -> None:
+            keys = lab.world.alive_keys()
+            holders.extend(key.username for key in keys if key.name != "default")
+
+        lab.server.faults.add(call(look), route="POST /collections")
+        assert lab.command("--collections", other.id, "--target-model", M3, WAIT).code == 0
+        assert holders == ["bertil"]
+
+
 def test_of_two_chats_that_may_be_the_test_chat_none_is_deleted(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
         _asked_in_vain(lab)

@@ -505,13 +505,46 @@ def test_bad_env_files_are_told(content: bytes, told: str, tmp_path: Path) -> No
     assert told in error.mistakes[0]
 
 
-def test_cleanup_and_report_have_their_rules_ready(
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "--report same.json --db-path same.json",
+            "--report would write over the file of --db-path",
+        ),
+        ("--log-file migration_tracking.db", "--log-file would write over the file of --db-path"),
+        ("--report r.csv --log-file ./r.csv", "--log-file would write over the file of --report"),
+        ("--log-file .env", "--log-file would write over .env"),
+        ("--verify-queries q --log-file q", "--log-file would write over the file of --verify-q"),
+        ("--db-path link", "--db-path would write over the file of --collections-file"),
+        ("--log-file {folder}/ids", "--log-file would write over the file of --collections-file"),
+        ("--report m.json", "--report would write over the file of --model-mappings-file"),
+    ],
+)
+def test_no_file_is_written_over_another_one(words: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text("col-1\n")
+    (tmp_path / "q").write_text("why?\n")
+    (tmp_path / "m.json").write_text('{"a": "b"}')
+    (tmp_path / "link").symlink_to("ids")
+    base = line(SERVER, "--collections-file ids --model-mappings-file m.json --wait-for-completion")
+    (mistake,) = refusal(line(base, words.format(folder=tmp_path)), {}, tmp_path).mistakes
+    assert mistake.startswith(told)
+
+
+def test_a_report_that_could_not_be_written_is_told_before_anything_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clash = migrate("--report same.json --db-path same.json")
-    assert refusal(clash, {}, tmp_path).mistakes == (
-        "--report would overwrite the tracking database.",
+    (tmp_path / "theirs").mkdir()
+    # As root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "theirs")
+    error = refusal(migrate("--report theirs/r.csv"), {}, tmp_path)
+    assert error.mistakes == (
+        "--report: theirs/r.csv would be in a folder that you may not write to.",
     )
+    parse(migrate("--report r.csv"), {}, tmp_path, standard_input)
+
+
+def test_cleanup_has_its_rules_ready(tmp_path: Path) -> None:
     assert parse(["--cleanup", "--yes", *SERVER], {}, tmp_path, standard_input).cleanup
     assert parse(["--cleanup", "--dry-run", *SERVER], {}, tmp_path, standard_input).dry_run
 

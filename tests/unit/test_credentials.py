@@ -72,10 +72,12 @@ class Administration:
         self.owner_of[secret] = owner
         return key_id, Secret(secret)
 
-    def keys(self, username: str, restless: Callable[[], None] = lambda: None) -> Iterator[ApiKey]:
+    def keys(
+        self, username: str, incomplete: Callable[[str], None] = lambda _: None
+    ) -> Iterator[ApiKey]:
         self.listed_by.append(username)
         if self.restless:
-            restless()
+            incomplete("it never stood still")
         return iter([key for key in self.held.values() if username in key.username])
 
     def delete_key(self, key_id: str) -> None:
@@ -140,6 +142,7 @@ class Desk:
     def __init__(self, records: Leftovers, admin: bool = True, label: str = "run-1") -> None:
         self.own = Administration()
         self.records = records
+        self.clock = Leaping()
         self.credentials = self.another(admin, label)
 
     def another(self, admin: bool = True, label: str = "run-2") -> Credentials:
@@ -147,7 +150,13 @@ class Desk:
         own: Any = self.own
         policy = KeyPolicy(label, "30 days")
         return Credentials(
-            server, own, "admin", admin=admin, records=self.records, policy=policy, clock=Leaping()
+            server,
+            own,
+            "admin",
+            admin=admin,
+            records=self.records,
+            policy=policy,
+            clock=self.clock,
         )
 
     def act_as(self, owner: str, owner_id: Optional[str] = None) -> AsOwner:
@@ -477,6 +486,13 @@ def test_an_owner_who_is_done_has_no_key_any_more(desk: Desk) -> None:
     assert desk.own.made == 3
 
 
+def test_all_owners_but_some_may_be_done_at_once(desk: Desk) -> None:
+    for owner in ("anna", "bo", "bob"):
+        desk.act_as(owner).secret()
+    desk.credentials.release_all_but({"bo"})
+    assert desk.own.owners == ["bo"]
+
+
 def test_what_was_never_needed_is_not_deleted_either(desk: Desk) -> None:
     desk.act_as("anna")
     desk.credentials.release("anna")
@@ -541,6 +557,19 @@ def test_a_key_whose_request_was_stopped_before_it_was_sent_is_not_told_as_left(
     desk.own.create_troubles = [(Interrupted("stopped"), False)]
     with pytest.raises(Interrupted):
         desk.act_as("anna").secret()
+    assert desk.left() == []
+
+
+def test_no_key_is_made_any_more_for_a_call_that_ends_after_the_keys_went(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    assert desk.credentials.close() == []
+    late = desk.act_as("anna")
+    assert late.secret(), "a run that goes on may need another one"
+    desk.clock.stop.set()
+    assert desk.credentials.close() == []
+    with pytest.raises(Interrupted):
+        late.secret()
+    assert desk.own.held == {}
     assert desk.left() == []
 
 

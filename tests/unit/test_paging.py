@@ -11,7 +11,15 @@ from typing import Any, Callable, List, Optional, Tuple
 import pytest
 
 from h2ogpte_migration.errors import Rejected, Unavailable
-from h2ogpte_migration.gateway.paging import PAGE, SAFE_PAGE, Listing, ListingShifted, PageSizes
+from h2ogpte_migration.gateway.paging import (
+    NAMELESS,
+    PAGE,
+    RESTLESS,
+    SAFE_PAGE,
+    Listing,
+    ListingShifted,
+    PageSizes,
+)
 
 
 class World:
@@ -382,10 +390,18 @@ def test_where_rows_change_places_for_ever_that_is_told():
         chance.shuffle(world.rows)
 
     world.before = change
-    told: List[int] = []
-    listing = replace(world.listing(limit=500), restless=lambda: told.append(1))
+    told: List[str] = []
+    listing = replace(world.listing(limit=500), incomplete=told.append)
     assert set(names(300)) <= set(listing.each_once())
-    assert told == [1]
+    assert told == [RESTLESS]
+
+
+def test_rows_without_an_id_are_left_out_and_told_once():
+    world = World(["a", "", "b", ""])
+    told: List[str] = []
+    listing = replace(world.listing(limit=2, overlap=1), incomplete=told.append)
+    assert list(listing.each_once()) == ["a", "b"]
+    assert told == [NAMELESS]
 
 
 def test_a_listing_that_never_stands_still_is_given_up_on(caplog: pytest.LogCaptureFixture):

@@ -6,6 +6,7 @@ Every mistake is found before anything is created or sent, and all of them are t
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Iterator,
     List,
     Mapping,
     NoReturn,
@@ -389,15 +391,11 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
         lambda d: d.has("json") and d.has("watch"),
         "--json and --watch exclude each other: JSON is printed once.",
     ),
-    (
-        lambda d: d.same("log_file", "db_path") or d.same("log_file", "report"),
-        "--log-file names a file that is for something else.",
-    ),
-    (
-        lambda d: d.same("report", "db_path"),
-        "--report would overwrite the tracking database.",
-    ),
 )
+
+READ = ("cert", "collections_file", "model_mappings_file", "verify_queries")
+WRITTEN = ("db_path", "report", "log_file")
+"""Files that flags name: what is written to must not be what is read, or written otherwise."""
 
 
 def _read_files(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> None:
@@ -411,8 +409,24 @@ def _read_files(draft: _Draft, cwd: Path, stdin: Callable[[], str]) -> None:
     db_path = found.get("db_path", DEFAULT_DB)
     _check(draft, "--db-path", db_path, values.writable_place, cwd)
     _check(draft, "--cert", found.get("cert"), values.certificate, cwd)
-    _check(draft, "--report", found.get("report"), values.writable_place, cwd)
+    _check(draft, "--report", found.get("report"), values.place_of_report, cwd)
     _check(draft, "--log-file", found.get("log_file"), values.writable_place, cwd)
+    draft.mistakes += _written_over(found, cwd)
+
+
+def _written_over(found: Mapping[str, Any], cwd: Path) -> Iterator[str]:
+    """Files that would be written over, however their paths are spelt."""
+    names = {row.attribute: row.name for row in FLAGS}
+    paths = {"db_path": DEFAULT_DB, **found}
+    holders = {os.path.realpath(cwd / ".env"): ".env"}
+    for attribute in (*READ, *WRITTEN):
+        path = paths.get(attribute)
+        if path is None or path == "-":
+            continue
+        place = os.path.realpath(cwd / path)
+        if attribute in WRITTEN and place in holders:
+            yield f"{names[attribute]} would write over {holders[place]}."
+        holders.setdefault(place, f"the file of {names[attribute]}")
 
 
 def _check(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional, Tuple
@@ -389,3 +390,14 @@ def writable_place(file: Path) -> None:
             raise ValueError(f"would be in a folder that does not exist: {safe(str(file.parent))}")
     except OSError as error:
         raise ValueError(f"can't be used: {error.strerror}") from error
+
+
+def place_of_report(file: Path) -> None:
+    """Check that a file can be written at this place, now rather than at the end of a long run.
+
+    Raises:
+        ValueError: it can't; the message begins after the file's name.
+    """
+    writable_place(file)
+    if not os.access(file.parent, os.W_OK):
+        raise ValueError("would be in a folder that you may not write to")

@@ -7,7 +7,8 @@ from typing import List, Optional
 from h2ogpte_migration.errors import ExitCode, NotFound, Rejected, StepFailed, ToolError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, JobId, id_forms
-from h2ogpte_migration.run import scope
+from h2ogpte_migration.run.discovery import find_for_admin
+from h2ogpte_migration.run.scope import Wanted
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import moves, ragcheck
@@ -61,8 +62,8 @@ def _steps(session: Session) -> List[str]:
 
 def _find(session: Session, collection_id: str) -> Collection:
     if session.admin:
-        wanted = scope.Wanted(collections=(collection_id,))
-        found = scope.find_as_admin(session.gateway, wanted).collections
+        wanted = Wanted(collections=(collection_id,))
+        found = find_for_admin(session, session.gateway, wanted).collections
         if not found:
             raise ToolError(f"There is no collection {collection_id}.", "Nothing was moved.")
         return found[0]

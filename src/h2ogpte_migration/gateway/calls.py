@@ -178,13 +178,13 @@ class Calls:
         expected: Optional[int] = None,
         items: str = "",
         another_order: Optional[Mapping[str, Any]] = None,
-        restless: Callable[[], None] = lambda: None,
+        incomplete: Callable[[str], None] = lambda _: None,
     ) -> Listing[Json]:
         """A listing that comes in pages: arrays, or objects with the array under ``items``.
 
         Args:
             another_order: a query that gives the same rows in another order.
-            restless: told where something may be missing, as rows never kept their places.
+            incomplete: told why, where something may be missing.
         """
 
         def fetch(order: Optional[Mapping[str, Any]], offset: int, limit: int) -> List[Json]:
@@ -200,7 +200,7 @@ class Calls:
         return Listing(
             fetch=partial(fetch, query),
             in_another_order=None if another_order is None else partial(fetch, another_order),
-            restless=restless,
+            incomplete=incomplete,
             key=_row_id,
             route=f"GET {template}",
             sizes=self._sizes,

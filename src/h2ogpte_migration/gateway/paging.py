@@ -34,6 +34,13 @@ SMALLER_PAGES = (SAFE_PAGE, 50, 20, 10)
 """What is asked for, one after the other, where the server refuses longer pages."""
 
 
+RESTLESS = (
+    "rows changed places all the while the server listed them, so that some may not have been "
+    "seen; run the same command again"
+)
+NAMELESS = "the server listed rows without an id, which are left out: what they are can't be told"
+
+
 class ListingShifted(ServerError):
     """Rows came or went while a listing was read by position: read it again from its start."""
 
@@ -98,7 +105,7 @@ class Listing(Generic[Row]):
         route: what ``sizes`` remembers page sizes by.
         expected: how many rows were announced elsewhere, if that is known.
         in_another_order: ``fetch`` by another column: rows alike in one may differ in the other.
-        restless: told where ``each_once`` may have missed something.
+        incomplete: told why, where ``each_once`` may have missed something.
     """
 
     fetch: Callable[[int, int], List[Row]]
@@ -109,7 +116,7 @@ class Listing(Generic[Row]):
     overlap: int = OVERLAP
     expected: Optional[int] = None
     in_another_order: Optional[Callable[[int, int], List[Row]]] = None
-    restless: Callable[[], None] = lambda: None
+    incomplete: Callable[[str], None] = lambda _: None
 
     def first(self) -> List[Row]:
         """The first page, of at most ``limit`` rows."""
@@ -152,7 +159,7 @@ class Listing(Generic[Row]):
         """
         seen: Set[str] = set()
         passes = quiet = 0
-        reordered = False
+        reordered = nameless = False
         while passes < (MAX_PASSES_REORDERED if reordered else MAX_PASSES):
             run = _Pass(self._ordered_for(passes if reordered else 0))
             fresh = 0
@@ -163,13 +170,16 @@ class Listing(Generic[Row]):
                 fresh += 1
                 yield row
             passes += 1
+            if run.nameless and not nameless:
+                nameless = True
+                self.incomplete(NAMELESS)
             reordered = reordered or run.reordered
             quiet = 0 if fresh else quiet + 1
             if run.steady or quiet >= (QUIET_PASSES if reordered else 1):
                 return
         log.warning("%s kept changing while it was read", self.route)
         if reordered:
-            self.restless()
+            self.incomplete(RESTLESS)
 
     def _ordered_for(self, number: int) -> Listing[Row]:
         """The listing for a reading: every second one in another order, if there is one."""
@@ -245,6 +255,8 @@ class _Pass(Generic[Row]):
         self.steady = True
         self.reordered = False
         """Rows changed places. Those that come and go only shift what follows them."""
+        self.nameless = False
+        """There were rows without an id."""
 
     def rows(self) -> Iterator[Tuple[str, Row]]:
         """The rows that have an id, as (id, row); repeated where pages overlap."""
@@ -284,4 +296,5 @@ class _Pass(Generic[Row]):
             if name:
                 yield name, row
             else:
+                self.nameless = True
                 log.warning("%s: a row without an id is left out", self._listing.route)

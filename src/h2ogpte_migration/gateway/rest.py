@@ -133,30 +133,32 @@ class Gateway(Hints):
 
     # -- listings ----------------------------------------------------------------------
     def all_collections(
-        self, filter_text: str = "", restless: Callable[[], None] = lambda: None
+        self, filter_text: str = "", incomplete: Callable[[str], None] = lambda _: None
     ) -> Iterator[Collection]:
         """Everybody's collections (admin), each once. Repeatable.
 
         ``filter_text`` matches anywhere in name, id and username: pick exact ids from the
-        matches. ``restless`` is told where some may be missing, as rows never kept their places.
+        matches. ``incomplete`` is told why, where some may be missing.
         Wire: list_all_collections.
         """
-        return self._collections("/collections/all", {"filter": filter_text or None}, restless)
+        return self._collections("/collections/all", {"filter": filter_text or None}, incomplete)
 
-    def own_collections(self, restless: Callable[[], None] = lambda: None) -> Iterator[Collection]:
+    def own_collections(
+        self, incomplete: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Collection]:
         """The collections that the key's user owns, each once. Repeatable.
 
         Wire: list_collections with ``current_user_only``; rows of other owners are dropped
         by the caller, who knows the user's name.
         """
-        return self._collections("/collections", {"current_user_only": True}, restless)
+        return self._collections("/collections", {"current_user_only": True}, incomplete)
 
     def _collections(
-        self, template: str, query: Json, restless: Callable[[], None]
+        self, template: str, query: Json, incomplete: Callable[[str], None]
     ) -> Iterator[Collection]:
         # Names may be alike in many; by default the latest change decides on the order.
         listing = self._listing(
-            template, {**BY_NAME, **query}, another_order=query, restless=restless
+            template, {**BY_NAME, **query}, another_order=query, incomplete=incomplete
         )
         for row in listing.each_once():
             yield Collection.from_json(row, keep_raw=False)
@@ -526,14 +528,16 @@ class Gateway(Hints):
             raise nameless(template)
         return key_id, Secret(secret)
 
-    def keys(self, username: str, restless: Callable[[], None] = lambda: None) -> Iterator[ApiKey]:
+    def keys(
+        self, username: str, incomplete: Callable[[str], None] = lambda _: None
+    ) -> Iterator[ApiKey]:
         """Keys of users whose name contains ``username``; of all where it is empty. Repeatable.
 
-        ``restless`` is told where some may be missing, as rows never kept their places.
+        ``incomplete`` is told why, where some may be missing.
         Wire: list_all_api_keys.
         """
         query = {"filter": username or None}
-        for row in self._listing("/admin/api_keys", query, restless=restless).each_once():
+        for row in self._listing("/admin/api_keys", query, incomplete=incomplete).each_once():
             yield ApiKey(
                 id=text(row, "id"),
                 name=text(row, "name"),

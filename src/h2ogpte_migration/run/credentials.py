@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Container, Dict, Iterator, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -107,6 +107,7 @@ class Credentials:
         self._ids: Optional[Dict[str, List[str]]] = None
         self._lock = threading.RLock()
         self._made = 0
+        self._closed = False
         self._life_times = [policy.expires_in, *policy.shorter]
         self._missed: Dict[str, float] = {}
 
@@ -185,6 +186,12 @@ class Credentials:
         for key in keys:
             key.close()
 
+    def release_all_but(self, owners: Container[str]) -> None:
+        """The work of all others in this run is done."""
+        with self._lock:
+            done = [owner for owner in self._owners if owner not in owners]
+        self._tidying.each(self.release, done)
+
     def close(self) -> List[str]:
         """Delete whatever keys this run and dead ones left; returns what is still there.
 
@@ -192,9 +199,8 @@ class Credentials:
         the server, or the disk, fails by now, the next run goes on with them. So it does after a
         stop, where the server does not answer.
         """
-        with self._lock:
-            owners = list(self._owners)
-        self._tidying.each(self.release, owners)
+        self._closed = self._clock.stop.is_set()
+        self.release_all_but(())
         self.sweep()
         if not self._admin:
             return []
@@ -258,10 +264,10 @@ class Credentials:
         return []
 
     def _all_keys(self) -> Iterator[ApiKey]:
-        restless = threading.Event()
-        yield from self._own.keys("", restless.set)
-        if restless.is_set():
-            raise ListingShifted("the listing of keys kept changing while it was read")
+        why: List[str] = []
+        yield from self._own.keys("", why.append)
+        if why:
+            raise ListingShifted(f"keys may have been missed: {why[0]}")
 
     # -- one key -----------------------------------------------------------------------
     def make(self, owner: str, owner_id: Optional[str]) -> _Key:
@@ -273,7 +279,10 @@ class Credentials:
         Raises:
             CannotImpersonate: there is none to be had.
             OwnerGone: the account of this id does not exist any more.
+            Interrupted: all keys are deleted already, as the user asked to stop.
         """
+        if self._closed:
+            raise Interrupted("Stopped before another temporary key was made.")
         user_id = owner_id or self.user_id(owner)
         why = ""
         for _ in range(3):

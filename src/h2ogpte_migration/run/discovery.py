@@ -54,7 +54,7 @@ def discover(session: Session) -> Discovered:
     wanted = _wanted(session)
     listing = _Watched(session.gateway, session.progress, session.clock)
     if session.admin:
-        scope = _find_as_admin(session, listing, wanted)
+        scope = find_for_admin(session, listing, wanted)
     else:
         scope = find_own(listing, session.identity.username, wanted)
     store = session.tracking.store
@@ -86,22 +86,22 @@ class _Watched:
         self._progress = progress
         self._clock = clock
         self._seen = 0
-        self.missing: List[Missing] = []
-        """What may not have been listed."""
+        self._why: Dict[str, None] = {}
 
-    def _note_restless(self) -> None:
-        reason = (
-            "rows changed places all the while the server listed them, so that some may not have "
-            "been seen; run the same command again"
-        )
-        self.missing = [Missing("", reason, "collections")]
+    @property
+    def missing(self) -> List[Missing]:
+        """What may not have been listed."""
+        return [Missing("", reason, "collections") for reason in self._why]
+
+    def _incomplete(self, reason: str) -> None:
+        self._why[reason] = None
 
     def all_collections(self, filter_text: str = "") -> Iterator[Collection]:
-        read = partial(self._gateway.all_collections, filter_text, self._note_restless)
+        read = partial(self._gateway.all_collections, filter_text, self._incomplete)
         return self._looked_at_twice(read)
 
     def own_collections(self) -> Iterator[Collection]:
-        return self._looked_at_twice(partial(self._gateway.own_collections, self._note_restless))
+        return self._looked_at_twice(partial(self._gateway.own_collections, self._incomplete))
 
     def collection(self, collection_id: str) -> Collection:
         return self._gateway.collection(collection_id)
@@ -124,8 +124,12 @@ class _Watched:
             yield row
 
 
-def _find_as_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
-    """The first listing also shows whether the key is an administrator's."""
+def find_for_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
+    """The first listing also shows whether the key is an administrator's.
+
+    Raises:
+        ToolError: it is not.
+    """
     try:
         return find_as_admin(listing, wanted)
     except (Rejected, NotFound, Unauthorized) as error:

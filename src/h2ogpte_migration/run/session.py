@@ -131,6 +131,8 @@ class Session:
         """
         said: List[str] = []
         self._give_overviews(migrations, importing)
+        # Some were made for what dead runs left of others.
+        self.credentials.release_all_but({migration.source.owner for migration in migrations})
 
         def owner_done(owner: str) -> None:
             if self.clock.stop.is_set():
