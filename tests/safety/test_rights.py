@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -13,6 +15,7 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
 from ..faults.harness import LARGE, Result, run, serving
+from .lab import DATABASE
 
 C = "/collections/{collection_id}"
 IMPORT = f"POST {C}/import_collection_job"
@@ -191,6 +194,39 @@ def test_a_narrower_list_of_rights_counts_as_well(
     assert target.shares == {"bertil": ["read"], "dora": ["read"], "carla": carla}
     assert list(target.group_shares.values()) == [["chat"]]
     assert target.public_permissions == ["read"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_from_whom_rights_on_a_target_of_version_1_2_0_were_taken_is_kept(
+    world: World, tmp_path: Path, killed: bool
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        target.shares["dora"] = ["read"]
+        as_version_1_2_0_left_it(tmp_path)
+        if killed:
+            server.faults.add(close(after=True), route=UNSHARE, times=None)
+            assert verify(server, tmp_path, "--retries", "0").code == 1
+            server.faults.clear()
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "dora" not in target.shares
+    (warning,) = kept_warnings(tmp_path)
+    assert "also where its owner gave it: user dora" in warning
+
+
+def as_version_1_2_0_left_it(folder: Path) -> None:
+    """The documented row alone: it kept no history, and no rights."""
+    with closing(sqlite3.connect(str(folder / DATABASE))) as db, db:
+        for table in ("attempts", "intents", "checkpoints", "jobs", "baseline"):
+            db.execute(f"DELETE FROM {table}")
+
+
+def kept_warnings(folder: Path) -> List[str]:
+    with closing(sqlite3.connect(str(folder / DATABASE))) as db:
+        return [text for (text,) in db.execute("SELECT text FROM warnings")]
 
 
 def test_a_share_that_the_owner_took_from_the_target_is_not_given_again(

@@ -390,10 +390,29 @@ def withdraw(migration: Migration, given: Permissions, allowed: Permissions) -> 
     excess = [
         grant for whom, grant in had.items() if whom not in left or left[whom].share != grant.share
     ]
+    if excess and _is_anybodys(migration):
+        _keep_word(migration, given, [grant.whom for grant in excess])
     words = {grant.whom: _lessen(migration, grant, left.get(grant.whom)) for grant in excess}
     refused = {whom: said for whom, said in words.items() if said}
     if refused:
         raise StillShared(_of(given, refused), list(refused.values()))
+
+
+def _is_anybodys(migration: Migration) -> bool:
+    """Whether the target's owner may have given what counts as given by us, and nothing tells."""
+    attempt = migration.attempt
+    return attempt.permissions is None and attempt.origin == Attempt.LEGACY
+
+
+def _keep_word(migration: Migration, given: Permissions, whom: Sequence[str]) -> None:
+    """From whom rights are about to be taken: on record before, as nothing shows it afterwards."""
+    migration.warn(
+        "version 1.2.0 did not record with whom it shared the target; what the source does not "
+        f"grant is taken from it, also where its owner gave it: {', '.join(whom)}"
+    )
+    store = migration.tracking.store
+    store.record_rights(migration.lease, migration.attempt, given, migration.take_warnings())
+    migration.reload()
 
 
 def _of(rights: Permissions, whom: Container[str]) -> Permissions:
