@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from h2ogpte_migration import patience
 from h2ogpte_migration.sandbox.faults import call, close, reply
+from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.safety.test_record_and_past import QUICK, names_in
 from tests.support.earlier import let_jobs_end
 from tests.support.terminal import MAPPED, Operator
+
+from .lab import Lab, hurried, laboratory
+
+__all__ = ["hurried"]
 
 IMPORT = "POST /collections/{collection_id}/import_collection_job"
 
@@ -60,3 +70,34 @@ def test_a_target_that_appears_after_its_second_creation_goes_into_the_history(
     )
     operator.admin("--cleanup", "--yes", env=QUICK)
     assert twin.id not in world.collections
+
+
+def people_import(lab: Lab, number: int) -> None:
+    """An import of the owner's own that this database knows nothing of, and that takes long."""
+    world = lab.world
+    source, target = (world.add_collection("anna", f"{name} {number}") for name in "AB")
+    with world.lock:
+        ids = {"source_id": source.id, "target_id": target.id}
+        world.start_job(JobKind.IMPORT.value, world.users["anna"], 1e6, **ids)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_look_for_an_import_does_not_count_as_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "MOST_SENDS", 2)
+    with laboratory(tmp_path) as lab:
+        lab.server.faults.add(reply(403), route=IMPORT)
+        only = ("--collections", lab.source.id)
+        lab.migrate(*only)
+        for number in (1, 2):
+            people_import(lab, number)
+        for _ in range(patience.MOST_SENDS + 1):
+            result = lab.migrate(*only)
+            assert "2 import jobs of anna that this database does not know" in result.text
+        lab.let_jobs_end()
+        result = lab.migrate(*only)
+        assert result.code == 0, result.text
+        assert lab.sql("SELECT sum(sends) AS sent FROM intents WHERE step = 'import'") == [
+            {"sent": 1}
+        ]

@@ -203,6 +203,14 @@ def mark_in_doubt(migration: Migration) -> None:
         migration.clock.sleep(patience.BUSY_WAIT_S)
 
 
+def was_only_looked_for(migration: Migration) -> None:
+    """Nothing is in doubt any more, and what was marked so was no request: it does not count."""
+    store, attempt = migration.tracking.store, migration.attempt
+    store.record_unsent(migration.lease, attempt, StepName.IMPORT)
+    store.record_absent(migration.lease, attempt, StepName.IMPORT)
+    migration.reload()
+
+
 def _settle_other(migration: Migration, intent: Intent) -> None:
     """An import of this owner was left in doubt: by a dead run, or by a failed step.
 
