@@ -56,15 +56,25 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     items.sort(key=lambda item: rounds[item.path.parent][item.path])
 
 
+_CONTRACT = "tests/contract/"
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep a file's tests in one process: what they compare with is found out once."""
     from xdist.scheduler import LoadFileScheduling
 
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        """The client is imported for the tests in ``contract`` alone, which go together."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return _CONTRACT if file.startswith(_CONTRACT) else file
+
     if config.getoption("dist") != "load":  # what -n alone means
         return None
     config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    return ByFile(config, log)
 
 
 _LOOPBACK = ("127.", "::1", "localhost")

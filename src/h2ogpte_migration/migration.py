@@ -194,6 +194,7 @@ class Migration:
         self.settings_compared = False
         self.job: Optional[Job] = None
         self.job_looked_at = False
+        self.polled_at_version: Optional[int] = None
         self.watched: Optional[Watched] = None
         self.compare_at_s = patience.SEEMS_OVER_S
         self.job_recorded: Optional[Watched] = None
@@ -233,6 +234,14 @@ class Migration:
     def reload(self) -> Optional[Tracked]:
         """Read the record again; once a step, and after whatever changed it."""
         self.tracked = self.tracking.store.load(self.source_id)
+        return self.tracked
+
+    def reload_for_poll(self) -> Optional[Tracked]:
+        """Read the record again, unless nobody has written since the poll before."""
+        version = self.tracking.database.changes_elsewhere()
+        if self.polled_at_version != version:
+            self.reload()
+            self.polled_at_version = version
         return self.tracked
 
     @property

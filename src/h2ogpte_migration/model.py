@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Dict, Mapping, NewType, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, NewType, Optional, Set, Tuple
 
 SourceId = NewType("SourceId", str)
 TargetId = NewType("TargetId", str)
@@ -28,6 +28,11 @@ def id_forms(text: str) -> Tuple[str, ...]:
     if not _UUID.fullmatch(text):
         return (text,)
     return tuple(dict.fromkeys((text, text.lower(), text.upper())))
+
+
+def spelled(ids: Iterable[str]) -> Set[str]:
+    """Ids that people typed, in all forms in which a server may spell them."""
+    return {form for one in ids for form in id_forms(one)}
 
 
 GOOD_STATUSES = frozenset({"completed", "agent_only"})

@@ -52,9 +52,11 @@ RENEWALS_WITHIN_S = 600.0
 """How often a key of one owner is renewed within that time; it may expire more often in all."""
 OUR_CHAT_WITHIN_S = 10.0
 """How long after our request, by the server's clock, a test chat may have been opened."""
+ANSWER_POLL_S = 0.1
+"""Between two looks at whether somebody has answered a question."""
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
-MOST_POLLS_A_SECOND = 36
+MOST_POLLS_A_SECOND = 34
 """How often running jobs are asked about, all together, where they are more than a few."""
 FEW_JOBS = 8
 """So many are asked each for itself, as often as it takes to notice their ends."""

@@ -54,6 +54,7 @@ def advance(migration: Migration) -> Result:
     with migration.shared.working_on[migration.source_id]:
         waited = migration.lease_held is not None
         if not waited:
+            before = migration.tracking.database.changes_elsewhere()
             left = _left_without_a_lease(migration)
             if left is not None:
                 return left
@@ -64,6 +65,8 @@ def advance(migration: Migration) -> Result:
                 )
             migration.lease_held = claimed
             migration.seen_at = None
+            if migration.tracking.database.changes_elsewhere() != before:
+                migration.reload()  # whoever had the lease may have gone on with it
         keep = False
         try:
             result = _carried_through(migration, waited=waited)
@@ -85,8 +88,9 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
     """One turn of a collection, its errors as results."""
     step = ""
     try:
-        if waited and migration.reload() is not None and not _worth_a_look(migration):
+        if waited and migration.reload_for_poll() is not None and not _worth_a_look(migration):
             return _still_running(migration)
+        migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
         while result is None:
@@ -174,9 +178,15 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
 
 def _begin_or_leave(migration: Migration) -> Optional[Result]:
     """Decide, once per turn, whether to begin afresh, to continue, or to leave it."""
-    if migration.reload() is not None:
-        reconcile.agree(migration)
-        moves.settle_open(migration)
+    if migration.tracked is not None:
+        try:
+            reconcile.agree(migration)
+            moves.settle_open(migration)
+        except StepFailed as error:
+            if not reconcile.agrees(migration.record) and _plan(migration).action == Action.BEGIN:
+                log.warning("begun afresh, and left alone: %s", error.message)
+            else:
+                raise
     decided = _plan(migration)
     if decided.action == Action.LEAVE:
         tracked = migration.tracked

@@ -39,6 +39,13 @@ class DocumentTallies:
     pending: Tally
 
 
+HIDDEN = Finding(
+    "unlisted",
+    "the source counts more documents than it lists: what it does not list was not compared",
+)
+"""A listing that lags behind, or a count that is out of date; a kept warning."""
+
+
 def document_findings(tallies: DocumentTallies) -> List[Finding]:
     """Blocking: missing, duplicated, newly bad. Told apart: bad from the start, late."""
     table = (

@@ -54,14 +54,16 @@ SAFETY = Counter(
 # In another run than that of the submission the target's settings are compared once more.
 VERIFICATION = NEEDED + SAFETY + Counter({f"GET {C}/settings": 1})
 # Once more than pages: nothing tells how many documents the source has by now.
-AFTERMATH = NEEDED + SAFETY + Counter({f"GET {C}/documents": 1})
+# Whether its listing is as long as its count is asked of the source where no listing tells the count.
+SOURCE_COUNT = Counter({f"GET {C}": 1})
+AFTERMATH = NEEDED + SAFETY + SOURCE_COUNT + Counter({f"GET {C}/documents": 1})
 # What tells of all of an owner's collections at once: which jobs have ended, the counts, and
 # which assistants point at them.
 ASSISTANTS = Counter({"GET /ai_assistants": 1})
 COUNTS = Counter({"GET /collections": 2})
 OVERVIEW = Counter({"GET /jobs": 1}) + COUNTS + ASSISTANTS
 # A single one is asked for its counts, and its source's listing read to the end.
-INSTEAD_OF_COUNTS = Counter({f"GET {C}/documents": 1, f"GET {C}/chats/count": 1})
+INSTEAD_OF_COUNTS = SOURCE_COUNT + Counter({f"GET {C}/documents": 1, f"GET {C}/chats/count": 1})
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_with_nothing_left_to_do_no_collection_costs_a_request_and_no_owner_a_ke
     assert "POST /admin/api_keys" not in whole
 
 
-def test_waiting_costs_twenty_two_requests_and_the_polls(busy: SandboxServer) -> None:
+def test_waiting_costs_twenty_three_requests_and_the_polls(busy: SandboxServer) -> None:
     asked = run(
         busy, "--all-users", "--use-model-mappings", "--wait-for-completion", "--migrate-chats"
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, List
 
 import pytest
-from tests.support.client import import_client
+from tests.support.client import prepare_client
 
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
-import_client("h2ogpte")
+prepare_client()
 
 Connect = Callable[..., Any]
 

@@ -15,9 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
-from h2ogpte import H2OGPTE, rest_sync
 from h2ogpte import __version__ as client_version
-from h2ogpte.rest_sync import models
 
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.gateway.paging import PAGE
@@ -115,7 +113,13 @@ class Case:
 
 def model(kind: str, **values: Any) -> Callable[[], Any]:
     """Make one of the client's models when the test runs."""
-    return lambda: getattr(models, kind)(**values)
+
+    def make() -> Any:
+        from h2ogpte.rest_sync import models
+
+        return getattr(models, kind)(**values)
+
+    return make
 
 
 def page(**query: Any) -> Dict[str, Any]:
@@ -540,6 +544,8 @@ def sent_by_them(recorder: Recorder, case: Case) -> Sent:
 
 
 def _operation(recorder: Recorder, name: str) -> Callable[..., Any]:
+    from h2ogpte import rest_sync
+
     client = rest_sync.ApiClient(rest_sync.Configuration(host=f"{recorder.url}/api/v1"))
     client.set_default_header("X-Client-Version", client_version)
     for group in vars(rest_sync).values():
@@ -559,6 +565,7 @@ def test_our_request_is_the_clients_to_the_byte(recorder: Recorder, case: Case) 
 
 def test_identity_is_asked_as_the_client_asks(recorder: Recorder) -> None:
     """The client uses another library for it: what that one adds is left out."""
+    from h2ogpte import H2OGPTE
 
     class Client:
         _address, _verify = recorder.url, True

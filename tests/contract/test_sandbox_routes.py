@@ -7,7 +7,6 @@ import re
 from typing import Dict, Tuple
 
 import pytest
-from h2ogpte import rest_sync
 
 from h2ogpte_migration.sandbox.calls import Route
 from h2ogpte_migration.sandbox.dispatch import ROUTES
@@ -132,6 +131,8 @@ OPERATIONS = {
 
 def operations() -> Dict[str, Tuple[str, str]]:
     """Return method and path of each operation of the generated layer."""
+    from h2ogpte import rest_sync
+
     found: Dict[str, Tuple[str, str]] = {}
     for name, api in vars(rest_sync).items():
         if not name.endswith("Api"):

@@ -21,6 +21,7 @@ from tests.support.earlier import let_jobs_end
 BY_NAME = {mode.name: mode for mode in MODES}
 IMPORT_ROUTE = "POST /collections/{collection_id}/import_collection_job"
 MOVE_CHATS_ROUTE = "POST /collections/{collection_id}/migrate_chat_sessions_job"
+DELETE_KEY_ROUTE = "DELETE /admin/api_keys/{key_id}"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 LONG_S = 600.0
 """How long jobs take that are to run until a test ends them."""
@@ -198,4 +199,42 @@ def test_a_call_that_does_not_end_is_left_after_ten_seconds(lab: Lab) -> None:
     assert time.monotonic() - began >= 1.0
     assert result.code == 143
     assert "Next: h2ogpte-migrate" in result.text
+    _goes_on(experiment, trial, mode)
+
+
+def test_a_server_that_does_not_answer_holds_up_neither_the_summary_nor_the_end(lab: Lab) -> None:
+    """What a person presses Ctrl-C for. Nothing is asked for any more, but that the keys go."""
+    mode = BY_NAME["concurrent"]
+    experiment = experiment_with(lab, mode)
+    trial = experiment.begin()
+    trial.world.times.import_s = LONG_S
+    running = trial.start(mode.args(trial), Plan(stop_patience_s=1.0))
+    until(lambda: trial.world.running_imports() == 3)
+    trial.server.faults.add(hang(25), when=lambda _: True, times=None)
+    result = _interrupt(trial, running, signal.SIGINT, within_s=8.0)
+    assert result.code == 130
+    assert "Summary:" in result.text
+    assert "Next: h2ogpte-migrate" in result.text
+    assert "2 temporary keys may still exist; the next run deletes them." in result.text
+    (last,) = trial.rows("SELECT exit_code FROM runs ORDER BY id DESC LIMIT 1")
+    assert last["exit_code"] == 130
+    _goes_on(experiment, trial, mode)
+
+
+def test_keys_of_many_owners_go_together_after_the_summary(lab: Lab) -> None:
+    mode = BY_NAME["concurrent"]
+    experiment = experiment_with(lab, mode)
+    trial = experiment.begin()
+    trial.world.times.import_s = LONG_S
+    running = trial.start(mode.args(trial))
+    until(lambda: trial.world.running_imports() == 3)
+    both, told = threading.Barrier(2, timeout=10), []
+
+    def together() -> None:
+        both.wait()
+        told.append("Summary:" in running.so_far())
+
+    trial.server.faults.add(Action(call=together), route=DELETE_KEY_ROUTE, times=2)
+    _stopped_well(trial, _interrupt(trial, running, signal.SIGINT), 130)
+    assert told == [True, True]
     _goes_on(experiment, trial, mode)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from typing import Any, Callable, Dict
 
 import pytest
@@ -197,3 +202,47 @@ def test_a_target_is_kept_that_an_assistant_of_people_answers_from(
     said = operator.admin(CLEANUP, YES)
     assert "1 assistant connected to the old collection" in said.out
     assert former.id in world.collections
+
+
+# -- the question -------------------------------------------------------------------------------
+def asked(operator: Operator, answer: bytes, *more: str) -> tuple[int, str]:
+    """Answer the question at a terminal; returns the exit code and what was shown."""
+    master, slave = pty.openpty()
+    words = [sys.executable, "-m", "h2ogpte_migration", "--url", operator.server.url, *more]
+    env = {**os.environ, "H2OGPTE_ADMIN_KEY": operator.server.admin_key}
+    with subprocess.Popen(
+        [*words, "--admin-key", CLEANUP],
+        cwd=operator.folder,
+        env=env,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # its terminal from now on
+    ) as process:
+        os.close(slave)
+        shown, answered = b"", False
+        with suppress(OSError):  # how a terminal tells that nobody is there any more
+            while True:
+                shown += os.read(master, 4096)
+                if b"Type yes:" in shown and not answered:
+                    answered = bool(os.write(master, answer))
+        code = process.wait(10)
+    os.close(master)
+    return code, shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(b"yes\n", 0), (b"no\n", 0), (b"\x03", 130)], ids=["yes", "no", "ctrl-c"]
+)
+def test_who_is_asked_sees_what_about_and_may_leave_by_ctrl_c(
+    operator: Operator, world: World, answer: bytes, code: int
+) -> None:
+    _, former, _ = replaced(operator)
+    ended, shown = asked(operator, answer, "--quiet")
+    assert ended == code, shown
+    assert f"To delete: {former.name} ({former.id})" in " ".join(shown.split())
+    deleted = answer.startswith(b"yes")
+    assert (former.id not in world.collections) == deleted
+    assert ("Nothing was deleted." in shown) != deleted
+    assert not [key for key in world.alive_keys() if key.name.startswith("h2ogpte-migrate")]

@@ -75,6 +75,14 @@ def test_quiet_speaks_once_then_after_a_day_and_when_it_is_over(
     assert operator.admin(VERIFY, QUIET).text == ""
 
 
+def test_who_is_named_by_an_id_in_capitals_counts(
+    operator: Operator, world: World, open_ones: List[str]
+) -> None:
+    one, other = (world.find(name, "anna").id for name in open_ones)
+    said = operator.admin(VERIFY, QUIET, "--collections", f"{one.upper()},{other}", code=1).out
+    assert said.splitlines()[0] == "h2ogpte-migrate: 2 failed of 2"
+
+
 def test_quiet_keeps_its_warnings_of_every_run_to_itself(
     operator: Operator, world: World, open_ones: List[str]
 ) -> None:

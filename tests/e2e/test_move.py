@@ -8,6 +8,7 @@ import pytest
 
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
+from tests.support.command import Result
 from tests.support.terminal import GEMMA, M3, Operator
 
 Pair = Tuple[Collection, Collection]
@@ -54,6 +55,24 @@ def test_moves(
     result = operator.user("anna", *words) if who == "owner" else operator.admin(*words)
     assert held(world, pair) == expected
     assert "Moved" in result.out
+
+
+@pytest.mark.parametrize("who", ["owner", "admin"])
+def test_an_id_in_capitals_is_the_same_id(
+    operator: Operator, world: World, pair: Pair, who: str
+) -> None:
+    def run(origin: str, destination: str, code: int) -> Result:
+        words = ("--move-connectors", "--from", origin, "--to", destination)
+        if who == "owner":
+            return operator.user("anna", *words, code=code)
+        return operator.admin(*words, code=code)
+
+    source, target = (one.id for one in pair)
+    said = run(source.upper(), source, 2).err
+    assert f"--from and --to name the same collection, From ({source})." in said
+    assert operator.changes() == {}
+    run(source.upper(), target.upper(), 0)
+    assert held(world, pair) == ((0, 3), (3, 1))
 
 
 @pytest.mark.promise("move.both")

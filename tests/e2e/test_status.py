@@ -163,6 +163,33 @@ def test_who_is_not_on_record_is_said_and_is_no_green_light(worked: Operator) ->
     )
 
 
+def test_capitals_are_no_part_of_an_id_nor_hide_a_user(worked: Operator) -> None:
+    row = worked.rows()[0]
+    for name in ("old_collection_id", "new_collection_id"):
+        ids = f"{row[name].upper()},{worked.rows()[1]['old_collection_id']}"
+        said = worked.plain("--status", "--collections", ids, code=None).out
+        assert "of 2 migrated" in said
+        assert "not on record" not in said
+    assert "did you mean anna?" in worked.plain("--status", "--users", "ANNA").out
+
+
+def test_the_next_command_reaches_the_server_as_the_migration_did(
+    operator: Operator, world: World
+) -> None:
+    world.add_collection("anna", "Good", M3)
+    more = ("--migrate-chats", "--insecure", "--timeout", "7", "--quiet", "--db-path", "own.db")
+    operator.admin("--users", "anna", MAPPED, *more)
+    last = operator.plain("--status", "--db-path", "own.db").out.splitlines()[-1]
+    assert last == (
+        f"Next: h2ogpte-migrate --url {operator.server.url} --admin-key --insecure --migrate-chats "
+        "--db-path own.db --timeout 7.0 --verify"
+    )
+    folder, operator.folder = operator.folder, operator.folder / "sub"
+    operator.folder.mkdir()
+    elsewhere = operator.plain("--status", "--db-path", "../own.db").out.splitlines()[-1]
+    assert elsewhere == last.replace("Next: ", f"Next: cd {folder} && ")
+
+
 def loaded_by(*words: str, cwd: Path) -> Any:
     """The modules that a command line has loaded when it ends."""
     code = (

@@ -25,7 +25,6 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import clone
 from tests.support import waits
-from tests.support.client import import_session
 from tests.support.inprocess import run_here
 
 M3 = "BAAI/bge-m3"
@@ -177,7 +176,6 @@ def submit_then_verify(server: SandboxServer, folder: Path) -> Result:
     first = run(folder, *words, "--use-model-mappings")
     server.world.wait_until_idle()
     words = _common(server, "--admin-key", "sk-sandbox-admin", "--verify", "--migrate-chats")
-    import_session()
     second = run(folder, *words, "--verify-query", "What is it about?")
     worst = max(first.code, second.code)
     return Result(worst, first.out + second.out, first.err + second.err, folder)

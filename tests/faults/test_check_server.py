@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.cases import CASES, Case, case
-from h2ogpte_migration.sandbox.faults import close, late, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, close, late, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -316,6 +321,62 @@ def test_collections_with_similar_names_survive(server: SandboxServer, tmp_path:
     assert ours.id not in world.collections
     assert theirs <= set(world.collections)
     assert list(tmp_path.glob("*.check-server*")) == []
+
+
+@pytest.mark.promise("check-server.leaves-nothing")
+@pytest.mark.parametrize(
+    "route", ["DELETE /collections/{collection_id}", "DELETE /chats/{session_id}"]
+)
+def test_a_stop_in_the_middle_of_the_removal_does_not_end_it(
+    server: SandboxServer, tmp_path: Path, route: str
+) -> None:
+    before = settled(server.world)
+    stopped = replace(reply(503), call=lambda: os.kill(os.getpid(), signal.SIGINT))
+    server.faults.add(stopped, route=route)
+    result = check_server(server, tmp_path, "--report", "check.json")
+    assert result.code == 130
+    assert "Nothing of the check is left at the server." in result.out
+    assert report_of(tmp_path)["left"] == []
+    assert what_is_left(server.world, before, tmp_path) == []
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_clock_that_was_set_decides_nothing_about_what_is_in_doubt(
+    server: SandboxServer,
+    clock: JumpingClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hours: int,
+) -> None:
+    before = settled(server.world)
+    for route in ("POST /ingest/plain_text/job", "GET /collections/{collection_id}/documents"):
+        server.faults.add(reply(500), route=route, times=None)
+    assert check_server(server, tmp_path, who="anna").code == 1
+    server.faults.clear()
+    real, waited_s = Clock.utc, clock.paused_s
+    monkeypatch.setattr(Clock, "utc", lambda self: real(self) + timedelta(hours=hours))
+    monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 20.0)
+    result = check_server(server, tmp_path, who="anna")
+    assert result.code == 0, result.text
+    assert 15 < clock.paused_s - waited_s < 60
+    assert what_is_left(server.world, before, tmp_path) == []
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_a_chat_that_is_listed_without_an_id_is_left_alone(
+    server: SandboxServer, tmp_path: Path, times: Optional[int]
+) -> None:
+    before = settled(server.world)
+    without = Action(reply=FixedReply(200, b'[{"name": "hers"}]'))
+    server.faults.add(without, route="GET /collections/{collection_id}/chats", times=times)
+    said = check_server(server, tmp_path, who="anna")
+    assert "bug" not in said.text
+    if times is None:
+        assert said.code == 1
+        assert "holds 1 chat that the check did not make" in said.out
+        server.faults.clear()
+        assert check_server(server, tmp_path, who="anna").code == 0
+    assert what_is_left(server.world, before, tmp_path) == []
 
 
 @pytest.mark.parametrize("what", ["document", "chat"])

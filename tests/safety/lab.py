@@ -7,11 +7,24 @@ reason: what it must not do is lose, double, share more widely, or call a wrong 
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    TypeVar,
+)
 
 import pytest
 
@@ -294,6 +307,32 @@ def _copy(path: Path) -> bytes:
     data = copy.read_bytes()
     copy.unlink()
     return data
+
+
+Point = TypeVar("Point")
+"""One combination of a matrix of what may be bent."""
+
+
+def spread(points: Iterable[Point]) -> List[Point]:
+    """The points in an order of no meaning, which is the same each time: for samples."""
+    return sorted(points, key=lambda point: hashlib.md5(repr(point).encode()).digest())
+
+
+def try_all(
+    matrix: str, points: Sequence[Point], attempt: Callable[[Point, Path], str], folder: Path
+) -> None:
+    """Try each point in a folder of its own, and tell of all that went wrong at once.
+
+    Args:
+        matrix: its name, for the count that is printed.
+        points: what is tried.
+        attempt: returns what is wrong in the end; nothing where nothing is.
+        folder: where the folders are made.
+    """
+    found = [(point, attempt(point, folder / str(n))) for n, point in enumerate(points)]
+    wrong = [f"{point}: {text}" for point, text in found if text]
+    print(f"{matrix}: {len(points)} tried, {len(points) - len(wrong)} ended right")
+    assert not wrong, "\n".join(wrong)
 
 
 POSITIONS: Tuple[Position, ...] = (

@@ -7,18 +7,20 @@ it is taken up where server and history agree with it, and else left with both f
 from __future__ import annotations
 
 import copy
-import hashlib
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 import pytest
 
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.sandbox.faults import call
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection, JobKind
+from h2ogpte_migration.tracking.leases import Leases
 from tests.faults.harness import LARGE, M3, Result
 from tests.support.earlier import IMPORT
 
-from .lab import Lab, clock, hurried, laboratory, names_in
+from .lab import Lab, clock, hurried, laboratory, names_in, spread, try_all
 
 __all__ = ["clock", "hurried"]
 
@@ -204,8 +206,7 @@ ALL: List[Point] = [
 
 
 def _sample() -> List[Point]:
-    spread = sorted(ALL, key=lambda point: hashlib.md5(repr(point).encode()).digest())
-    return spread[:12]
+    return spread(ALL)[:12]
 
 
 def _run(point: Point, folder: Path) -> str:
@@ -250,8 +251,45 @@ def test_what_others_wrote_into_the_row_does_no_harm(point: Point, tmp_path: Pat
 def test_what_others_wrote_into_the_row_does_no_harm_in_any_state(
     state: str, tmp_path: Path
 ) -> None:
-    points = [point for point in ALL if point[0] == state]
-    found = [(point, _run(point, tmp_path / str(n))) for n, point in enumerate(points)]
-    wrong = [f"{point}: {text}" for point, text in found if text]
-    print(f"edited rows: {len(points)} tried, {len(points) - len(wrong)} ended right")
-    assert not wrong, "\n".join(wrong)
+    try_all("edited rows", [point for point in ALL if point[0] == state], _run, tmp_path)
+
+
+def test_what_is_written_between_the_look_at_a_row_and_its_lease_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have had the lease in that moment, and have gone on with it."""
+    with laboratory(tmp_path) as lab:
+        lab.submit()
+        lab.let_jobs_end()
+        claim = Leases.claim
+
+        def late(leases: Leases, source_id: SourceId) -> object:
+            lab.sql("UPDATE collection_migrations SET job_status = 'failed', error = 'by another'")
+            return claim(leases, source_id)
+
+        monkeypatch.setattr(Leases, "claim", late)
+        asked = len(lab.server.requests)
+        result = lab.verify()
+        assert "by another" in result.text
+        of_the_owner = [
+            item for item in list(lab.server.requests)[asked:] if item.username == "anna"
+        ]
+        assert of_the_owner == []
+
+
+def test_what_is_written_while_an_import_is_waited_for_is_seen_at_the_next_poll(
+    tmp_path: Path,
+) -> None:
+    with laboratory(tmp_path) as lab:
+        lab.world.times.import_s = 60.0
+        polls: List[int] = []
+
+        def edit() -> None:
+            polls.append(len(polls))
+            if len(polls) == 3:
+                lab.sql("DELETE FROM collection_migrations")
+
+        lab.server.faults.add(call(edit), route="GET /jobs/{job_id}", times=None)
+        result = lab.migrate()
+    assert "its row was deleted meanwhile" in result.text
+    assert len(polls) == 3, "no poll after the row was gone"

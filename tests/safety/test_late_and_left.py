@@ -194,3 +194,88 @@ def test_an_offset_behind_the_only_row_may_be_refused(lab: Lab, status: int) -> 
     )
     result = lab.migrate()
     assert result.code == 0, result.text
+
+
+def list_what_is_there_and_nothing_new(lab: Lab) -> None:
+    lab.world.habits.documents_listed_after_s = 3600.0
+    for collection in lab.world.collections.values():
+        for member in collection.documents:
+            member.added_at -= 7200.0
+
+
+def test_a_document_that_the_source_counts_and_does_not_list_is_told_of(lab: Lab) -> None:
+    lab.submit()
+    list_what_is_there_and_nothing_new(lab)
+    lab.world.add_document(lab.source.id, "late.pdf")
+    result = lab.verify()
+    assert "the source counts more documents than it lists" in result.text
+
+
+@pytest.mark.parametrize("whose", ["its own source", "another owner's"])
+def test_a_forced_run_leaves_an_unfit_target_of_the_row_alone(lab: Lab, whose: str) -> None:
+    lab.migrate()
+    other = lab.source.id
+    if whose == "another owner's":
+        other = lab.world.add_collection("bertil", "Hers", M3).id
+    lab.sql("UPDATE collection_migrations SET new_collection_id = ?", other)
+    assert lab.verify("--collections", lab.source.id).code == 1
+    result = lab.migrate(FORCE)
+    assert result.code == 0, result.text
+    assert lab.row()["new_collection_id"] not in (other, None)
+    assert len(lab.world.collections[lab.row()["new_collection_id"]].connectors) > 0
+
+
+def test_a_plain_run_notices_that_the_target_of_a_finished_migration_is_gone(lab: Lab) -> None:
+    lab.migrate()
+    lab.world.delete_collection(lab.target.id)
+    result = lab.migrate()
+    assert result.code == 1
+    assert "the target was deleted after the end" in result.text
+    assert lab.migrate("--retry-failed").code == 0
+    assert lab.target.documents
+
+
+# -- what may not be deleted -----------------------------------------------------------------
+def replaced(lab: Lab) -> Collection:
+    """A former target that nobody needs any more."""
+    lab.migrate()
+    former = lab.target
+    assert lab.migrate(FORCE).code == 0
+    return former
+
+
+def test_a_document_that_a_former_target_counts_and_does_not_list_yet_is_not_deleted(
+    lab: Lab,
+) -> None:
+    former = replaced(lab)
+    list_what_is_there_and_nothing_new(lab)
+    lab.world.add_document(former.id, "only-here.pdf")
+    result = lab.command("--cleanup", "--yes")
+    assert "it counts 1 document more than it lists" in result.text
+    assert former.id in lab.world.collections
+
+
+def test_a_former_target_is_kept_while_any_job_may_write_to_it(lab: Lab) -> None:
+    former = replaced(lab)
+    lab.world.add_job("anna", "CrawlJob", lasts_s=3600)
+    result = lab.command("--cleanup", "--yes")
+    assert "a job of its owner is running (CrawlJob" in result.text
+    assert former.id in lab.world.collections
+
+
+def test_targets_that_vanish_as_soon_as_they_are_made_are_not_made_without_end(lab: Lab) -> None:
+    made = []
+
+    def vanish() -> None:
+        for target in lab.targets:
+            made.append(target.id)
+            lab.world.delete_collection(target.id)
+
+    lab.server.faults.add(
+        call(vanish),
+        when=lambda request: request.route != "POST /collections" and len(made) < 20,
+        times=None,
+    )
+    result = lab.migrate("--retries", "1")
+    assert result.code == 1
+    assert len(made) <= 4

@@ -6,7 +6,6 @@ named; never is anything imported twice, made twice, lost, or called done that i
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
@@ -16,7 +15,18 @@ from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.states import Position
 from tests.faults.harness import Result
 
-from .lab import POSITIONS, RETRY, Lab, clock, hurried, laboratory, names_in, recorded
+from .lab import (
+    POSITIONS,
+    RETRY,
+    Lab,
+    clock,
+    hurried,
+    laboratory,
+    names_in,
+    recorded,
+    spread,
+    try_all,
+)
 
 __all__ = ["clock", "hurried"]
 
@@ -110,9 +120,8 @@ def _sample() -> List[Point]:
         (Position.VALIDATED, "document removed", "verify"),
         (Position.VALIDATED, "rights withdrawn", "verify"),
     ]
-    spread = sorted(ALL, key=lambda point: hashlib.md5(repr(point).encode()).digest())
     for position in POSITIONS:
-        chosen += [point for point in spread if point[0] == position][:2]
+        chosen += [point for point in spread(ALL) if point[0] == position][:2]
     return list(dict.fromkeys(chosen))
 
 
@@ -147,11 +156,7 @@ def test_a_database_from_a_backup_does_no_harm(point: Point, tmp_path: Path) -> 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("since", SINCE)
 def test_databases_from_backups_do_no_harm_wherever_they_stand(since: str, tmp_path: Path) -> None:
-    points = [point for point in ALL if point[1] == since]
-    found = [(point, _run(point, tmp_path / str(n))) for n, point in enumerate(points)]
-    wrong = [f"{point}: {text}" for point, text in found if text]
-    print(f"old databases: {len(points)} tried, {len(points) - len(wrong)} ended right")
-    assert not wrong, "\n".join(wrong)
+    try_all("old databases", [point for point in ALL if point[1] == since], _run, tmp_path)
 
 
 @pytest.mark.parametrize("position", [Position.CONFIGURING, Position.SHARED, Position.CONNECTED])

@@ -5,7 +5,6 @@ Whatever they do is theirs, and stays; and what can't be brought to its end is t
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
@@ -15,7 +14,19 @@ from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection, JobKind
 from tests.faults.harness import Result
 
-from .lab import CHATS, RETRY, WAIT, Lab, clock, hurried, laboratory, names_in, rights
+from .lab import (
+    CHATS,
+    RETRY,
+    WAIT,
+    Lab,
+    clock,
+    hurried,
+    laboratory,
+    names_in,
+    rights,
+    spread,
+    try_all,
+)
 
 __all__ = ["clock", "hurried"]
 
@@ -116,8 +127,7 @@ def _is_left_alone(state: str, deed: str) -> bool:
 
 
 def _sample() -> List[Point]:
-    spread = sorted(ALL, key=lambda point: hashlib.md5(repr(point).encode()).digest())
-    return spread[:14]
+    return spread(ALL)[:14]
 
 
 def _run(point: Point, folder: Path) -> str:
@@ -169,8 +179,4 @@ def test_what_people_do_meanwhile_is_theirs_and_harms_nothing(point: Point, tmp_
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("state", STATES)
 def test_what_people_do_meanwhile_harms_nothing_in_any_state(state: str, tmp_path: Path) -> None:
-    points = [point for point in ALL if point[0] == state]
-    found = [(point, _run(point, tmp_path / str(n))) for n, point in enumerate(points)]
-    wrong = [f"{point}: {text}" for point, text in found if text]
-    print(f"people meanwhile: {len(points)} tried, {len(points) - len(wrong)} ended right")
-    assert not wrong, "\n".join(wrong)
+    try_all("people meanwhile", [point for point in ALL if point[0] == state], _run, tmp_path)

@@ -1,15 +1,16 @@
-"""The vendor's client, imported in half the time, or its chat session in a tenth.
+"""The vendor's client, of which only what is asked for is imported.
 
-The client builds a validator for each of its 2,300 operations when it is imported, of which tests
-need a handful: here each is built when its operation is first called. Nothing else about it changes.
-
-A chat session needs nothing of all that, but for the package around it, which imports everything.
-Tests in which the import is the point start an interpreter of their own.
+Its package imports everything, twice, and builds a validator for each of 2,300 operations, which
+takes seconds in each process that runs tests. Here a package of the same name stands in for it: its
+modules are the client's, each imported when it is first needed, and a validator is built when its
+operation is first called. Nothing else about them changes. Tests in which the import itself is the
+point start an interpreter of their own.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.metadata
 import sys
@@ -17,35 +18,35 @@ from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any, Callable, List
 
-
-def import_client(*modules: str) -> None:
-    """Import modules of the client; one that can't be imported raises what it raises."""
-    import pydantic
-
-    at_once = pydantic.validate_call
-    pydantic.validate_call = _when_called(at_once)
-    try:
-        for name in modules:
-            importlib.import_module(name)
-    finally:
-        pydantic.validate_call = at_once
+_WHERE = {"H2OGPTE": "h2ogpte", "rest_sync": "rest_sync"}
+"""What tests take from the package itself, and the module that has it."""
 
 
-def import_session() -> None:
-    """Import the chat session, if need be in a package that holds its version and nothing else."""
+def prepare_client() -> None:
+    """Put the package in place, unless there is one already; its chat session is imported."""
     found = PathFinder.find_spec("h2ogpte")
     if "h2ogpte" in sys.modules or found is None:
         return
-    bare = ModuleType("h2ogpte")
-    bare.__path__ = list(found.submodule_search_locations or ())
-    bare.__version__ = importlib.metadata.version("h2ogpte")  # type: ignore[attr-defined]
-    sys.modules["h2ogpte"] = bare
+    import pydantic
+
+    package: Any = ModuleType("h2ogpte")
+    package.__path__ = list(found.submodule_search_locations or ())
+    package.__version__ = importlib.metadata.version("h2ogpte")
+    package.__getattr__ = _asked_for
+    sys.modules["h2ogpte"] = package
+    pydantic.validate_call = _when_called(pydantic.validate_call)
+    importlib.import_module("h2ogpte.session")
+
+
+def _asked_for(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(name)
+    gc.disable()  # there is no garbage in what is imported, and it takes long to see that
     try:
-        importlib.import_module("h2ogpte.session")
-    except (ImportError, AttributeError):  # a version whose session needs the package
-        for name in [name for name in sys.modules if name.split(".")[0] == "h2ogpte"]:
-            del sys.modules[name]
-        import_client("h2ogpte.session")
+        module = importlib.import_module(f"h2ogpte.{_WHERE[name]}")
+    finally:
+        gc.enable()
+    return getattr(module, name, module)
 
 
 def _when_called(validate: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from h2ogpte_migration.app import main
 from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process, is_alive
 
+from .client import prepare_client
 from .command import Env, Folder, Result
 
 _runs: List[ProcessIdentity] = []
@@ -31,6 +32,8 @@ def run_here(
     env: Optional[Env] = None,
 ) -> Result:
     """Run one command line in ``folder``, with changes to the environment; None removes a variable."""
+    if "--verify-query" in words:
+        prepare_client()
     _runs.append(replace(current_process(), start=f"run {len(_runs)}"))
     out, err = io.StringIO(), io.StringIO()
     with _in_place(Path(folder), env or {}), redirect_stdout(out), redirect_stderr(err):

@@ -30,13 +30,13 @@ def preload() -> None:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     from tests.crash import arming  # noqa: F401
     from tests.support import waits
-    from tests.support.client import import_session
+    from tests.support.client import prepare_client
 
     sys.path[0:1] = []
     waits.load_everything()
     for name in ("urllib3", "rich.progress", "rich.live"):
         importlib.import_module(name)
-    import_session()
+    prepare_client()
     gc.freeze()
     gc.enable()
 

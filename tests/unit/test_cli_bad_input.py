@@ -423,6 +423,20 @@ CASES = [
     bad(migrate("--cleanup"), "--use-model-mappings does not go with --cleanup"),
     bad(migrate("--report x.pdf"), "must end in .json, .csv or .html"),
     bad(migrate("--report gone/x.csv"), "--report: gone/x.csv would be in a fold"),
+    # -- a key in the wrong place
+    bad(url("sk-abcdef123456"), "--url must begin with https:// or http://, not '***'"),
+    bad(migrate("--retries sk-abcdef123456"), "--retries must be a whole number from 0 to 100"),
+    bad(migrate("--cert sk-abcdef123456"), "--cert: *** can't be read"),
+    bad(migrate("--report sk-abcdef123456"), "must end in .json, .csv or .html, not '***'"),
+    *(
+        bad(line(words, f"{flag} sk-{'a1B' * 8}"), f"{flag} must not be a key; keys go into")
+        for words, flag in (
+            (SERVER + SCOPE, "--target-model"),
+            (SERVER + MODELS, "--users"),
+            (SERVER + MODELS, "--collections"),
+            (SERVER + SCOPE + MODELS, "--db-path"),
+        )
+    ),
     # -- many at once
     bad(
         line([], "--url x --timeout 0 --retries z --users a --all-users --json --bogus"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -12,10 +13,12 @@ from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Conflict,
+    Interrupted,
     NotFound,
     OutcomeUnknown,
     Rejected,
     ServerError,
+    ToolError,
     Unauthorized,
     Unavailable,
 )
@@ -42,8 +45,10 @@ class Administration:
         self.made = 0
         self.owner_of: Dict[str, str] = {}
         self.listed_users = 0
-        self.create_troubles: List[Tuple[ServerError, bool]] = []
-        self.delete_troubles: List[Tuple[ServerError, bool]] = []
+        self.create_troubles: List[Tuple[ToolError, bool]] = []
+        self.delete_troubles: List[Tuple[ToolError, bool]] = []
+        self.listed_by: List[str] = []
+        self.restless = False
         self.slow = threading.Event()
         self.slow.set()
 
@@ -67,7 +72,10 @@ class Administration:
         self.owner_of[secret] = owner
         return key_id, Secret(secret)
 
-    def keys(self, username: str) -> Iterator[ApiKey]:
+    def keys(self, username: str, restless: Callable[[], None] = lambda: None) -> Iterator[ApiKey]:
+        self.listed_by.append(username)
+        if self.restless:
+            restless()
         return iter([key for key in self.held.values() if username in key.username])
 
     def delete_key(self, key_id: str) -> None:
@@ -283,10 +291,10 @@ def test_a_lost_key_is_not_looked_for_without_end_where_keys_cannot_be_listed_an
     desk.act_as("anna").secret()
     began, looks = desk.credentials.now(), []
 
-    def listed(_username: str) -> Iterator[ApiKey]:
+    def listed(*_: Any) -> Iterator[ApiKey]:
         looks.append(desk.credentials.now() - began)
         assert len(looks) < 20, "the listing of keys is asked without end"
-        if len(looks) > 1:
+        if len(looks) > 2:  # by the owner's name, and all
             raise Unavailable("the server is down", status=502)
         return iter([])
 
@@ -304,6 +312,54 @@ def test_a_lost_key_is_looked_for_among_the_keys_of_its_owner_only(desk: Desk) -
     desk.own.held["id-9"] = ApiKey("id-9", "bob's own", "bob")
     desk.credentials.close()
     assert list(desk.own.held) == ["id-9"]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_key_of_an_owner_who_was_renamed_is_found_by_its_own_name(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    desk.own.accounts[0] = User("u-anna", "a-new-name")
+    desk.own.create_troubles = [(LOST, True)] if not answered else []
+    desk.act_as("anna", "u-anna").secret()
+    desk.own.delete_troubles = [(Conflict("busy", status=409), False)]
+    desk.credentials.release("anna")
+    assert len(desk.left()) == (1 if answered else 2)
+    assert desk.credentials.close() == []
+    assert (desk.own.held, desk.left()) == ({}, [])
+
+
+def test_a_key_that_is_found_by_its_owners_name_is_not_looked_for_among_all_keys(
+    desk: Desk,
+) -> None:
+    desk.own.create_troubles = [(LOST, True)]
+    desk.act_as("anna").secret()
+    assert desk.credentials.close() == []
+    assert desk.own.listed_by == ["anna"]
+
+
+def test_a_key_is_not_taken_for_gone_where_the_listing_never_stood_still(desk: Desk) -> None:
+    desk.own.create_troubles, desk.own.restless = [(LOST, False)], True
+    desk.act_as("anna").secret()
+    assert desk.credentials.close() == [f"{KEY_NAME_PREFIX} run-1-1"]
+    desk.own.restless = False
+    assert desk.credentials.close() == []
+
+
+def test_a_key_of_another_machines_silent_run_is_not_taken_for_gone_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.act_as("anna").secret()
+    (key,) = desk.records.keys_left()
+    doubtful = replace(key, certain=False)
+    later = desk.another()
+    monkeypatch.setattr(desk.records, "keys_left", lambda: [doubtful])
+    held, desk.own.held = desk.own.held, {}
+    later.sweep()
+    monkeypatch.undo()
+    assert desk.left() == [key.name]
+    desk.own.held = held
+    later.close()
+    assert desk.own.held == {}
 
 
 def test_a_server_that_never_answers_is_not_asked_for_ever(desk: Desk) -> None:
@@ -462,6 +518,30 @@ def test_a_key_that_could_not_be_deleted_is_deleted_by_the_next_sweep(
     assert len(desk.left()) == 1
     assert desk.credentials.close() == []
     assert (desk.own.held, desk.left()) == ({}, [])
+
+
+@pytest.mark.parametrize("how", ["released", "closed", "swept"])
+def test_a_stop_while_keys_are_deleted_keeps_none_of_them_alive(desk: Desk, how: str) -> None:
+    credentials = desk.credentials
+    for owner in ("anna", "bo", "bob"):
+        desk.act_as(owner).secret()
+    if how == "swept":
+        credentials = desk.another()
+    desk.own.delete_troubles = [(Interrupted("stopped"), False)]
+    if how == "released":
+        credentials.release("anna")
+        assert desk.own.owners == ["bo", "bob"]
+    assert credentials.close() == []
+    assert desk.own.held == {}
+
+
+def test_a_key_whose_request_was_stopped_before_it_was_sent_is_not_told_as_left(
+    desk: Desk,
+) -> None:
+    desk.own.create_troubles = [(Interrupted("stopped"), False)]
+    with pytest.raises(Interrupted):
+        desk.act_as("anna").secret()
+    assert desk.left() == []
 
 
 def test_a_key_that_stays_is_named(desk: Desk) -> None:

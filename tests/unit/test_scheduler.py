@@ -227,6 +227,20 @@ def test_what_waits_for_another_is_told_as_not_started_after_a_stop() -> None:
     assert sorted(not_started(result)) == ["first", "last"]
 
 
+def test_an_import_that_runs_for_a_collection_not_begun_yet_does_not_keep_its_slot_for_ever() -> (
+    None
+):
+    """The first of two found running needs a fresh target, and a slot for its import."""
+
+    def gives_its_slot_back(one: Migration) -> Result:
+        one.job_ended()
+        return outcome(one, WAITING_FOR_SLOT) if not one.may_submit() else outcome(one)
+
+    made = bench({"first": [gives_its_slot_back], "second": [ends(DONE)]}, limits=waiting(1))
+    result = made.run([work("first"), work("second")], {"first", "second"})
+    assert endings(result) == {"first": DONE, "second": DONE}
+
+
 # -- without waiting -----------------------------------------------------------------------
 def test_every_collection_is_advanced_once_and_booked_once() -> None:
     desk = bench()

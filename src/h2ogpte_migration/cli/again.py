@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import List, Sequence
+from typing import AbstractSet, List, Sequence
 
-from h2ogpte_migration.cli.flags import BY_NAME, FLAGS
+from h2ogpte_migration.cli.flags import BY_NAME, FLAGS, Mode
 from h2ogpte_migration.ui.text import shell
 
 
@@ -15,13 +15,37 @@ def again(command: str, ids: Sequence[str], *flags: str) -> str:
     One with a word that only a shell could read (``$'..'``) keeps its scope. What was forced is
     not forced again where only what failed is asked for.
     """
-    words = shlex.split(command) if "$'" not in command else []
+    words = _words(command)
     if not words:
         return " ".join([command, *(flag for flag in flags if flag not in command.split())])
     dropped = {"--quiet", *flags}
     dropped |= {"--force-remigrate"} if "--retry-failed" in flags else set()
     if ids:
         dropped |= {row.name for row in FLAGS if row.choice == "scope"}
+    scope = ["--collections", ",".join(ids)] if ids else []
+    return shell(*_without(words, dropped), *scope, *flags)
+
+
+def verification(command: str, server: str) -> str:
+    """What looks after everything that was begun, as a migration on record reaches the server.
+
+    Nothing where the command has a word that only a shell could read.
+    """
+    words = _words(command)
+    if not words:
+        return ""
+    dropped = {row.name for row in FLAGS if row.choice == "scope" or Mode.VERIFY not in row.modes}
+    program, *kept = _without(words, dropped | {"--quiet", "--url", "--rebind-server"})
+    return shell(program, "--url", server, *kept, "--verify")
+
+
+def _words(command: str) -> List[str]:
+    """A command's words; none where a word is quoted in a way that only a shell could read."""
+    return shlex.split(command) if "$'" not in command else []
+
+
+def _without(words: Sequence[str], dropped: AbstractSet[str]) -> List[str]:
+    """Words of a command without these flags and their values."""
     kept: List[str] = []
     for number, word in enumerate(words):
         row = BY_NAME.get(words[number - 1]) if number else None
@@ -29,5 +53,4 @@ def again(command: str, ids: Sequence[str], *flags: str) -> str:
         name = row.name if row is not None and is_value else word.partition("=")[0]
         if name not in dropped:
             kept.append(word)
-    scope = ["--collections", ",".join(ids)] if ids else []
-    return shell(*kept, *scope, *flags)
+    return kept

@@ -39,6 +39,7 @@ from h2ogpte_migration.cli.flags import (
     mode_of,
 )
 from h2ogpte_migration.errors import UsageError
+from h2ogpte_migration.redact import mask_lookalikes
 from h2ogpte_migration.retrieval import Question
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -68,7 +69,8 @@ def parse(
         draft.mistakes += [message for broken, message in RULES if broken(draft)]
     _read_files(draft, cwd, stdin)
     if draft.mistakes:
-        raise UsageError(tuple(dict.fromkeys(draft.mistakes)))
+        # A mistake quotes what was given, and that may be a key in the wrong place.
+        raise UsageError(tuple(map(mask_lookalikes, dict.fromkeys(draft.mistakes))))
     return Options(**draft.values)
 
 
@@ -192,7 +194,7 @@ class _Parser(argparse.ArgumentParser):
     """Splits words into flags and texts; all judging is done elsewhere."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError([safe(message)])
+        raise UsageError([mask_lookalikes(safe(message))])
 
 
 def _parser() -> _Parser:

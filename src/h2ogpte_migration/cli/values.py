@@ -33,6 +33,7 @@ MOST_QUESTIONS, LONGEST_QUESTION = 100, 2000
 _DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 366}
 _EXPIRY = re.compile(r"\s*([1-9][0-9]*)\s+(minute|hour|day|week|month|year)s?\s*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_LIKE_A_KEY = re.compile(r"sk-[A-Za-z0-9]{20,}", re.ASCII)
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
@@ -47,6 +48,9 @@ def text(value: str) -> str:
         raise ValueError("must not be empty")
     if any(map(is_harmful, value)):
         raise ValueError(f"must not contain control characters, as {quoted(value)} does")
+    if _LIKE_A_KEY.fullmatch(value.strip()):
+        # What is no key is shown, logged and stored.
+        raise ValueError("must not be a key; keys go into --admin-key or --user-key")
     return value.strip()
 
 

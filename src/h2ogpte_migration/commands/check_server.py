@@ -23,6 +23,7 @@ from h2ogpte_migration.run.check import Workplace, course, observing
 from h2ogpte_migration.run.check.removing import Remover
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session, target_models_exist
+from h2ogpte_migration.run.tidying import to_its_end
 from h2ogpte_migration.tracking.records import Holder, utc_now
 from h2ogpte_migration.tracking.scratch import path_beside
 from h2ogpte_migration.ui import server_check
@@ -105,7 +106,7 @@ def _removed(place: Workplace) -> List[str]:
     """Delete all that was made; returns what is left, in words."""
     place.session.console.info("Deleting what the check made.")
     try:
-        return Remover(place).remove_all()
+        return to_its_end(Remover(place).remove_all)
     except TrackingError as error:
         return [f"not everything could be deleted: {error.message.rstrip('.')}"]
 

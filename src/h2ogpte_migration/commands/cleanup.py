@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import Callable, List, Tuple
 
+from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import ExitCode, ServerError, ToolError, UsageError
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.run.preflight import check_admin
@@ -43,13 +47,15 @@ def run(session: Session) -> int:
     sweep_leftovers(session)
     candidates = [item for migration in migrations for item in _candidates(session, migration)]
     spare = [item for item in candidates if not item.kept]
-    _list(session, candidates)
+    asks = bool(spare) and not (session.options.yes or session.options.dry_run)
+    # Who is asked sees what about, in quiet mode too.
+    _list(candidates, session.console.attention if asks else session.console.info)
+    failed = 0
     for result in missing:
         session.console.attention(f"Not available: {safe(result.source_id)}: {result.reason}")
     if session.options.dry_run:
         session.console.info("Dry run: nothing was deleted.")
-    failed = 0
-    if spare and not session.options.dry_run and _agreed(session, spare):
+    elif not asks or _agreed(session, spare):
         failed = _delete_all(session, spare)
     return ExitCode.ATTENTION if missing or failed else ExitCode.OK
 
@@ -65,8 +71,7 @@ def _candidates(session: Session, migration: Migration) -> List[Candidate]:
     return found
 
 
-def _list(session: Session, candidates: List[Candidate]) -> None:
-    say = session.console.info
+def _list(candidates: List[Candidate], say: Callable[[str], None]) -> None:
     for item in candidates:
         words = f"Kept: {item}: {item.kept}." if item.kept else f"To delete: {item}: {_fate(item)}"
         say(words)
@@ -92,11 +97,34 @@ def _somebody_to_ask(session: Session) -> None:
 
 
 def _agreed(session: Session, spare: List[Candidate]) -> bool:
-    """Whether somebody says yes, to what was just listed."""
-    if session.options.yes:
-        return True
+    """Whether somebody says yes, to what was just listed.
+
+    Raises:
+        Interrupted: Ctrl-C was the answer.
+    """
     session.console.attention(f"Delete {plural(len(spare), 'collection')} for good? Type yes:")
-    return sys.stdin.readline().strip().lower() == "yes"
+    agreed = False
+    try:
+        agreed = _answer(session.clock).strip().lower() == "yes"
+    finally:
+        if not agreed:
+            session.console.attention("Nothing was deleted.")
+    return agreed
+
+
+def _answer(clock: Clock) -> str:
+    """The line that somebody types; a thread waits for it, as no signal ends a read."""
+    lines: List[str] = []
+
+    def read() -> None:
+        with suppress(OSError, ValueError):  # no terminal any more, or no text: no yes
+            lines.append(sys.stdin.readline())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    while reader.is_alive():
+        clock.sleep(patience.ANSWER_POLL_S)
+    return "".join(lines)
 
 
 def _delete_all(session: Session, spare: List[Candidate]) -> int:

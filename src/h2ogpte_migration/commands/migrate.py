@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import SourceId, id_forms
+from h2ogpte_migration.model import SourceId, spelled
 from h2ogpte_migration.results import OWN_TARGET
 from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
@@ -75,13 +76,18 @@ def _migrations(
 ) -> Tuple[List[Migration], Set[str]]:
     """In the order in which they are begun: what runs already comes first."""
     policy, importing = session.policy(), set()
+    listed = {item.id for item in found.scope.listed}
     migrations = []
     for item in found.selected:
         tracked = known[item.collection.id]
         if tracked and tracked.position in (Position.SUBMITTING, Position.IMPORTING):
             importing.add(item.collection.id)
         record = tracked.record if tracked else None
-        migrations.append(session.migration(item.collection, item.model, policy, record))
+        # What was finished is only looked at where its target is not among what is there.
+        over = tracked is not None and tracked.position in (Position.CONNECTED, Position.FINISHED)
+        doubtful = over and record is not None and record.target_id not in listed
+        how = replace(policy, look_again=True) if doubtful else policy
+        migrations.append(session.migration(item.collection, item.model, how, record))
     migrations.sort(key=lambda migration: migration.source.id not in importing)
     return migrations, importing
 
@@ -92,10 +98,11 @@ def _sources_gone(session: Session, found: Discovered) -> List[Migration]:
     Worked on, they turn out to be without a source, and are ended as failed.
     """
     options, listed = session.options, {item.id for item in found.scope.collections}
+    named = spelled(options.collections)
     migrations = []
     for record in session.tracking.store.unsubmitted():
         in_scope = (
-            any(record.source_id in id_forms(one) for one in options.collections)
+            record.source_id in named
             if options.collections
             else options.all_users
             or record.owner in options.users

@@ -6,7 +6,7 @@ from typing import List, Optional
 
 from h2ogpte_migration.errors import ExitCode, NotFound, Rejected, StepFailed, ToolError
 from h2ogpte_migration.gateway.rest import Gateway
-from h2ogpte_migration.model import Collection, JobId
+from h2ogpte_migration.model import Collection, JobId, id_forms
 from h2ogpte_migration.run import scope
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import StepName
@@ -25,6 +25,7 @@ def run(session: Session) -> int:
     options = session.options
     source = _find(session, options.from_id)
     target = _find(session, options.to_id)
+    _are_two(source, target)
     _same_owner(session, source, target)
     gateway = session.credentials.gateway_for(source.owner)
     leases = _lease(session, [source.id, target.id])
@@ -65,15 +66,27 @@ def _find(session: Session, collection_id: str) -> Collection:
         if not found:
             raise ToolError(f"There is no collection {collection_id}.", "Nothing was moved.")
         return found[0]
-    try:
-        return session.gateway.collection(collection_id)
-    except NotFound as error:
-        raise ToolError(f"There is no collection {collection_id}.", "Nothing was moved.") from error
-    except Rejected as error:
+    for form in id_forms(collection_id):
+        try:
+            return session.gateway.collection(form)
+        except NotFound:
+            continue
+        except Rejected as error:
+            raise ToolError(
+                f"The collection {collection_id} can't be read with this key: {error.message}",
+                "Nothing was moved.",
+            ) from error
+    raise ToolError(f"There is no collection {collection_id}.", "Nothing was moved.")
+
+
+def _are_two(source: Collection, target: Collection) -> None:
+    """What a server makes of a move from a collection to itself is not in its contract."""
+    if source.id in id_forms(target.id):
         raise ToolError(
-            f"The collection {collection_id} can't be read with this key: {error.message}",
+            f"--from and --to name the same collection, {source.name} ({source.id}).",
             "Nothing was moved.",
-        ) from error
+            ExitCode.USAGE,
+        )
 
 
 def _same_owner(session: Session, source: Collection, target: Collection) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
-from h2ogpte_migration.cli.again import again
+from h2ogpte_migration.cli.again import again, verification
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import line
@@ -197,16 +197,16 @@ class _StatusQuery:
     def _following(self) -> str:
         """What to type next: complete, but for the key, which comes from the environment."""
         kinds = self.counts.kinds
-        again = [kind for kind in kinds if kind in (OutcomeKind.FAILED, OutcomeKind.HELD)]
+        failed = any(kinds.get(kind) for kind in (OutcomeKind.FAILED, OutcomeKind.HELD))
         before = any(kinds.get(kind) for kind in (OutcomeKind.INTERRUPTED, OutcomeKind.NOT_STARTED))
         migration = self._last_migration()
         if self._living:
             return ""
-        if migration is not None and (before or again):
-            fresh = bool(self.counts.positions.get(Position.FAILED)) or bool(
-                self.counts.positions.get(Position.HELD)
-            )
-            return _continued(migration, retry=fresh)
+        if migration is not None and (before or failed):
+            begun_anew = (Position.FAILED, Position.HELD)
+            fresh = any(self.counts.positions.get(where) for where in begun_anew)
+            retry = ["--retry-failed"] if fresh else []
+            return _there(migration, again(migration.command, (), *retry))
         return self._verification(migration) if self.open else ""
 
     def _last_migration(self) -> Optional[RunInfo]:
@@ -217,14 +217,15 @@ class _StatusQuery:
         return None
 
     def _verification(self, migration: Optional[RunInfo]) -> str:
-        words = migration.command.split() if migration else []
         server = self._tracking.runs.bound_server() or "https://..."
-        key = "--user-key" if "--user-key" in words else "--admin-key"
-        told = [PROGRAM, "--url", server, key, "--verify"]
-        told += ["--migrate-chats"] if "--migrate-chats" in words else []
+        command = migration.command if migration is not None else ""
+        told = verification(command, server)
+        if migration is not None and told:
+            return _there(migration, told)
+        key = "--user-key" if "--user-key" in command.split() else "--admin-key"
         path = self.options.db_path
-        told += ["--db-path", str(path)] if path != DEFAULT_DB else []
-        return shell(*told)
+        database = ["--db-path", str(path)] if path != DEFAULT_DB else []
+        return shell(PROGRAM, "--url", server, key, "--verify", *database)
 
     # -- for machines and files ------------------------------------------------------------
     def for_machines(self) -> Dict[str, Any]:
@@ -284,9 +285,8 @@ def _end_of(run: RunInfo, living: bool) -> str:
     return "ended well" if run.exit_code == ExitCode.OK else f"exit {run.exit_code}"
 
 
-def _continued(run: RunInfo, *, retry: bool) -> str:
-    """The command of a run again, from the folder in which it was typed."""
-    told = again(run.command, (), *(["--retry-failed"] if retry else []))
+def _there(run: RunInfo, command: str) -> str:
+    """A command with the paths of a run, which hold in the folder in which that was typed."""
     if run.folder and Path(run.folder) != Path.cwd():
-        told = f"cd {shell(run.folder)} && {told}"
-    return told
+        return f"cd {shell(run.folder)} && {command}"
+    return command

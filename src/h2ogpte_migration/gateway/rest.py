@@ -526,13 +526,14 @@ class Gateway(Hints):
             raise nameless(template)
         return key_id, Secret(secret)
 
-    def keys(self, username: str) -> Iterator[ApiKey]:
-        """Keys of users whose name contains ``username``. Repeatable.
+    def keys(self, username: str, restless: Callable[[], None] = lambda: None) -> Iterator[ApiKey]:
+        """Keys of users whose name contains ``username``; of all where it is empty. Repeatable.
 
+        ``restless`` is told where some may be missing, as rows never kept their places.
         Wire: list_all_api_keys.
         """
         query = {"filter": username or None}
-        for row in self._listing("/admin/api_keys", query).each_once():
+        for row in self._listing("/admin/api_keys", query, restless=restless).each_once():
             yield ApiKey(
                 id=text(row, "id"),
                 name=text(row, "name"),

@@ -10,7 +10,7 @@ from typing import Iterator, List, Sequence, Tuple
 from h2ogpte_migration.cli.again import again
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import TrackingError
-from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.model import SourceId, spelled
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
@@ -76,7 +76,7 @@ def what_to_tell(session: Session, following: Tuple[Following, ...]) -> Telling:
         width=session.console.width,
         details=options.details,
         status=shell(*words),
-        asked=options.collections,
+        asked=spelled(options.collections),
         following=following,
     )
 

@@ -11,12 +11,14 @@ import logging
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Conflict,
+    Interrupted,
     NotFound,
     OutcomeUnknown,
     OwnerGone,
@@ -25,9 +27,11 @@ from h2ogpte_migration.errors import (
     TrackingError,
     Unauthorized,
 )
+from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
-from h2ogpte_migration.model import Identity
+from h2ogpte_migration.model import ApiKey, Identity
 from h2ogpte_migration.redact import Secret
+from h2ogpte_migration.run.tidying import Tidying, to_its_end
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TempKey
 
@@ -76,6 +80,7 @@ class Credentials:
         records: where keys are recorded.
         policy: names and life time.
         clock: waits for keys that the server takes, or lists, late.
+        at_once: how many keys are deleted at a time, where there are several.
     """
 
     def __init__(
@@ -88,8 +93,10 @@ class Credentials:
         records: Leftovers,
         policy: KeyPolicy,
         clock: Optional[Clock] = None,
+        at_once: int = 1,
     ) -> None:
         self._clock = clock or Clock(threading.Event())
+        self._tidying = Tidying(self._clock, at_once)
         self._server = server
         self._own = own
         self._own_username = own_username
@@ -182,12 +189,12 @@ class Credentials:
         """Delete whatever keys this run and dead ones left; returns what is still there.
 
         Keys that may be listed late are looked for again, but no longer than that may take: where
-        the server, or the disk, fails by now, the next run goes on with them.
+        the server, or the disk, fails by now, the next run goes on with them. So it does after a
+        stop, where the server does not answer.
         """
         with self._lock:
             owners = list(self._owners)
-        for owner in owners:
-            self.release(owner)
+        self._tidying.each(self.release, owners)
         self.sweep()
         if not self._admin:
             return []
@@ -201,8 +208,7 @@ class Credentials:
 
     def _may_yet_show(self) -> bool:
         """Whether a key on record was not found, and was not looked for long enough."""
-        left = {key.name for key in self._records.keys_left() if key.key_id is None}
-        return any(name in left for name in self._missed)
+        return any(key.name in self._missed for key in self._records.keys_left())
 
     def sweep(self) -> None:
         """Delete keys on record that nobody uses: of dead runs, or with a lost answer."""
@@ -210,15 +216,17 @@ class Credentials:
             return
         with self._lock:
             in_use = {key.name for keys in self._owners.values() for key in keys if key.name}
-        for key in self._records.keys_left():
-            if key.name not in in_use:
-                try:
-                    self._sweep_one(key)
-                except (ServerError, TrackingError) as error:
-                    # Each for itself: a disk that is full must not keep the others alive.
-                    log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+        left = [key for key in self._records.keys_left() if key.name not in in_use]
+        self._tidying.each(self._sweep_one, left)
 
     def _sweep_one(self, key: TempKey) -> None:
+        try:
+            self._settle(key)
+        except (ServerError, TrackingError) as error:
+            # Each for itself: a disk that is full must not keep the others alive.
+            log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+
+    def _settle(self, key: TempKey) -> None:
         if key.key_id is not None and key.certain:
             self._delete(key.name, key.key_id)
             return
@@ -230,13 +238,30 @@ class Credentials:
             # closes the record only after a while.
             now = self._clock.now()
             since = self._missed.setdefault(key.name, now)
-            if key.key_id is not None or now - since >= patience.KEY_VISIBLE_WITHIN_S:
+            if now - since >= patience.KEY_VISIBLE_WITHIN_S:
                 self._records.record_key_gone(key.name)
 
     def _find(self, key: TempKey) -> List[str]:
-        """The ids under which the server lists a key of that name, for as long as it works."""
-        listed = self._own.keys(key.username)
-        return [item.id for item in listed if item.name == key.name and item.active]
+        """The ids under which the server lists a key of that name, for as long as it works.
+
+        The owner may have another name by now, or one that a filter does not take literally
+        (the contract does not say how it matches): what is not found by it is looked for among
+        all keys.
+
+        Raises:
+            ListingShifted: it may be there, and have been missed.
+        """
+        for listed in (self._own.keys(key.username), self._all_keys()):
+            found = [item.id for item in listed if item.name == key.name and item.active]
+            if found:
+                return found
+        return []
+
+    def _all_keys(self) -> Iterator[ApiKey]:
+        restless = threading.Event()
+        yield from self._own.keys("", restless.set)
+        if restless.is_set():
+            raise ListingShifted("the listing of keys kept changing while it was read")
 
     # -- one key -----------------------------------------------------------------------
     def make(self, owner: str, owner_id: Optional[str]) -> _Key:
@@ -262,7 +287,7 @@ class Credentials:
                 log.warning("no usable answer to a request for a temporary key: %s", error)
                 why = error.message
                 continue
-            except ServerError:
+            except (ServerError, Interrupted):
                 self._records.record_key_gone(name)
                 raise
             self._records.record_key_id(name, key_id)
@@ -362,7 +387,7 @@ class Credentials:
 
     def drop(self, key: _Key) -> None:
         try:
-            self._delete(key.name, key.key_id)
+            to_its_end(partial(self._delete, key.name, key.key_id))
         except (ServerError, TrackingError) as error:
             log.warning("the temporary key %s could not be deleted: %s", key.name, error)
 
@@ -378,8 +403,7 @@ class Credentials:
     def _still_listed(self, name: str, key_id: str) -> bool:
         for key in self._records.keys_left():
             if key.name == name:
-                listed = self._own.keys(key.username)
-                return any(item.id == key_id and item.active for item in listed)
+                return key_id in self._find(key)
         return False
 
 

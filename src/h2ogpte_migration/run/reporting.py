@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import List, Sequence, Union
+from typing import AbstractSet, List, Union
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.checked import ServerCheck
 from h2ogpte_migration.errors import TrackingError
+from h2ogpte_migration.model import spelled
 from h2ogpte_migration.report.check import parts as check_parts
 from h2ogpte_migration.results import OWN_TARGET, Result, RunResult
 from h2ogpte_migration.run.session import Session
@@ -39,7 +40,9 @@ def write(session: Session, result: RunResult, about: str) -> None:
             server=options.url,
             database=str(options.db_path),
             command=options.command(),
-            rows=with_evidence(_told(result, options.collections), session.tracking.accounts),
+            rows=with_evidence(
+                _told(result, spelled(options.collections)), session.tracking.accounts
+            ),
             exit_code=session.stopper.answer(result.exit_code),
             remarks=tuple(remarks),
         )
@@ -50,7 +53,7 @@ def write(session: Session, result: RunResult, about: str) -> None:
         session.console.info(f"Report: {safe(str(options.report))}")
 
 
-def _told(result: RunResult, asked: Sequence[str]) -> List[Result]:
+def _told(result: RunResult, asked: AbstractSet[str]) -> List[Result]:
     """The results without the tool's own targets, which nobody takes for work to do."""
     return [row for row in result.results if row.cause != OWN_TARGET or row.source_id in asked]
 

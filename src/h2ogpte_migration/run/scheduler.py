@@ -220,15 +220,26 @@ class Scheduler:
         while self._due and self._next_look() <= now:
             self._start(pool, heapq.heappop(self._due)[2])
             self._next_poll = max(self._next_poll, now) + 1 / patience.MOST_POLLS_A_SECOND
+        if self._waiting and not self._active and not self._due:
+            self._start_one_that_runs(pool, todo)
         if self._breaker.tripped:
             return
         most = self._most_begun()
         while todo and (most is None or len(self._open) < most):
             if most is None and self._active >= 2 * self._limits.workers:
                 return  # enough are queued to keep every worker busy
-            slot = todo.popleft()
-            self._open[id(slot)] = slot
-            self._start(pool, slot)
+            self._begin(pool, todo.popleft())
+
+    def _start_one_that_runs(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+        """All wait for a job to end that runs for a collection which is not begun: it comes first."""
+        slot = next((slot for slot in todo if slot.holds_job), None)
+        if slot is not None:
+            todo.remove(slot)
+            self._begin(pool, slot)
+
+    def _begin(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:
+        self._open[id(slot)] = slot
+        self._start(pool, slot)
 
     def _most_begun(self) -> Optional[int]:
         known = [self._limits.begun]
@@ -288,8 +299,8 @@ class Scheduler:
         try:
             return work()
         except (TrackingError, Unauthorized) as error:
+            self._fatal = self._fatal or error  # before anything else: nothing more is begun
             log.error("%s", error)
-            self._fatal = self._fatal or error
             return migration.result(OutcomeKind.INTERRUPTED, reason=error.message)
         except Exception as error:
             log.exception("unexpected error")
@@ -444,13 +455,16 @@ class Scheduler:
 
     def _before_poll(self) -> None:
         """In a worker: whatever made polls late, the server does not get them all at once."""
-        if self._few_jobs():
-            return
-        with self._lock:
-            now = time.monotonic()
-            at = max(now, self._next_request)
-            self._next_request = at + 1 / patience.MOST_POLLS_A_SECOND
-        self._stop.wait(at - now)
+        space_s = 1 / patience.MOST_POLLS_A_SECOND
+        while not self._few_jobs():
+            with self._lock:
+                now = time.monotonic()
+                at = max(now, self._next_request)
+                self._next_request = at + space_s
+            if at > now:
+                self._stop.wait(at - now)
+            if self._stop.is_set() or time.monotonic() < at + space_s:
+                return  # else it woke up too late, and others may have as well
 
     # -- times -------------------------------------------------------------------------
     def _begin_step(self, slot: _Slot, step: str) -> None:

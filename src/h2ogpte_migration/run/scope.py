@@ -292,8 +292,7 @@ def _decide(
         reason = f"it is the target of {source}, whose migration is not over"
         if wanted.force:
             return Skipped(collection, reason, OWN_TARGET)
-        named = f"{collection.name} ({collection.id})"
-        return Missing(named, f"{reason}; finish that with --verify")
+        return _missing(collection, f"{reason}; finish that with --verify")
     if collection.id in migrated_on:
         target = migrated_on[collection.id]
         if not _asked_alone(collection, target, wanted, scope):
@@ -303,8 +302,8 @@ def _decide(
                 "their migrated collection stands for them",
             )
         if not wanted.force:
-            return Missing(
-                f"{collection.name} ({collection.id})",
+            return _missing(
+                collection,
                 f"its migrated collection {target} stands for it: --collections {target} migrates "
                 "that one on",
             )
@@ -316,7 +315,7 @@ def _decide(
         return Skipped(collection, f"its model {shown} is not in the mapping", NOT_MAPPED)
     conflict = _conflict(collection, wanted, known, model, foreign)
     if conflict is not None:
-        return Missing(collection.id, conflict, collection.name, collection.owner)
+        return _missing(collection, conflict)
     return Selected(collection, model)
 
 
@@ -343,6 +342,10 @@ def _why_skip(
     elif model == collection.model and not _asked_for_by_name(collection, wanted):
         return f"it has the model {model} already", HAS_IT
     return None
+
+
+def _missing(collection: Collection, reason: str) -> Missing:
+    return Missing(collection.id, reason, collection.name, collection.owner)
 
 
 def _asked_alone(collection: Collection, target: str, wanted: Wanted, scope: Scope) -> bool:

@@ -133,6 +133,8 @@ class Session:
         self._give_overviews(migrations, importing)
 
         def owner_done(owner: str) -> None:
+            if self.clock.stop.is_set():
+                return  # what came of everything is told first, and then all keys go together
             try:
                 said.extend(owner_ended([m for m in migrations if m.source.owner == owner]))
             except (ServerError, Interrupted) as error:
@@ -262,6 +264,7 @@ def _logged_in(
         if options.dry_run
         else KeyPolicy(label, options.api_key_expiry),
         clock=clock,
+        at_once=options.max_concurrent_requests,
     )
     return Session(
         options=options,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, List, Optional, Tuple
 
-from h2ogpte_migration.model import SourceId, id_forms
+from h2ogpte_migration.model import SourceId, id_forms, spelled
 from h2ogpte_migration.results import Result, not_available
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.records import Record
@@ -26,18 +26,18 @@ def in_scope(session: Session, candidates: Iterable[Record]) -> Tuple[List[Recor
 
 
 def is_in_scope(session: Session, record: Record) -> bool:
-    """Whether a record is one that the command line names."""
-    options = session.options
-    if options.collections:
-        return record.source_id in options.collections or record.target_id in options.collections
-    chosen = not options.users or record.owner in options.users
+    """Whether a record is one that the command line names, where it names no collections."""
+    users = session.options.users
+    chosen = not users or record.owner in users
     return chosen and _is_mine(session, record)
 
 
 def count_in_scope(session: Session) -> int:
     """How many records the command line names; they may be very many."""
     if session.options.collections:
-        return sum(is_in_scope(session, record) for record in session.tracking.store.records())
+        named = spelled(session.options.collections)
+        records = session.tracking.store.records()
+        return sum(not named.isdisjoint((item.source_id, item.target_id)) for item in records)
     owners = session.tracking.store.owners()
     return sum(number for owner, number in owners.items() if _is_one_of_them(session, owner))
 

@@ -92,6 +92,7 @@ def record_running(migration: Migration) -> None:
     seen = migration.record.record.job_status == JobStatus.RUNNING
     if not seen or (migration.job_recorded is None and store.job_watched(attempt) != watched):
         store.record_job_running(migration.lease, attempt, watched)
+        migration.polled_at_version = None  # the next poll reads what was written
     migration.job_recorded = watched
 
 

@@ -103,6 +103,23 @@ def is_empty(gateway: Gateway, clock: Clock, collection_id: str) -> bool:
     )
 
 
+def not_listed(gateway: Gateway, clock: Clock, collection_id: str) -> int:
+    """How many documents a collection counts and does not list: listings may lag behind.
+
+    Raises:
+        NotFound: it may be gone.
+    """
+    missing = 0
+    for look in range(2):
+        if look:
+            clock.sleep(patience.SECOND_LOOK_S)
+        rows = listed(gateway, collection_id, lambda found: sum(1 for _ in found))
+        missing = (gateway.collection(collection_id).document_count or 0) - rows
+        if missing <= 0:
+            return 0
+    return missing
+
+
 def run(migration: Migration) -> Optional[Result]:
     """Whether the target of a finished migration still exists; a deleted one has failed."""
     gateway, target_id = migration.gateway, migration.target_id

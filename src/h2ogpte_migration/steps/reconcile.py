@@ -12,7 +12,7 @@ import logging
 from contextlib import closing
 from typing import List, Optional
 
-from h2ogpte_migration.errors import NotFound, StepFailed
+from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
 from h2ogpte_migration.migration import Absent, Ambiguous, Migration
 from h2ogpte_migration.model import Job
 from h2ogpte_migration.states import Position
@@ -75,6 +75,8 @@ def _why_unfit(migration: Migration) -> str:
         target = gateway.collection(target_id)
     except NotFound:
         return "" if is_gone(gateway, migration.clock, target_id) else "which is not shown"
+    except Rejected as error:
+        return f"which its owner can't read ({error.message})"
     if target.owner != owner and not migration.is_owners(target.owner):
         return f"which belongs to {target.owner}"
     if record.target_model and target.model != record.target_model:

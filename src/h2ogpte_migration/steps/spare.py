@@ -12,11 +12,11 @@ from typing import Iterator, Optional
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, Document, JobKind
+from h2ogpte_migration.model import Collection, Document
 from h2ogpte_migration.naming import normalise
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, Way, left_in
-from h2ogpte_migration.steps.presence import is_empty, is_gone, listed
+from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, not_listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
@@ -91,16 +91,21 @@ def _written_to(migration: Migration, former: Attempt) -> str:
         if job is not None and not job.ended:
             return f"its import job {job_id} is still running"
     for job in migration.gateway.jobs():
-        unknown = not job.ended and job.kind == JobKind.IMPORT and not store.job_is_claimed(job.id)
-        if unknown:
-            return f"the import job {job.id} of its owner is running, and may write to it"
+        harmless = job.ended or job.kind.startswith("Delete")
+        if not harmless and not store.job_is_claimed(job.id):
+            # No job says which collection it is about: uploads, crawls and moves may be about this.
+            return f"a job of its owner is running ({job.kind} {job.id}), and may write to it"
     return ""
 
 
 def _holds_more(migration: Migration, former: Attempt, target_id: str) -> str:
     """Every document must be in the source, or in a validated current target, as well."""
-    if is_empty(migration.gateway, migration.clock, target_id):
+    gateway, clock = migration.gateway, migration.clock
+    if is_empty(gateway, clock, target_id):
         return ""
+    unlisted = not_listed(gateway, clock, target_id)
+    if unlisted:
+        return f"it counts {plural(unlisted, 'document')} more than it lists"
     live = _validated_target(migration, target_id)
     try:
         only_here = found_nowhere_else(migration, former, live)

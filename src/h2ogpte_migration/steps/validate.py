@@ -254,6 +254,12 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
             waited_s, pause_s = waited_s + pause_s, 2 * pause_s
             target = migration.gateway.collection(migration.target_id)
             tallies = _compare(migration, comparison, target)
+        hidden = _counted(migration) > comparison.count(SOURCE)
+        if hidden:
+            # It may list what came last in a moment.
+            migration.clock.sleep(patience.SECOND_LOOK_S)
+            tallies = _compare(migration, comparison, target)
+            hidden = _counted(migration, now=True) > comparison.count(SOURCE)
         _check_source(migration, comparison)
         documents, before = comparison.count(TARGET), comparison.count(BASELINE)
         foreign = comparison.foreign()[0]
@@ -265,6 +271,8 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
     lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
     findings += validation.model_findings(target, migration.attempt.model)
     findings += others
+    if hidden:
+        findings.append(validation.HIDDEN)
     return Compared(
         verdict=_verdict(findings, tallies.pending[0]),
         findings=tuple(findings),
@@ -292,6 +300,16 @@ def _lists_too_few(comparison: DocumentComparison, target: Collection, waited_s:
     return counted > comparison.count(TARGET) and waited_s < patience.VISIBLE_WITHIN_S
 
 
+def _counted(migration: Migration, *, now: bool = False) -> int:
+    """How many documents the source counts, or counted when its owner's collections were listed."""
+    if migration.source_gone:
+        return 0
+    counts = migration.overview and migration.overview.collection(migration.source_id)
+    if now or not counts:
+        counts = migration.gateway.collection(migration.source_id)
+    return counts.document_count or 0
+
+
 def _check_source(migration: Migration, comparison: DocumentComparison) -> None:
     """What neither side lists was deleted, unless the source says that it lists too few.
 
@@ -300,7 +318,7 @@ def _check_source(migration: Migration, comparison: DocumentComparison) -> None:
     """
     if migration.source_gone or not comparison.deleted()[0]:
         return
-    counted = migration.gateway.collection(migration.source_id).document_count or 0
+    counted = _counted(migration, now=True)
     shown = comparison.count(SOURCE)
     if counted > shown and not migration.policy.ignore_validation:
         raise StepFailed(

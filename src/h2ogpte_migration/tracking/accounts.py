@@ -9,9 +9,9 @@ import json
 import sqlite3
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from h2ogpte_migration.model import Json, parse_time
+from h2ogpte_migration.model import Json, id_forms, parse_time, spelled
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
 from h2ogpte_migration.retrieval import Overall
 from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, position
@@ -127,7 +127,7 @@ class Scope:
         if self.collections:
             ids = "m.old_collection_id", "coalesce(m.new_collection_id, '')"
             parts.append("(" + " OR ".join(_among(name, "ids") for name in ids) + ")")
-            values["ids"] = _listed(self.collections)
+            values["ids"] = _listed(spelled(self.collections))
         return " AND ".join(parts), values
 
 
@@ -135,7 +135,7 @@ def _among(column: str, name: str) -> str:
     return f"instr(:{name}, :mark || {column} || :mark) > 0"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return _MARK + _MARK.join(names) + _MARK
 
 
@@ -204,7 +204,7 @@ class Accounts:
             return []
         sql = "SELECT old_collection_id AS old, new_collection_id AS new FROM collection_migrations"
         known = {value for row in self._db.rows(sql, {}) for value in (row["old"], row["new"])}
-        return [one for one in ids if one not in known]
+        return [one for one in ids if known.isdisjoint(id_forms(one))]
 
     def needing(self, scope: Scope = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
         """What people have to look at, the worst first: not done, and nobody works on it."""

@@ -243,6 +243,14 @@ class Database:
             row: Optional[sqlite3.Row] = self._connection.execute(sql, values or {}).fetchone()
             return row
 
+    def changes_elsewhere(self) -> int:
+        """A number that is another one after other processes, or people, wrote into the file.
+
+        What this process writes does not change it.
+        """
+        with self._lock, _translated(self.path):
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
     def batches(
         self, sql: str, values: Mapping[str, Any], size: int = 1000
     ) -> Iterator[List[sqlite3.Row]]:

@@ -172,10 +172,10 @@ class Questions:
         return [Attempt.from_row(row) for row in rows]
 
     def count_given_up(self, source_id: SourceId) -> int:
-        """How many targets of a source were given up since people last asked for a fresh one."""
+        """How many targets were given up, or vanished, since people last asked for a fresh one."""
         row = self._db.row(
-            "SELECT count(*) AS n FROM attempts WHERE source_id = :id AND fate = 'abandoned' "
-            "AND origin != 'twin' AND id >= coalesce((SELECT max(id) FROM attempts "
+            "SELECT count(*) AS n FROM attempts WHERE source_id = :id "
+            "AND fate IN ('abandoned', 'vanished') AND origin != 'twin' AND id >= coalesce((SELECT max(id) FROM attempts "
             "WHERE source_id = :id AND origin = 'run'), 0)",
             {"id": source_id},
         )

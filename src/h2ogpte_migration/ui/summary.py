@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import AbstractSet, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
 from h2ogpte_migration.states import Position
@@ -68,7 +68,7 @@ class Telling:
     width: Optional[int] = None
     details: bool = False
     status: str = "h2ogpte-migrate --status"
-    asked: Tuple[str, ...] = ()
+    asked: AbstractSet[str] = frozenset()
     following: Tuple[Following, ...] = ()
 
 

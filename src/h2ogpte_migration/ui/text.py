@@ -139,9 +139,10 @@ def _raw_bytes(char: str) -> bytes:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean jane.doe?`` where one of the known names is close; else nothing."""
-    close = difflib.get_close_matches(name, sorted(known), 1)
-    return f"; did you mean {safe(close[0])}?" if close else ""
+    """``; did you mean jane.doe?`` where a known name is close, capitals aside; else nothing."""
+    folded = {one.casefold(): one for one in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(name.casefold(), sorted(folded), 1)
+    return f"; did you mean {safe(folded[close[0]])}?" if close else ""
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

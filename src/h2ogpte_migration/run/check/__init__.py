@@ -41,6 +41,10 @@ class Workplace:
     def clock(self) -> Clock:
         return self.session.clock
 
+    def chat_ids(self, collection_id: str) -> List[str]:
+        """The chats of a collection; empty for one that is listed without an id."""
+        return [str(row.get("id") or "") for row in self.gateway.chats(collection_id)]
+
     @property
     def me(self) -> str:
         """Whose key it is: all that is made is theirs."""

@@ -52,7 +52,7 @@ def _compared(place: Workplace, made: Made, target_id: str) -> List[Compared]:
     }
     fits = is_target_name_of(target.name, made.collection.name)
     wanted = target.name if fits else f"(Migrated) {made.collection.name} - ..."
-    chats = _read(lambda one: sorted(row["id"] for row in gateway.chats(one)), target_id)
+    chats = _read(lambda one: sorted(place.chat_ids(one)), target_id)
     return [
         Compared("name", wanted, target.name),
         *(Compared(name, _text(source.get(name)), _text(target.get(name))) for name in _FIELDS),

@@ -216,9 +216,9 @@ def _chat(place: Workplace, collection_id: str, token: str) -> str:
     thing = _thing(place, Kind.CHAT, f"chat on {names.name_of(token)}", token)
 
     def find() -> Optional[str]:
-        ids = [str(row["id"]) for row in gateway.chats(collection_id)]
+        ids = place.chat_ids(collection_id)
         # Nobody has said anything in ours.
-        return ids[0] if len(ids) == 1 and not gateway.chat_messages(ids[0]) else None
+        return ids[0] if len(ids) == 1 and ids[0] and not gateway.chat_messages(ids[0]) else None
 
     chat_id = _once(place, thing, lambda: gateway.create_chat(collection_id), find)
     place.scratch.made(thing.number, chat_id)
@@ -227,7 +227,7 @@ def _chat(place: Workplace, collection_id: str, token: str) -> str:
 
 
 def _note_chat(place: Workplace, collection_id: str, chat_id: str) -> None:
-    shows = any(row["id"] == chat_id for row in place.gateway.chats(collection_id))
+    shows = chat_id in place.chat_ids(collection_id)
     place.notes.note("chats_listed_after_s", shows)
     readable = True
     try:
@@ -239,7 +239,7 @@ def _note_chat(place: Workplace, collection_id: str, chat_id: str) -> None:
     began = place.clock.now()
     while not shows and place.clock.now() - began < patience.VISIBLE_WITHIN_S:
         place.clock.sleep(patience.FIRST_POLL_S * 5)
-        shows = any(row["id"] == chat_id for row in place.gateway.chats(collection_id))
+        shows = chat_id in place.chat_ids(collection_id)
 
 
 # -- exactly one of each -----------------------------------------------------------------

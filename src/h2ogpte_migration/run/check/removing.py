@@ -13,7 +13,7 @@ from typing import Iterable, List, Optional, Set
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound, ServerError
-from h2ogpte_migration.model import Document, JobId, SourceId, parse_time
+from h2ogpte_migration.model import Document, JobId, SourceId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.states import StepName
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 class Remover:
     """Removes everything on record.
 
+    What an earlier check asked for without an answer counts as asked for right now: how long ago
+    that was, only the time of day could tell, and nothing is decided by that.
     Waits go on after the user asked to stop, but for ``patience.STOP_PATIENCE_S`` in all.
     """
 
@@ -37,6 +39,7 @@ class Remover:
         self._stop = place.clock.stop
         self._clock = Clock(threading.Event())
         self._stopped_at: Optional[float] = None
+        self._all_shows_at = self._clock.now() + patience.VISIBLE_WITHIN_S
 
     def remove_all(self) -> List[str]:
         """Returns what is still there, or may be, each in words; empty is clean."""
@@ -91,9 +94,8 @@ class Remover:
         jobs = [thing.job_id for thing in in_doubt if thing.job_id]
         self._await(jobs, patience.MOVE_SETTLED_S)
         self._await(self._scratch.jobs(), patience.SECOND_LOOK_AFTER_TIMEOUT_S)
-        for thing in in_doubt:
-            if not thing.job_id:
-                self._wait_until_old(thing)
+        if len(jobs) < len(in_doubt):
+            self._wait_until_all_shows()
 
     def _await(self, jobs: Iterable[JobId], most_s: float) -> None:
         began = self._clock.now()
@@ -109,15 +111,10 @@ class Remover:
         job = self._gateway.job(job_id)
         return job is not None and not job.ended
 
-    def _wait_until_old(self, thing: Thing) -> None:
+    def _wait_until_all_shows(self) -> None:
         """What was asked for without an answer may still come to effect."""
-        while self._seconds_until_old(thing) > 0 and not self._out_of_time():
-            self._clock.sleep(max(0.0, min(1.0, self._seconds_until_old(thing))))
-
-    def _seconds_until_old(self, thing: Thing) -> float:
-        sent_at = parse_time(thing.sent_at)
-        age_s = (self._clock.utc() - sent_at).total_seconds() if sent_at else 0.0
-        return patience.VISIBLE_WITHIN_S - max(0.0, age_s)
+        while self._clock.now() < self._all_shows_at and not self._out_of_time():
+            self._clock.pause(min(1.0, self._all_shows_at - self._clock.now()))
 
     def _out_of_time(self) -> bool:
         if not self._stop.is_set():
@@ -166,7 +163,8 @@ class Remover:
             return [f"{home} holds {plural(len(foreign), 'document')} that the check did not make"]
         known = {thing.made_id for thing in self._scratch.left(Kind.CHAT, token)}
         others = [one for one in self._chats(home) if one not in known]
-        if None in known and len(others) == 1 and not self._gateway.chat_messages(others[0]):
+        alone = others[0] if len(others) == 1 else ""
+        if None in known and alone and not self._gateway.chat_messages(alone):
             return []  # its creation was never answered
         if others:
             return [f"{home} holds {plural(len(others), 'chat')} that the check did not make"]
@@ -174,7 +172,7 @@ class Remover:
 
     def _chats(self, home: str) -> List[str]:
         try:
-            return [str(row["id"]) for row in self._gateway.chats(home)]
+            return self._place.chat_ids(home)
         except NotFound:
             return []
 
