@@ -278,7 +278,9 @@ def test_a_share_that_cannot_be_taken_back_stops_the_import(world: World, tmp_pa
     assert target.shares == {"carla": ["read"]}
 
 
-def held_by_a_share(world: World, server: SandboxServer, folder: Path, *narrow: str) -> Collection:
+def held_by_a_share(
+    world: World, server: SandboxServer, folder: Path, *narrow: str, status: int = 403
+) -> Collection:
     """A target that the server goes on sharing with Bertil, though the source does not."""
     source = shared(world, chats=1, connectors=1)
     migrate(server, folder)
@@ -286,7 +288,7 @@ def held_by_a_share(world: World, server: SandboxServer, folder: Path, *narrow: 
     if not narrow:
         withdraw(source)
     for route in (SHARE, UNSHARE):
-        server.faults.add(reply(403), route=route, times=None)
+        server.faults.add(reply(status), route=route, times=None)
     result = verify(server, folder)
     assert result.code == 1, result.text
     assert "shared more widely than its source: with user bertil" in result.text
@@ -296,12 +298,13 @@ def held_by_a_share(world: World, server: SandboxServer, folder: Path, *narrow: 
     return target
 
 
+@pytest.mark.parametrize("status", [403, 404, 409])
 @pytest.mark.parametrize("narrow", [(), ("read",)])
 def test_a_share_that_cannot_be_taken_back_holds_the_collection_back_until_it_can(
-    world: World, tmp_path: Path, narrow: Tuple[str, ...]
+    world: World, tmp_path: Path, narrow: Tuple[str, ...], status: int
 ) -> None:
     with serving(world) as server:
-        target = held_by_a_share(world, server, tmp_path, *narrow)
+        target = held_by_a_share(world, server, tmp_path, *narrow, status=status)
         assert verify(server, tmp_path).code == 1
         server.faults.clear()
         result = verify(server, tmp_path)
