@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
+from h2ogpte_migration.run import signals
 from h2ogpte_migration.sandbox.sample import sample_world
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -54,6 +55,12 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
         files = rounds.setdefault(item.path.parent, {})
         files.setdefault(item.path, len(files))
     items.sort(key=lambda item: rounds[item.path.parent][item.path])
+
+
+@pytest.fixture(autouse=True)
+def _a_stop_does_not_end_the_test_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was asked to stop ends its process after a while, whatever else runs in it."""
+    monkeypatch.setattr(signals, "LAST_RESORT_S", 86_400.0)
 
 
 _CONTRACT = "tests/contract/"

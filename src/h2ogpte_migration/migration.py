@@ -210,6 +210,7 @@ class Migration:
         self.source_gone = False
         self.owner_confirmed = False
         self.reconciled = False
+        self.waited_for_slot = False
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -408,7 +409,7 @@ class Migration:
     def forget_what_was_seen(self) -> None:
         """Another target is the live one now: what this run saw of the last one does not count."""
         self.created = self.job = None
-        self.job_looked_at = self.reconciled = False
+        self.job_looked_at = self.reconciled = self.waited_for_slot = False
         self.watched = self.job_recorded = None
         self.compare_at_s = patience.SEEMS_OVER_S
         self.seen_at = self.rights_copied_at = None

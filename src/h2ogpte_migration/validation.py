@@ -19,6 +19,7 @@ DUPLICATED = "duplicated"
 NEWLY_BAD = "newly_bad"
 WRONG_MODEL = "wrong_model"
 LATE = "late"
+SHARED_MORE_WIDELY = "shared_more_widely"
 
 NAMED = 5
 """So many documents are named in a finding."""

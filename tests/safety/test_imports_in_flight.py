@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from h2ogpte_migration import patience
 from h2ogpte_migration.sandbox.faults import call, close, reply
+from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.safety.test_record_and_past import QUICK, names_in
 from tests.support.earlier import let_jobs_end
 from tests.support.terminal import MAPPED, Operator
+
+from .lab import LARGE, Lab, hurried, laboratory
+
+__all__ = ["hurried"]
 
 IMPORT = "POST /collections/{collection_id}/import_collection_job"
 
@@ -60,3 +71,73 @@ def test_a_target_that_appears_after_its_second_creation_goes_into_the_history(
     )
     operator.admin("--cleanup", "--yes", env=QUICK)
     assert twin.id not in world.collections
+
+
+def people_import(lab: Lab, number: int) -> None:
+    """An import of the owner's own that this database knows nothing of, and that takes long."""
+    world = lab.world
+    source, target = (world.add_collection("anna", f"{name} {number}") for name in "AB")
+    with world.lock:
+        ids = {"source_id": source.id, "target_id": target.id}
+        world.start_job(JobKind.IMPORT.value, world.users["anna"], 1e6, **ids)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_look_for_an_import_does_not_count_as_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "MOST_SENDS", 2)
+    with laboratory(tmp_path) as lab:
+        lab.server.faults.add(reply(403), route=IMPORT)
+        only = ("--collections", lab.source.id)
+        lab.migrate(*only)
+        for number in (1, 2):
+            people_import(lab, number)
+        for _ in range(patience.MOST_SENDS + 1):
+            result = lab.migrate(*only)
+            assert "2 import jobs of anna that this database does not know" in result.text
+        lab.let_jobs_end()
+        result = lab.migrate(*only)
+        assert result.code == 0, result.text
+        assert lab.sql("SELECT sum(sends) AS sent FROM intents WHERE step = 'import'") == [
+            {"sent": 1}
+        ]
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("listed_late", [False, True])
+def test_a_target_that_people_fill_while_it_waits_for_its_slot_is_not_imported_into(
+    tmp_path: Path, listed_late: bool
+) -> None:
+    with laboratory(tmp_path) as lab:
+        world = lab.world
+        world.times.import_s = 1e6
+        more = [world.add_collection("anna", name, LARGE, documents=["a.pdf"]) for name in "XY"]
+        filled: List[str] = []
+
+        def people() -> None:
+            begun = {job.target_id for job in world.jobs.values()}
+            shared = {row["new_collection_id"] for row in lab.rows() if row["permissions_copied"]}
+            waiting = [place for place in shared if place not in begun]
+            if filled or len(begun) < 2 or not waiting:
+                return
+            world.habits.documents_listed_after_s = 0.3 if listed_late else 0.0
+            world.add_document(waiting[0], "a.pdf")
+            filled.append(waiting[0])
+            world.times.import_s = 0.0
+            for job in world.jobs.values():
+                job.duration_s = 0.0
+
+        lab.server.faults.add(call(people), route="GET /jobs/{job_id}", times=None)
+        result = lab.migrate("--copy-document", "--max-concurrent-jobs", "2")
+        (theirs,) = (world.collections[place] for place in filled)
+        assert names_in(theirs) == ["a.pdf"]
+        assert not theirs.imported
+        if listed_late:
+            assert "counts 1 documents" in result.text
+            return
+        assert result.code == 0, result.text
+        assert "put documents into it while it waited" in lab.last_log
+        for source in (lab.source, *more):
+            (target,) = (item for item in world.targets_of(source.name) if item is not theirs)
+            assert names_in(target) == names_in(source)

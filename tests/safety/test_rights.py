@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
@@ -13,12 +15,14 @@ from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
 from ..faults.harness import LARGE, Result, run, serving
+from .lab import DATABASE
 
 C = "/collections/{collection_id}"
 IMPORT = f"POST {C}/import_collection_job"
 SHARE = f"PUT {C}/permissions/{{username}}"
 SHARE_GROUP = f"PUT {C}/group_permissions/{{group_id}}"
 UNSHARE = f"DELETE {C}/permissions/{{username}}"
+PUBLIC = f"POST {C}/is_public"
 DOCUMENTS = f"GET {C}/documents"
 USERS = f"GET {C}/permissions"
 GROUPS = f"GET {C}/group_permissions"
@@ -192,6 +196,53 @@ def test_a_narrower_list_of_rights_counts_as_well(
     assert target.public_permissions == ["read"]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_from_whom_rights_on_a_target_of_version_1_2_0_were_taken_is_kept(
+    world: World, tmp_path: Path, killed: bool
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        target.shares["dora"] = ["read"]
+        as_version_1_2_0_left_it(tmp_path)
+        if killed:
+            server.faults.add(close(after=True), route=UNSHARE, times=None)
+            assert verify(server, tmp_path, "--retries", "0").code == 1
+            server.faults.clear()
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "dora" not in target.shares
+    (warning,) = kept_warnings(tmp_path)
+    assert "also where its owner gave it: user dora" in warning
+
+
+def as_version_1_2_0_left_it(folder: Path) -> None:
+    """The documented row alone: it kept no history, and no rights."""
+    with closing(sqlite3.connect(str(folder / DATABASE))) as db, db:
+        for table in ("attempts", "intents", "checkpoints", "jobs", "baseline"):
+            db.execute(f"DELETE FROM {table}")
+
+
+def kept_warnings(folder: Path) -> List[str]:
+    with closing(sqlite3.connect(str(folder / DATABASE))) as db:
+        return [text for (text,) in db.execute("SELECT text FROM warnings")]
+
+
+def test_a_share_that_the_owner_took_from_the_target_is_not_given_again(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        del target.shares["bertil"]
+        source.shares["bertil"] = ["read"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "bertil" not in target.shares
+
+
 def test_rights_that_the_owner_gave_on_the_target_are_not_touched(
     world: World, tmp_path: Path
 ) -> None:
@@ -227,16 +278,80 @@ def test_a_share_that_cannot_be_taken_back_stops_the_import(world: World, tmp_pa
     assert target.shares == {"carla": ["read"]}
 
 
-def test_a_share_that_cannot_be_taken_back_at_validation_is_a_kept_warning(
-    world: World, tmp_path: Path
-) -> None:
-    source = shared(world)
-    with serving(world) as server:
-        migrate(server, tmp_path)
+def held_by_a_share(world: World, server: SandboxServer, folder: Path, *narrow: str) -> Collection:
+    """A target that the server goes on sharing with Bertil, though the source does not."""
+    source = shared(world, chats=1, connectors=1)
+    migrate(server, folder)
+    source.shares["bertil"] = list(narrow)
+    if not narrow:
         withdraw(source)
-        server.faults.add(reply(403), route=UNSHARE)
+    for route in (SHARE, UNSHARE):
+        server.faults.add(reply(403), route=route, times=None)
+    result = verify(server, folder)
+    assert result.code == 1, result.text
+    assert "shared more widely than its source: with user bertil" in result.text
+    (target,) = targets(world, source)
+    assert source.connectors
+    assert not target.connectors
+    return target
+
+
+@pytest.mark.parametrize("narrow", [(), ("read",)])
+def test_a_share_that_cannot_be_taken_back_holds_the_collection_back_until_it_can(
+    world: World, tmp_path: Path, narrow: Tuple[str, ...]
+) -> None:
+    with serving(world) as server:
+        target = held_by_a_share(world, server, tmp_path, *narrow)
+        assert verify(server, tmp_path).code == 1
+        server.faults.clear()
         result = verify(server, tmp_path)
-    assert "shared more widely" in result.text
+        assert result.code == 0, result.text
+    assert target.shares.get("bertil", []) == list(narrow)
+    assert target.connectors
+
+
+def test_a_share_that_cannot_be_taken_back_may_be_accepted(world: World, tmp_path: Path) -> None:
+    with serving(world) as server:
+        target = held_by_a_share(world, server, tmp_path)
+        result = verify(server, tmp_path, "--ignore-validation")
+        assert result.code == 0, result.text
+        assert "shared more widely" in result.text
+        assert "group share(s) differ" not in result.text
+    assert target.connectors
+
+
+@pytest.mark.parametrize("when", ["before the import", "before validation"])
+@pytest.mark.parametrize("status", [400, 403, 409])
+@pytest.mark.parametrize("what", ["user", "public"])
+def test_a_narrower_list_that_is_refused_takes_all_away(
+    world: World, tmp_path: Path, what: str, status: int, when: str
+) -> None:
+    source = shared(world, shares={"bertil": ["read", "chat"]}, public=["read", "chat"])
+
+    def narrow_is_refused() -> None:
+        source.shares["bertil"], source.public_permissions = ["read"], ["read"]
+        route = SHARE if what == "user" else PUBLIC
+        server.faults.add(
+            reply(status), route=route, times=None, when=lambda asked: "permissions" in asked.body
+        )
+
+    with serving(world) as server:
+        if when == "before the import":
+            server.faults.add(reply(400), route=IMPORT)
+        migrate(server, tmp_path)
+        narrow_is_refused()
+        if when == "before the import":
+            migrate(server, tmp_path)
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert target.imported
+    if what == "user":
+        assert target.shares == {}
+        assert "the share with user bertil was refused" in result.text
+    else:
+        assert not target.is_public
+        assert "could not be made public" in result.text
 
 
 def test_withdrawn_shares_survive_a_lost_reply_of_the_import(world: World, tmp_path: Path) -> None:

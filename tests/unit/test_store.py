@@ -368,6 +368,20 @@ def test_a_send_is_on_record_until_it_is_known_what_became_of_it(desk: Desk) -> 
     assert store.sends(attempt, StepName.CREATE) == 1
 
 
+def test_a_request_that_was_refused_long_ago_and_is_sent_again_was_sent_just_now(
+    desk: Desk,
+) -> None:
+    attempt = desk.created()
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
+    desk.store.record_unsent(desk.lease(), attempt, StepName.IMPORT)
+    with desk.database.transaction() as db:
+        db.execute("UPDATE intents SET opened_at = '2020-01-01T00:00:00+00:00'")
+    desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
+    intent = desk.tracked().intent(StepName.IMPORT)
+    assert intent is not None
+    assert intent.opened_at > "2020-01-02"
+
+
 def test_what_was_looked_for_twice_and_not_found_is_in_doubt_no_more(desk: Desk) -> None:
     store, lease = desk.store, desk.lease()
     attempt = desk.created()

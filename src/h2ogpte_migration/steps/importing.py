@@ -26,9 +26,16 @@ from h2ogpte_migration.migration import (
 )
 from h2ogpte_migration.model import Collection, Job, JobId, JobKind
 from h2ogpte_migration.results import OutcomeKind, Result
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import Position, StepName, TargetState
 from h2ogpte_migration.steps import permissions, refusals
-from h2ogpte_migration.steps.presence import is_gone, listed, restart_if_gone, when_visible
+from h2ogpte_migration.steps.presence import (
+    is_empty,
+    is_gone,
+    listed,
+    read_when_visible,
+    restart_if_gone,
+    when_visible,
+)
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Holder, Intent
@@ -52,6 +59,7 @@ def run(migration: Migration) -> Optional[Result]:
             return _resolve(migration)
         if not migration.may_submit():
             permissions.outdate(migration)
+            migration.waited_for_slot = True
             return migration.result(OutcomeKind.WAITING_FOR_SLOT, step=StepName.IMPORT)
         return _submit(migration)
     except NotFound as error:
@@ -63,6 +71,10 @@ def _submit(migration: Migration) -> Optional[Result]:
     permissions.refresh(migration)
     if migration.record.position != Position.SHARED:
         return None  # the target turned out to be gone, and another one was begun
+    if migration.waited_for_slot and not _is_still_empty(migration):
+        reason = "people put documents into it while it waited for its import; they stay there"
+        migration.restart(TargetState.ABANDONED, reason)
+        return None
     with closing(DocumentComparison(by_name=migration.by_name)) as scratch:
         _read_baseline(migration, scratch)
         send_once(
@@ -75,6 +87,15 @@ def _submit(migration: Migration) -> Optional[Result]:
             alone=lambda: migration.shared.importing[migration.attempt.owner],
         )
     return running(migration)
+
+
+def _is_still_empty(migration: Migration) -> bool:
+    """Whether the target holds nothing, as it did before it waited: its owner sees it all the time."""
+    gateway, target_id = migration.gateway, migration.target_id
+    target = read_when_visible(gateway, migration.clock, target_id, migration.freshness())
+    if not target.document_count and next(iter(gateway.documents(target_id)), None) is None:
+        return True
+    return is_empty(gateway, migration.clock, target_id)
 
 
 def _read_baseline(migration: Migration, scratch: DocumentComparison) -> None:
@@ -201,6 +222,14 @@ def mark_in_doubt(migration: Migration) -> None:
         if in_the_way is not None and in_the_way.source_id != migration.source_id:
             _settle_other(migration, in_the_way)
         migration.clock.sleep(patience.BUSY_WAIT_S)
+
+
+def was_only_looked_for(migration: Migration) -> None:
+    """Nothing is in doubt any more, and what was marked so was no request: it does not count."""
+    store, attempt = migration.tracking.store, migration.attempt
+    store.record_unsent(migration.lease, attempt, StepName.IMPORT)
+    store.record_absent(migration.lease, attempt, StepName.IMPORT)
+    migration.reload()
 
 
 def _settle_other(migration: Migration, intent: Intent) -> None:

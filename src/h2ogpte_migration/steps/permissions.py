@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Container, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -23,7 +23,7 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, Permissions, Share
+from h2ogpte_migration.model import Collection, Finding, Permissions, Share
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.steps.presence import (
     insist,
@@ -34,6 +34,7 @@ from h2ogpte_migration.steps.presence import (
 )
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Attempt
+from h2ogpte_migration.validation import SHARED_MORE_WIDELY
 
 T = TypeVar("T")
 
@@ -138,20 +139,21 @@ def outdate(migration: Migration) -> None:
         migration.rights_copied_at = float("-inf")
 
 
-def shrink(migration: Migration) -> None:
+def shrink(migration: Migration) -> Optional[Finding]:
     """After the import: take from the target what we gave and the source does not grant any more.
 
     Nothing is added, as by now the target may be somebody's own; nothing is asked where nothing
-    was given.
+    was given. Returns a blocking finding where the server does not take something back.
     """
     given = _given(migration)
     if given.empty:
-        return
+        return None
     unread: List[str] = []
     try:
         allowed = _read_source(migration, lambda what, _: unread.append(what), anew=True)
     except NotFound:
-        return  # whoever compares the documents finds out whether the source is gone
+        return None  # whoever compares the documents finds out whether the source is gone
+    finding: Optional[Finding] = None
     if unread:
         migration.warn(f"whether the {', '.join(unread)} are still the source's can't be told")
         left = given
@@ -160,15 +162,14 @@ def shrink(migration: Migration) -> None:
     if left != given:
         try:
             withdraw(migration, given, left)
-            _give(migration, left, given)
         except StillShared as error:
-            migration.warn(error.message)
-            left = given  # the next validation tries again
+            finding = Finding(SHARED_MORE_WIDELY, error.message, blocking=True)
+            left = _together(left, error.stays)  # the next validation tries again
     store, attempt = migration.tracking.store, migration.attempt
-    if left == attempt.permissions and not migration.warnings:
-        return  # on record already
-    store.record_rights(migration.lease, attempt, left, migration.take_warnings())
-    migration.reload()
+    if left != attempt.permissions or migration.warnings:
+        store.record_rights(migration.lease, attempt, left, migration.take_warnings())
+        migration.reload()
+    return finding
 
 
 def warn_of_missing(migration: Migration, held: Permissions) -> None:
@@ -270,32 +271,73 @@ def _together(given: Permissions, rights: Permissions) -> Permissions:
     )
 
 
-def _give(migration: Migration, rights: Permissions, given: Optional[Permissions] = None) -> None:
-    """Grant rights on the target, but for those that were given in the same form."""
-    unless = given or Permissions(is_public=False)
+@dataclass(frozen=True)
+class _Grant:
+    """What the target grants to a user, to a group or to everybody, and how that is changed.
+
+    Args:
+        refused: what people read where the server does not give it.
+        listing: what the server shows of it, among others.
+    """
+
+    whom: str
+    share: Share
+    refused: str
+    give: Callable[[], None]
+    take: Callable[[], None]
+    listing: Callable[[], Sequence[Share]]
+
+    def is_shown(self) -> bool:
+        """Whether the server shows it as it is wanted."""
+        return _as_wanted(self.share, self.listing())
+
+
+def _grants(migration: Migration, rights: Permissions) -> Dict[str, _Grant]:
+    """All that there is to give, by whom it is given to."""
     gateway, target_id = migration.gateway, migration.target_id
-    if rights.is_public and not (unless.is_public and unless.public == rights.public):
-        _publish(migration, rights.public)
-    for share in rights.users:
-        if share not in unless.users:
-            _share(
-                migration,
-                f"user {share.grantee}",
-                share,
-                partial(gateway.share_with_user, target_id, share),
-                partial(gateway.unshare_user, target_id, share.grantee),
-                partial(gateway.user_shares, target_id),
+    grants: List[_Grant] = []
+    if rights.is_public:
+        grants.append(
+            _Grant(
+                _EVERYBODY,
+                Share(_EVERYBODY, rights.public),
+                "the target could not be made public",
+                # An empty list is sent too: without a list, all rights are granted.
+                partial(gateway.make_public, target_id, rights.public),
+                partial(gateway.make_private, target_id),
+                partial(_public_share, gateway, target_id),
             )
-    for share in rights.groups:
-        if share not in unless.groups:
-            _share(
-                migration,
-                f"group {share.grantee}",
-                share,
-                partial(gateway.share_with_group, target_id, share),
-                partial(gateway.unshare_group, target_id, share.grantee),
-                partial(gateway.group_shares, target_id),
-            )
+        )
+    users = (gateway.share_with_user, gateway.unshare_user, gateway.user_shares)
+    groups = (gateway.share_with_group, gateway.unshare_group, gateway.group_shares)
+    for sort, shares, (share_with, unshare, listing) in (
+        ("user", rights.users, users),
+        ("group", rights.groups, groups),
+    ):
+        for share in shares:
+            whom = f"{sort} {share.grantee}"
+            give = partial(share_with, target_id, share)
+            take = partial(unshare, target_id, share.grantee)
+            refused = f"the share with {whom} was refused"
+            grants.append(_Grant(whom, share, refused, give, take, partial(listing, target_id)))
+    return {grant.whom: grant for grant in grants}
+
+
+_EVERYBODY = "the public"
+
+
+def _public_share(gateway: Gateway, collection_id: str) -> List[Share]:
+    if not gateway.collection(collection_id).is_public:
+        return []
+    return [Share(_EVERYBODY, gateway.public_permissions(collection_id))]
+
+
+def _give(migration: Migration, rights: Permissions) -> None:
+    """Grant rights on the target; what is refused is a warning."""
+    for grant in _grants(migration, rights).values():
+        refusal = _send(migration, grant)
+        if refusal:
+            migration.warn(refusal)
 
 
 def _read_source(
@@ -327,7 +369,15 @@ def on_target(migration: Migration) -> Permissions:
 
 
 class StillShared(StepFailed):
-    """The server does not take back what the source does not grant any more."""
+    """The server does not take back what the source does not grant any more: ``stays``."""
+
+    def __init__(self, stays: Permissions, words: Sequence[str]) -> None:
+        super().__init__(
+            f"the target is shared more widely than its source: {'; '.join(words)}",
+            "Take it back in h2oGPTe, then run the same command again.",
+            "rights not taken back",
+        )
+        self.stays = stays
 
 
 def withdraw(migration: Migration, given: Permissions, allowed: Permissions) -> None:
@@ -336,73 +386,99 @@ def withdraw(migration: Migration, given: Permissions, allowed: Permissions) -> 
     Raises:
         StillShared: some of it could not be taken; the rest was.
     """
-    gateway, target_id = migration.gateway, migration.target_id
-    takes: List[Tuple[str, Callable[[], None]]] = []
-    if given.is_public and not allowed.is_public:
-        takes.append(("the public", partial(gateway.make_private, target_id)))
-    for who, unshare, had, have in (
-        ("user", gateway.unshare_user, given.users, allowed.users),
-        ("group", gateway.unshare_group, given.groups, allowed.groups),
-    ):
-        still = {share.grantee for share in have}
-        takes += [
-            (f"{who} {share.grantee}", partial(unshare, target_id, share.grantee))
-            for share in had
-            if share.grantee not in still
-        ]
-    refusals = [words for whom, take in takes for words in [_take(migration, whom, take)] if words]
-    if refusals:
-        raise StillShared(
-            f"the target is shared more widely than its source: {'; '.join(refusals)}",
-            "Take it back in h2oGPTe, then run the same command again.",
-            "rights not taken back",
-        )
+    had, left = _grants(migration, given), _grants(migration, narrowed(given, allowed))
+    excess = [
+        grant for whom, grant in had.items() if whom not in left or left[whom].share != grant.share
+    ]
+    if excess and _is_anybodys(migration):
+        _keep_word(migration, given, [grant.whom for grant in excess])
+    words = {grant.whom: _lessen(migration, grant, left.get(grant.whom)) for grant in excess}
+    refused = {whom: said for whom, said in words.items() if said}
+    if refused:
+        raise StillShared(_of(given, refused), list(refused.values()))
 
 
-def _take(migration: Migration, whom: str, take: Callable[[], None]) -> str:
-    """Take a right back; what the server said where it refused."""
+def _is_anybodys(migration: Migration) -> bool:
+    """Whether the target's owner may have given what counts as given by us, and nothing tells."""
+    attempt = migration.attempt
+    return attempt.permissions is None and attempt.origin == Attempt.LEGACY
+
+
+def _keep_word(migration: Migration, given: Permissions, whom: Sequence[str]) -> None:
+    """From whom rights are about to be taken: on record before, as nothing shows it afterwards."""
+    migration.warn(
+        "version 1.2.0 did not record with whom it shared the target; what the source does not "
+        f"grant is taken from it, also where its owner gave it: {', '.join(whom)}"
+    )
+    store = migration.tracking.store
+    store.record_rights(migration.lease, migration.attempt, given, migration.take_warnings())
+    migration.reload()
+
+
+def _of(rights: Permissions, whom: Container[str]) -> Permissions:
+    """What some of those have to whom rights were given."""
+    return Permissions(
+        is_public=rights.is_public and _EVERYBODY in whom,
+        public=rights.public,
+        users=tuple(share for share in rights.users if f"user {share.grantee}" in whom),
+        groups=tuple(share for share in rights.groups if f"group {share.grantee}" in whom),
+    )
+
+
+def _lessen(migration: Migration, had: _Grant, left: Optional[_Grant]) -> str:
+    """Leave less of what was given, or nothing; what the server said where it refused both."""
+    if left is None:
+        return _take(migration, had)
+    if not _stays(migration, had):
+        return ""  # somebody took all of it away already
+    refusal = _send(migration, left)
+    if not refusal:
+        return ""
+    words = _take(migration, had)
+    if not words:
+        migration.warn(f"{refusal}; what was given before was more, and was taken back")
+    return words
+
+
+def _take(migration: Migration, grant: _Grant) -> str:
+    """Take a right back; what the server said where it refused and still shows it."""
     migration.before_write()
     try:
-        take()
-    except (NotFound, Conflict):
-        return ""  # it has no such share
-    except Rejected as error:
-        return f"with {whom} ({error.message})"
+        grant.take()
+    except (Rejected, NotFound) as error:
+        return f"with {grant.whom} ({error.message})" if _stays(migration, grant) else ""
     return ""
 
 
-def _publish(migration: Migration, rights: Optional[Tuple[str, ...]]) -> None:
-    # An empty list is sent too: without a list, all rights are granted.
-    migration.before_write()
+def _stays(migration: Migration, grant: _Grant) -> bool:
+    """Whether something is granted still, by what the server shows; where it does not tell, yes."""
     try:
-        make_public = partial(migration.gateway.make_public, migration.target_id, rights)
-        insist(migration, make_public)
+        shown = sure(migration.clock, grant.listing)
     except (Rejected, NotFound) as error:
         _raise_if_gone(migration, error)
-        migration.warn(f"the target could not be made public: {error.message}")
+        return True
+    return any(share.grantee == grant.share.grantee for share in shown)
 
 
-def _share(
-    migration: Migration,
-    who: str,
-    share: Share,
-    send: Callable[[], None],
-    take: Callable[[], None],
-    listed: Callable[[], Sequence[Share]],
-) -> None:
+def _send(migration: Migration, grant: _Grant) -> str:
+    """Give a right; what to say where the server refused.
+
+    Raises ``NotFound`` where the target is gone.
+    """
     migration.before_write()
     try:
         try:
-            insist(migration, send)
+            insist(migration, grant.give)
         except Conflict:
-            # Shared already, and the server does not change a share: perhaps another list of rights.
-            if _as_wanted(share, listed()):
-                return
-            _take(migration, who, take)
-            send()
+            # Given already, and the server does not change it: perhaps another list of rights.
+            if grant.is_shown():
+                return ""
+            _take(migration, grant)
+            grant.give()
     except (Rejected, NotFound) as error:
         _raise_if_gone(migration, error)
-        migration.warn(f"the share with {who} was refused: {error.message}")
+        return f"{grant.refused}: {error.message}"
+    return ""
 
 
 def _raise_if_gone(migration: Migration, error: ServerError) -> None:

@@ -15,7 +15,7 @@ from typing import List, Optional
 from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
 from h2ogpte_migration.migration import Absent, Ambiguous, Migration
 from h2ogpte_migration.model import Job
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import importing, permissions
 from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone, sure
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
@@ -175,12 +175,14 @@ def _running(migration: Migration) -> Optional[importing.Import]:
     # Another collection of this owner may be submitting it this moment, here or elsewhere: with
     # the owner's only doubt in hand, what is nobody's then stays nobody's.
     importing.mark_in_doubt(migration)
-    jobs = _unknown_jobs(migration)
+    jobs: List[Job] = []
+    try:
+        jobs = _unknown_jobs(migration)
+    finally:
+        if len(jobs) != 1:
+            importing.was_only_looked_for(migration)
     if len(jobs) == 1:
         return importing.Import(jobs[0].id, adopted=True)
-    store, attempt = migration.tracking.store, migration.attempt
-    store.record_absent(migration.lease, attempt, StepName.IMPORT)
-    migration.reload()
     if jobs:
         raise importing.unknown_jobs_run(migration, len(jobs))
     return None

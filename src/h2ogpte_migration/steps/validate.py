@@ -64,10 +64,10 @@ def run(migration: Migration) -> Optional[Result]:
     """Validate afresh; blocking findings hold connectors and chats back."""
     ragcheck.sweep(migration.gateway, migration.tracking.leftovers, migration.source_id)
     try:
-        permissions.shrink(migration)
+        still_shared = permissions.shrink(migration)
         latecomers.await_unanswered(migration)
         found = _with_latecomers(migration, compare_all(migration))
-        found = _with_kept_finding(migration, found)
+        found = _held_by(found, still_shared, retrieval.kept_finding(migration))
     except NotFound as error:
         return failed_if_gone(migration, error)
     migration.seen_at = migration.clock.now()
@@ -146,12 +146,12 @@ def _with_latecomers(migration: Migration, found: Compared) -> Compared:
     )
 
 
-def _with_kept_finding(migration: Migration, found: Compared) -> Compared:
-    """With what a check of the retrieval found too little of, until it finds enough."""
-    kept = retrieval.kept_finding(migration)
-    if kept is None:
+def _held_by(found: Compared, *others: Optional[Finding]) -> Compared:
+    """With what else holds back: a share that stays, what a check of the retrieval missed."""
+    blocking = tuple(finding for finding in others if finding is not None)
+    if not blocking:
         return found
-    return replace(found, verdict=Verdict.HELD, findings=(*found.findings, kept))
+    return replace(found, verdict=Verdict.HELD, findings=(*found.findings, *blocking))
 
 
 def _blocking_if_late(finding: Finding, why: str) -> Finding:

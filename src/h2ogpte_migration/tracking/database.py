@@ -381,7 +381,7 @@ class _Guarded(sqlite3.Connection):
     """A connection that no key gets through, in whatever text somebody wrote it."""
 
     def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
-        return super().execute(sql, _free_of_keys(values))
+        return super().execute(sql, _free_of_keys(values) if values else values)
 
     def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
         return super().executemany(sql, map(_free_of_keys, rows))

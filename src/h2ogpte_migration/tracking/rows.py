@@ -112,12 +112,12 @@ def open_intent(
 
 
 def count_send(db: sqlite3.Connection, attempt: Attempt, step: str) -> None:
-    """A request of a step may reach the server from now on."""
+    """A request of a step may reach the server from now on: how long ago, tells how to look."""
     open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
     db.execute(
-        "UPDATE intents SET sends = sends + 1 WHERE attempt_id = :attempt "
+        "UPDATE intents SET sends = sends + 1, opened_at = :now WHERE attempt_id = :attempt "
         "AND step = :step AND state = 'open'",
-        {"attempt": attempt.id, "step": step},
+        {"attempt": attempt.id, "step": step, "now": utc_now()},
     )
 
 
