@@ -959,7 +959,7 @@ def test_failed_and_unsubmitted_ones_are_counted_by_what_is_on_record(desk: Desk
     assert [record.source_id for record in desk.store.unsubmitted()] == ["begun", "shared"]
 
 
-def test_targets_that_were_given_up_are_counted_since_people_last_asked_for_one(
+def test_targets_that_were_given_up_or_vanished_are_counted_since_people_last_asked_for_one(
     desk: Desk,
 ) -> None:
     counted = []
