@@ -181,7 +181,6 @@ class RunResult:
     results: List[Result] = field(default_factory=list)
     breaker: str = ""
     fatal: Optional[ToolError] = None
-    interrupted: bool = False
     guests: int = 0
     total: Optional[int] = None
     elapsed_s: float = 0.0

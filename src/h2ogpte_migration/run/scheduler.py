@@ -168,7 +168,6 @@ class Scheduler:
             )
         self._result.breaker = self._breaker.tripped
         self._result.fatal = self._fatal
-        self._result.interrupted = self._stop.is_set()
         self._result.elapsed_s = time.monotonic() - began
 
     # -- the loop ----------------------------------------------------------------------
