@@ -236,7 +236,7 @@ def test_interrupted() -> None:
     rows += [result(n, OutcomeKind.INTERRUPTED, position=Position.IMPORTING) for n in range(6, 14)]
     rows += [result(n, OutcomeKind.INTERRUPTED, position=Position.SHARED) for n in range(14, 22)]
     rows += [result(n, OutcomeKind.NOT_STARTED, position=Position.NEW) for n in range(22, 52)]
-    text = summary_text(RunResult(rows, interrupted=True), 120)
+    text = summary_text(RunResult(rows), 120)
     assert "Interrupted: 8 imports go on at the server, 8 not submitted, 30 not begun;" in text
     assert "NEEDS YOU" not in text
 
