@@ -80,6 +80,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     if config.getoption("dist") != "load":  # what -n alone means
         return None
+    if config.option.markexpr == "slow":
+        return None  # a whole matrix in few files: each of its tests is long
     config.option.loadscopereorder = False
     return ByFile(config, log)
 
