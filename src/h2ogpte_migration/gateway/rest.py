@@ -290,9 +290,16 @@ class Gateway(Hints):
 
     # -- one collection, reading -------------------------------------------------------
     def collection(self, collection_id: str) -> Collection:
-        """A collection with its raw JSON. Repeatable. Wire: get_collection."""
+        """A collection with its raw JSON. Repeatable. Wire: get_collection.
+
+        Raises ``BadReply`` for an object that speaks of no collection: what it does not say would
+        pass for what the collection does not have.
+        """
         row = self._object(COLLECTION, collection_id=collection_id)
-        return Collection.from_json({"id": collection_id, **row}, keep_raw=True)
+        if not text(row, "id"):
+            route = f"GET {COLLECTION}"
+            raise BadReply(f"{route}: JSON of another shape than documented.", route=route)
+        return Collection.from_json(row, keep_raw=True)
 
     def settings(self, collection_id: str) -> Json:
         """Collection settings as raw JSON. Repeatable. Wire: get_collection_settings."""
