@@ -43,6 +43,9 @@ OTHERWISE: Dict[str, Tuple[Tuple[str, str], ...]] = {
     "refused_settings": (("settings|ocr_model", _SETTINGS),),
     "server_defaults=forced": (("settings", "they stay, with a kept warning"),),
     "vex_encryption_ignored": (("encryption", "nothing is imported into a target without it"),),
+    "names_normalised=lower": (
+        ("", "the tests look for targets by the letters of their names; see safety/test_target.py"),
+    ),
     "name_limit": (("name|what_is_migrated", "names are shorter there"),),
     "bad_documents_arrive": (
         ("bad_before", "a document that stays away is missing, and holds back"),

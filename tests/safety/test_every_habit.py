@@ -101,6 +101,7 @@ OUTCOMES: Dict[str, Outcome] = {
         says="differ from the source's: guardrails_settings",
     ),
     "vex_encryption_ignored": Outcome(1, _PAPERS, "vex_encryption is not set in the target"),
+    "names_normalised=lower": Outcome(differs=r"/collections/\w+/\([Mm]igrated\) "),
     "name_limit": _CUT,
     "long_names": _CUT,
     "broken_index=empty": Outcome(says="Not found any more in Papers"),
