@@ -243,7 +243,7 @@ CASES: Tuple[Case, ...] = (
     ),
     reading("chat_count", "get_chat_session_count_for_collection", {"count": 3}),
     Case("jobs", lambda g: g.jobs(), "list_jobs", {}, [], POLL),
-    reading("collection", "get_collection", {}),
+    reading("collection", "get_collection", {"id": "c1"}),
     reading("settings", "get_collection_settings", {}),
     reading("chat_settings", "get_collection_chat_settings", {}),
     reading("metadata", "get_collection_metadata", {}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from dataclasses import replace
 from typing import Tuple
 
@@ -113,14 +114,17 @@ def test_interrupted_while_it_logs_in(
     operator: Operator, world: World, number: int, code: int, status: int
 ) -> None:
     runs = []
+    started = threading.Event()
 
     def stop() -> None:
+        started.wait()
         runs[0].signal(number)
         runs[0].wait_until(lambda: "Stopping: " in runs[0].so_far())
 
     refused = replace(reply(status), call=stop)
     operator.server.faults.add(refused, route="GET /rpc/meta")
     runs.append(operator.start_admin(*SCOPE))
+    started.set()
     said = runs[0].wait()
     assert said.code == code
     assert ("Error:" in said.err) == (status == 401)
