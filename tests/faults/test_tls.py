@@ -116,6 +116,7 @@ def authority(tmp_path: Path) -> Authority:
 def _migrate(url: str, folder: Path, *more: str) -> Result:
     words = ["--url", url, "--admin-key", "sk-sandbox-admin", "--all-users", "--retries", "0"]
     words += ["--use-model-mappings", "--wait-for-completion", "--verify-query", "What is it?"]
+    words += ["--query-timeout", "86400"]  # of a clock that jumps while others wait
     return run(folder, *words, *more)
 
 
@@ -175,8 +176,7 @@ def test_insecure_accepts_any_certificate_and_warns(clock: Any, tmp_path: Path) 
         result = _migrate(server.url, tmp_path / "run", "--insecure")
     assert result.code == 0, result.text
     assert "Warning: the server's certificate is not verified (--insecure)." in result.out
-    # The websocket as well; on a clock that jumps, single answers may come too late.
-    assert "RAG check passed" in result.out
+    assert result.out.count("RAG check passed") == 3
 
 
 @pytest.mark.parametrize(
