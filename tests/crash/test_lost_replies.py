@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, List, Tuple
 
 import pytest
@@ -47,6 +48,9 @@ def lose(experiment: Experiment, number: int, loss: str, plan: Plan = HURRIED) -
         # What comes to effect late is found while the collection is worked on; what comes
         # even later has a test of its own.
         trial.world.times.import_s = LATE_S + 0.2
+        # A run that does not wait for its imports may be over before that: keys are looked for
+        # for so long after its end.
+        plan = replace(plan, looks_s=(plan.looks_s[0], max(plan.looks_s[1], 4 * LATE_S)))
     rule = trial.server.faults.add(
         LOSSES[loss],
         mutating=True,
