@@ -241,10 +241,11 @@ class Credentials:
             self._delete(key.name, key_id)
         if not found:
             # Its request may still be under way, or the key not be listed yet: "not there"
-            # closes the record only after a while.
+            # closes the record only after a while, and not in the run that asked for it.
             now = self._clock.now()
             since = self._missed.setdefault(key.name, now)
-            if now - since >= patience.KEY_VISIBLE_WITHIN_S:
+            asked_before = key.key_id is not None or not self._is_ours(key.name)
+            if asked_before and now - since >= patience.KEY_VISIBLE_WITHIN_S:
                 self._records.record_key_gone(key.name)
 
     def _find(self, key: TempKey) -> List[str]:
@@ -316,7 +317,15 @@ class Credentials:
     def _new_name(self) -> str:
         with self._lock:
             self._made += 1
-            return f"{KEY_NAME_PREFIX} {self._policy.label}-{self._made}"
+            return f"{self._prefix}{self._made}"
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a key was asked for in this run."""
+        return name.startswith(self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{KEY_NAME_PREFIX} {self._policy.label}-"
 
     def _create(self, owner: str, user_id: str, name: str) -> Tuple[str, Secret]:
         """Ask for a key, and for a shorter-lived one where its life time may be what is refused."""
