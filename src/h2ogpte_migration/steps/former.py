@@ -8,7 +8,7 @@ the source; what stays behind is named.
 from __future__ import annotations
 
 import logging
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -18,9 +18,8 @@ from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, left_in, move_all
-from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.spare import found_nowhere_else
 from h2ogpte_migration.steps.validate import failed_if_gone
-from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
 
@@ -102,31 +101,17 @@ def holdings(migration: Migration) -> List[Holding]:
     found = []
     for former in migration.tracking.store.former_targets(migration.source_id):
         with suppress(ServerError):
-            holding = _holding(migration, str(former.target_id))
+            holding = _holding(migration, former)
             if holding.connectors or holding.chats or holding.documents:
                 found.append(holding)
     return found
 
 
-def _holding(migration: Migration, target_id: str) -> Holding:
+def _holding(migration: Migration, former: Attempt) -> Holding:
+    target_id, tracked = str(former.target_id), migration.tracked
+    in_use = tracked.attempt.target_id if tracked and tracked.attempt else None
     connectors, chats = (
         MOVES[step].count(migration.gateway, target_id)
         for step in (StepName.CONNECTORS, StepName.CHATS)
     )
-    return Holding(target_id, connectors, chats, _documents_of_people(migration, target_id))
-
-
-def _documents_of_people(migration: Migration, target_id: str) -> int:
-    """How many documents it holds that neither the source nor the new target has.
-
-    By name: copies of one document have ids of their own.
-    """
-    gateway, tracked = migration.gateway, migration.tracked
-    with closing(DocumentComparison(by_name=True)) as comparison:
-        if not listed(gateway, target_id, lambda rows: comparison.fill(SOURCE, rows)):
-            return 0
-        listed(gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
-        new = tracked.attempt.target_id if tracked and tracked.attempt else None
-        if new is not None:
-            listed(gateway, new, lambda rows: comparison.fill(TARGET, rows))
-        return comparison.only_in_source()[0]
+    return Holding(target_id, connectors, chats, found_nowhere_else(migration, former, in_use))
