@@ -237,29 +237,8 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
 
     Raises ``NotFound`` where the target may be gone.
     """
-    target = migration.gateway.collection(migration.target_id)
-    if target.out_of_use:
-        raise StepFailed(
-            f"the target {target.id} is {target.out_of_use}",
-            "Take it out of the archive, then run --verify.",
-            "Target out of use",
-        )
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
-        tallies = _compare(migration, comparison, target)
-        pause_s, waited_s = patience.SECOND_LOOK_S, 0.0
-        while _is_doubtful(comparison, tallies) or awaited & set(comparison.late_ids()):
-            if waited_s and not _lists_too_few(comparison, target, waited_s):
-                break
-            migration.clock.sleep(pause_s)
-            waited_s, pause_s = waited_s + pause_s, 2 * pause_s
-            target = migration.gateway.collection(migration.target_id)
-            tallies = _compare(migration, comparison, target)
-        hidden = _counted(migration) > comparison.count(SOURCE)
-        if hidden:
-            # It may list what came last in a moment.
-            migration.clock.sleep(patience.SECOND_LOOK_S)
-            tallies = _compare(migration, comparison, target)
-            hidden = _counted(migration, now=True) > comparison.count(SOURCE)
+        target, tallies, hidden = _looked_at(migration, comparison, awaited)
         _check_source(migration, comparison)
         documents, before = comparison.count(TARGET), comparison.count(BASELINE)
         foreign = comparison.foreign()[0]
@@ -284,6 +263,38 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
         lost=lost,
         late_ids=late_ids,
     )
+
+
+def _looked_at(
+    migration: Migration, comparison: DocumentComparison, awaited: AbstractSet[str]
+) -> Tuple[Collection, validation.DocumentTallies, bool]:
+    """Compare, and what is in doubt once more after a pause.
+
+    Returns the target, what differs, and whether the source counts more than it lists.
+    """
+    target = migration.gateway.collection(migration.target_id)
+    if target.out_of_use:
+        raise StepFailed(
+            f"the target {target.id} is {target.out_of_use}",
+            "Take it out of the archive, then run --verify.",
+            "Target out of use",
+        )
+    tallies = _compare(migration, comparison, target)
+    hidden = _counted(migration) > comparison.count(SOURCE)
+    pause_s, waited_s = patience.SECOND_LOOK_S, 0.0
+    while (
+        (hidden and not waited_s)
+        or _is_doubtful(comparison, tallies)
+        or awaited & set(comparison.late_ids())
+    ):
+        if waited_s and not _lists_too_few(comparison, target, waited_s):
+            break
+        migration.clock.sleep(pause_s)
+        waited_s, pause_s = waited_s + pause_s, 2 * pause_s
+        target = migration.gateway.collection(migration.target_id)
+        tallies = _compare(migration, comparison, target)
+    hidden = hidden and _counted(migration, now=True) > comparison.count(SOURCE)
+    return target, tallies, hidden
 
 
 def _is_doubtful(comparison: DocumentComparison, tallies: validation.DocumentTallies) -> bool:
