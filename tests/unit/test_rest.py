@@ -832,7 +832,8 @@ def _reply(connection: Any, question: Any) -> None:
 
 
 def ask(url: str, timeout_s: float = 60.0, verify: Any = True) -> Answer:
-    return ChatServer(url, verify, connect_timeout_s=30.0).ask(KEY, "s1", "Why?", timeout_s)
+    server = ChatServer(url, verify, connect_timeout_s=30.0, pause=lambda _: None)
+    return server.ask(KEY, "s1", "Why?", timeout_s)
 
 
 def test_a_question_is_answered(chat: Any, capfd: pytest.CaptureFixture[str]):
@@ -901,6 +902,57 @@ def test_a_refused_connection(
         ask(server.url)
     assert caught.value.status == status
     assert capfd.readouterr() == ("", "")
+
+
+def _close(connection: Any) -> Any:
+    connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _refuse(status: int) -> Any:
+    return lambda connection: connection.protocol.reject(HTTPStatus(status), "no")
+
+
+@pytest.mark.parametrize("trouble", [_close, _refuse(429), _refuse(503)])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_connection_is_tried_for_before_anything_is_asked(chat: Any, trouble: Any, times: int):
+    seen: List[Any] = []
+
+    def process(connection: Any, request: Any) -> Any:
+        seen.append(request)
+        return trouble(connection) if len(seen) <= times else None
+
+    server = chat(_reply, process_request=process)
+    if times < 3:
+        assert ask(server.url).message_id == "a1"
+        assert len(seen) == times + 1
+    else:
+        with pytest.raises(Unavailable):
+            ask(server.url)
+        assert len(seen) == 3
+
+
+def test_a_refusal_is_not_asked_for_again(chat: Any):
+    seen: List[Any] = []
+
+    def process(connection: Any, request: Any) -> Any:
+        seen.append(request)
+        return _refuse(403)(connection)
+
+    with pytest.raises(Rejected):
+        ask(chat(_reply, process_request=process).url)
+    assert len(seen) == 1
+
+
+def test_a_question_is_asked_once(chat: Any):
+    asked: List[Any] = []
+
+    def hang_up(connection: Any, question: Any) -> None:
+        asked.append(question)
+        connection.close()
+
+    with pytest.raises(Unavailable):
+        ask(chat(hang_up).url)
+    assert len(asked) == 1
 
 
 def test_no_server():

@@ -82,7 +82,7 @@ class GoodKeys:
             Unavailable: it gave no answer to that, so nobody knows.
         """
         with self._lock:
-            if self._until.get(key, 0.0) > self._transport.now():
+            if self._until.get(key, 0.0) > self._transport.clock.now():
                 return True
             try:
                 self._transport.request("GET", META, key=key, repeatable=True, prefix="")
@@ -94,7 +94,7 @@ class GoodKeys:
                     f"{error.message}",
                     route=error.route,
                 ) from error
-            self._until[key] = self._transport.now() + patience.KEY_KNOWN_GOOD_S
+            self._until[key] = self._transport.clock.now() + patience.KEY_KNOWN_GOOD_S
             return True
 
 

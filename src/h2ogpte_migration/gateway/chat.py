@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Dict, NoReturn, Type, Union
+from typing import Any, Callable, Dict, Iterator, NoReturn, Type, Union
 from urllib.parse import urlsplit
 
 from h2ogpte_migration.errors import (
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 
 ROUTE = "WS /ws"
 CLOSE_TIMEOUT_S = 5
+CONNECT_AGAIN_S = (0.5, 2.0)
+"""How long to wait before each further attempt to connect. Over TLS a connection may break in its
+handshake for nothing: the websocket library reads and writes it from two threads."""
 MISREAD = (ValueError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError)
 """How the session fails on a reply that it does not understand."""
 UNUSABLE = (ImportError, SyntaxError, NameError, *MISREAD)
@@ -39,22 +44,65 @@ OLDEST_CLIENT = (1, 6, 57)
 
 @dataclass(frozen=True)
 class ChatServer:
-    """Where to ask, and which certificate to trust (``verify``: file, system's store or any)."""
+    """Where to ask, and which certificate to trust (``verify``: file, system's store or any).
+
+    Args:
+        pause: lets seconds pass, fewer when the run is to stop.
+    """
 
     base_url: str
     verify: Union[bool, str] = True
     connect_timeout_s: float = 10.0
+    pause: Callable[[float], None] = time.sleep
 
     def ask(self, key: Secret, session_id: str, question: str, timeout_s: float) -> Answer:
-        """Ask one question in a chat session: one connection, one attempt.
+        """Ask one question in a chat session, once, over a connection that is tried for.
 
         Raises:
             ClientUnusable: the client package is missing, too old or broken.
             ServerError: anything else that went wrong.
         """
         package = _import_client()
+        session = package.session(
+            self.base_url,
+            session_id,
+            client=_Client(key, self.verify, package.version),
+            open_timeout=self.connect_timeout_s,
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_connect_retries=1,
+        )
         try:
-            return self._ask(package, key, session_id, question, timeout_s)
+            self._connect(package, session)
+            with self._our_errors(package, timeout_s):
+                message = session.query(question, timeout=timeout_s, retries=1)
+                return Answer(message_id=message.id, text=message.content or "")
+        finally:
+            session.disconnect()
+
+    def _connect(self, package: _Package, session: Any) -> None:
+        """Before a connection stands nothing is asked: what may pass by is tried again."""
+        for pause_s in (*CONNECT_AGAIN_S, None):
+            try:
+                with self._our_errors(package, self.connect_timeout_s):
+                    session.connect()
+                    return
+            except Unavailable as error:
+                if pause_s is None:
+                    raise
+                log.debug("%s tried again in %g s: %s", ROUTE, pause_s, error.message)
+                self.pause(pause_s)
+
+    @contextmanager
+    def _our_errors(self, package: _Package, timeout_s: float) -> Iterator[None]:
+        try:
+            yield
+        except package.session_error as error:
+            what = f"{ROUTE}: the server answered: {_words(error)}."
+            raise Rejected(what, route=ROUTE) from error
+        except TimeoutError as error:
+            raise _unavailable(f"no answer within {timeout_s:g} s") from error
+        except package.websocket_error as error:
+            raise _unavailable(f"the connection broke: {_words(error)}") from error
         except ssl.SSLError as error:
             raise self._tls_error(error) from error
         except OSError as error:
@@ -65,29 +113,6 @@ class ChatServer:
                 f"server sent ({type(error).__name__}); a newer one may"
             )
             raise BadReply(f"{ROUTE} failed: {what}.", route=ROUTE) from error
-
-    def _ask(
-        self, package: _Package, key: Secret, session_id: str, question: str, timeout_s: float
-    ) -> Answer:
-        session = package.session(
-            self.base_url,
-            session_id,
-            client=_Client(key, self.verify, package.version),
-            open_timeout=self.connect_timeout_s,
-            close_timeout=CLOSE_TIMEOUT_S,
-            max_connect_retries=1,
-        )
-        try:
-            with session:
-                message = session.query(question, timeout=timeout_s, retries=1)
-        except package.session_error as error:
-            what = f"{ROUTE}: the server answered: {_words(error)}."
-            raise Rejected(what, route=ROUTE) from error
-        except TimeoutError as error:
-            raise _unavailable(f"no answer within {timeout_s:g} s") from error
-        except package.websocket_error as error:
-            raise _unavailable(f"the connection broke: {_words(error)}") from error
-        return Answer(message_id=message.id, text=message.content or "")
 
     def _tls_error(self, error: ssl.SSLError) -> ServerError:
         meaning = read_tls_failure(error, safe(urlsplit(self.base_url).netloc))

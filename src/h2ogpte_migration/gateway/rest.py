@@ -83,7 +83,9 @@ class Server:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._sizes = PageSizes()
-        self._chat = ChatServer(transport.base_url, transport.verify, transport.connect_timeout_s)
+        self._chat = ChatServer(
+            transport.base_url, transport.verify, transport.connect_timeout_s, transport.clock.pause
+        )
         self._good = GoodKeys(transport)
 
     def as_key(self, key: Secret, holder: Optional[Identity] = None) -> Gateway:
@@ -582,7 +584,7 @@ class Gateway(Hints):
         return self._rows("/chats/{session_id}/messages", query, session_id=session_id)
 
     def ask(self, session_id: str, question: str, timeout_s: float) -> Answer:
-        """Ask over the websocket, one connection attempt.
+        """Ask over the websocket, once.
 
         Raises ``ServerError`` for whatever went wrong; nothing needs to be looked up, as the
         session is deleted either way.

@@ -104,7 +104,7 @@ class Transport:
         self.connect_timeout_s = connect_timeout_s
         self._retries = retries
         self._stop = clock.stop
-        self._clock = clock
+        self.clock = clock
         self._throttle = Throttle(max_in_flight, clock)
         self._host = safe(urlsplit(self.base_url).netloc)
         self._base_path = urlsplit(self.base_url).path
@@ -121,17 +121,13 @@ class Transport:
         self._date_text = ""
         self._common_headers = {"Accept": "application/json", **_identification()}
 
-    def now(self) -> float:
-        """Seconds that only ever grow, by the run's clock."""
-        return self._clock.now()
-
     def server_time(self) -> Optional[datetime]:
         """The time by the server's clock, as its last reply dated itself; None if none did."""
         seen = self._dated
         if seen is None:
             return None
         date, at = seen
-        return date + timedelta(seconds=self._clock.now() - at)
+        return date + timedelta(seconds=self.clock.now() - at)
 
     @property
     def requests_sent(self) -> int:
@@ -203,7 +199,7 @@ class Transport:
     def _send_until_settled(self, call: _Call) -> Any:
         stopped_before = self._stop.is_set()
         retries = 0 if stopped_before else self._retries
-        patient_until = self._clock.now() + (RATE_WINDOW_S if retries else 0.0)
+        patient_until = self.clock.now() + (RATE_WINDOW_S if retries else 0.0)
         attempt = charged = 0
         while True:
             attempt += 1
@@ -216,7 +212,7 @@ class Transport:
                         self._throttle.slow_down(ticket, trouble.retry_after_s)
             if not self._is_free(trouble, ticket):
                 charged += 1
-            patient = trouble.limited and self._clock.now() < patient_until
+            patient = trouble.limited and self.clock.now() < patient_until
             tired = charged > retries and not patient
             tired = tired or attempt >= max(MOST_TRIES, retries + 1)
             self._in_trouble = True
@@ -241,12 +237,12 @@ class Transport:
         if trouble.limited:
             return
         longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (charged - 1))
-        pause_s = longest_s * (0.5 + self._clock.chance() / 2)
-        self._clock.pause(max(pause_s, trouble.retry_after_s or 0.0))
+        pause_s = longest_s * (0.5 + self.clock.chance() / 2)
+        self.clock.pause(max(pause_s, trouble.retry_after_s or 0.0))
 
     def _attempt(self, call: _Call, attempt: int) -> Any:
         """Send once; log one line about it."""
-        started = self._clock.now()
+        started = self.clock.now()
         said = "no answer"
         try:
             reply = self._exchange(call)
@@ -264,7 +260,7 @@ class Transport:
             self._answered()
             return value
         finally:
-            took_ms = (self._clock.now() - started) * 1000
+            took_ms = (self.clock.now() - started) * 1000
             log.debug("%s: %s, %d ms, attempt %d", call.route, said, took_ms, attempt)
 
     def _answered(self) -> None:
@@ -307,7 +303,7 @@ class Transport:
         self._date_text = text
         date = read_date(text)
         if date is not None:
-            self._dated = (date, self._clock.now())
+            self._dated = (date, self.clock.now())
 
     def _read_body(self, raw: Any) -> bytes:
         """The whole body, so that the connection can be used again.
@@ -316,11 +312,11 @@ class Transport:
         """
         from urllib3.exceptions import HTTPError
 
-        deadline = self._clock.now() + LONGEST_BODY * self.timeout_s
+        deadline = self.clock.now() + LONGEST_BODY * self.timeout_s
         read_some = getattr(raw, "read1", raw.read)
         data = bytearray()
         try:
-            while self._clock.now() < deadline:
+            while self.clock.now() < deadline:
                 chunk = read_some(CHUNK)
                 if not chunk:
                     return bytes(data)
