@@ -132,6 +132,51 @@ class Carried:
     unread: Tuple[str, ...] = ()
 
 
+@dataclass
+class Seen:
+    """What one run has seen of the live target, and done about it; nothing of it counts for another.
+
+    Times are those of the run's clock.
+
+    Args:
+        created: the answer to its creation, if this run made it.
+        created_at: when this run made or found it.
+        announced: the step whose request is on record as sent, but was not sent yet.
+        reconciled: it was looked at before anything was sent to it.
+        settings_compared: its settings are known to be what was asked for, or warned of.
+        rights_copied_at: when it was shared as its source was.
+        waited_for_slot: its import had to wait, so that people may have used it meanwhile.
+        job: the import job as it was asked last; None where the server keeps no record of it.
+        job_looked_at: the job was asked in this turn, and there is more to do than to wait.
+        job_changed: how the job stood when it was seen to change last.
+        job_recorded: that was recorded in this run.
+        compare_at_s: for how long the job has to stand still before documents are compared.
+        documents: how many it holds.
+        checked_at: when it and what validation found were read last.
+        empty_at: by step, when the source was seen to hold nothing that it moves.
+        retrieval: what the check of the retrieval came to.
+        done: the steps of once a run that are done.
+    """
+
+    created: Optional[Collection] = None
+    created_at: float = 0.0
+    announced: str = ""
+    reconciled: bool = False
+    settings_compared: bool = False
+    rights_copied_at: Optional[float] = None
+    waited_for_slot: bool = False
+    job: Optional[Job] = None
+    job_looked_at: bool = False
+    job_changed: Optional[Watched] = None
+    job_recorded: bool = False
+    compare_at_s: float = field(default_factory=lambda: patience.SEEMS_OVER_S)
+    documents: Optional[int] = None
+    checked_at: Optional[float] = None
+    empty_at: Dict[str, float] = field(default_factory=dict)
+    retrieval: Optional[Retrieval] = None
+    done: Set[str] = field(default_factory=set)
+
+
 @dataclass(frozen=True)
 class Absent:
     """Looked, and what was to be done is not there."""
@@ -186,31 +231,15 @@ class Migration:
         self.lease_held: Optional[Lease] = None
         self.overview: Optional[Overview] = None
         self.tracked: Optional[Tracked] = None
-        self.carried: Optional[Carried] = None
-        self.created: Optional[Collection] = None
-        self.created_at = 0.0
-        self.rights_copied_at: Optional[float] = None
-        self.refused_settings: Set[str] = set()
-        self.settings_compared = False
-        self.job: Optional[Job] = None
-        self.job_looked_at = False
         self.polled_at_version: Optional[int] = None
-        self.watched: Optional[Watched] = None
-        self.compare_at_s = patience.SEEMS_OVER_S
-        self.job_recorded: Optional[Watched] = None
-        self.done: Set[str] = set()
-        self.notes: List[str] = []
-        self.warnings: List[str] = []
-        self.documents: Optional[int] = None
-        self.moved: Dict[str, int] = {}
-        self.retrieval: Optional[Retrieval] = None
-        self.empty_at: Dict[str, float] = {}
-        self.seen_at: Optional[float] = None
-        self.announced = ""
+        self.carried: Optional[Carried] = None
         self.source_gone = False
         self.owner_confirmed = False
-        self.reconciled = False
-        self.waited_for_slot = False
+        self.refused_settings: Set[str] = set()
+        self.seen = Seen()
+        self.moved: Dict[str, int] = {}
+        self.notes: List[str] = []
+        self.warnings: List[str] = []
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -361,9 +390,9 @@ class Migration:
 
     def freshness(self) -> float:
         """How long the target may yet take to be visible, in seconds; 0 where it is no new one."""
-        if self.created is None:
+        if self.seen.created is None:
             return 0.0
-        return max(0.0, self.created_at + patience.VISIBLE_WITHIN_S - self.clock.now())
+        return max(0.0, self.seen.created_at + patience.VISIBLE_WITHIN_S - self.clock.now())
 
     def warn(self, text: str) -> None:
         """Something could not be carried over; the step that ends next keeps it."""
@@ -406,28 +435,15 @@ class Migration:
         self.notes.append(f"a first target was given up: {reason}")
         self._begun()
 
-    def forget_what_was_seen(self) -> None:
-        """Another target is the live one now: what this run saw of the last one does not count."""
-        self.created = self.job = None
-        self.job_looked_at = self.reconciled = self.waited_for_slot = False
-        self.watched = self.job_recorded = None
-        self.compare_at_s = patience.SEEMS_OVER_S
-        self.seen_at = self.rights_copied_at = None
-        self.empty_at.clear()
-        self.done.clear()
-        self.retrieval = None
-        self.announced = ""
-
     def drop_details(self) -> None:
         """It has ended in this run: what was read of it is not kept, as there may be very many."""
-        self.carried = self.tracked = self.job = None
-        if self.created is not None:
-            self.created = replace(self.created, raw=None)
+        self.carried = self.tracked = self.seen.job = None
+        if self.seen.created is not None:
+            self.seen.created = replace(self.seen.created, raw=None)
 
     def _begun(self) -> None:
-        self.forget_what_was_seen()
+        self.seen = Seen(announced=StepName.CREATE)
         self.warnings.clear()
-        self.announced = StepName.CREATE
         self.reload()
 
     def _unused_name(self, taken: Set[str]) -> str:
@@ -450,9 +466,9 @@ class Migration:
             "target_name": record.target_name if record else "",
             "target_model": (record.target_model if record else "") or self.model,
             "notes": tuple(self.notes),
-            "documents": self.documents,
+            "documents": self.seen.documents,
             "moved": tuple(self.moved.items()),
-            "retrieval": self.retrieval,
+            "retrieval": self.seen.retrieval,
         }
         if self.tracked:
             filled["position"] = self.tracked.position
@@ -545,7 +561,7 @@ def send_once(
 def _refuse_endless(migration: Migration, step: str) -> None:
     """A request that was sent again and again without an answer, over all runs, ends the attempt."""
     store = migration.tracking.store
-    sent = store.sends(migration.attempt, step) - (migration.announced == step)
+    sent = store.sends(migration.attempt, step) - (migration.seen.announced == step)
     if sent < patience.MOST_SENDS:
         return
     what = f"the server never answered the request of {step}, which was sent {sent} times"
@@ -558,8 +574,8 @@ def record_send(migration: Migration, step: str) -> bool:
 
     Returns False where another import of the same owner is in doubt.
     """
-    if migration.announced == step:
-        migration.announced = ""
+    if migration.seen.announced == step:
+        migration.seen.announced = ""
         return True
     return migration.tracking.store.record_send(migration.lease, migration.attempt, step)
 
@@ -630,6 +646,6 @@ def in_doubt(migration: Migration, step: str) -> Optional[bool]:
     None where nothing is in doubt. What this run has only announced is none.
     """
     intent = migration.record.intent(step)
-    if intent is None or intent.sends == 0 or migration.announced == step:
+    if intent is None or intent.sends == 0 or migration.seen.announced == step:
         return None
     return intent.timed_out

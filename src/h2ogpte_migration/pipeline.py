@@ -64,7 +64,7 @@ def advance(migration: Migration) -> Result:
                     OutcomeKind.LEASED_ELSEWHERE, reason=f"{claimed} works on it"
                 )
             migration.lease_held = claimed
-            migration.seen_at = None
+            migration.seen.checked_at = None
             if migration.tracking.database.changes_elsewhere() != before:
                 migration.reload()  # whoever had the lease may have gone on with it
         keep = False
@@ -103,7 +103,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             if reconcile.is_due(migration):
                 reconcile.run(migration)
             tracked = migration.record
-            following = due(tracked, migration.policy, frozenset(migration.done))
+            following = due(tracked, migration.policy, frozenset(migration.seen.done))
             if following is None:
                 return _done(migration)
             if before == (following.name, tracked):
@@ -112,7 +112,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             migration.on_step(step)
             result = following.run(migration)
             if following.once_a_run and result is None:
-                migration.done.add(step)
+                migration.seen.done.add(step)
         return result
     except Interrupted:
         return migration.result(OutcomeKind.INTERRUPTED, step=step, reason="interrupted")

@@ -218,7 +218,7 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
         migrations: all of one owner, worked on in this run.
         seen: ids of collections that were there before the run, and were decided about then.
     """
-    begun = [item for item in migrations if item.created is not None]
+    begun = [item for item in migrations if item.seen.created is not None]
     if not begun:
         return []
     for migration in begun:

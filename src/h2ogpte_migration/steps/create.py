@@ -77,9 +77,9 @@ def _book(migration: Migration, target: Target) -> None:
     source = carried(migration)
     asked = {**facts(source), "settings": _wanted_settings(migration, source)}
     store.record_target(migration.lease, attempt, created, asked)
-    migration.created_at = migration.clock.now()
+    migration.seen.created_at = migration.clock.now()
     if not target.adopted:
-        migration.created = created
+        migration.seen.created = created
         log.info("created the target %s (%s)", created.id, attempt.target_name)
         return
     log.info("adopted the target %s, whose creation was never answered", created.id)

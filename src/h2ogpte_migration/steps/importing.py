@@ -59,7 +59,7 @@ def run(migration: Migration) -> Optional[Result]:
             return _resolve(migration)
         if not migration.may_submit():
             permissions.outdate(migration)
-            migration.waited_for_slot = True
+            migration.seen.waited_for_slot = True
             return migration.result(OutcomeKind.WAITING_FOR_SLOT, step=StepName.IMPORT)
         return _submit(migration)
     except NotFound as error:
@@ -71,7 +71,7 @@ def _submit(migration: Migration) -> Optional[Result]:
     permissions.refresh(migration)
     if migration.record.position != Position.SHARED:
         return None  # the target turned out to be gone, and another one was begun
-    if migration.waited_for_slot and not _is_still_empty(migration):
+    if migration.seen.waited_for_slot and not _is_still_empty(migration):
         reason = "people put documents into it while it waited for its import; they stay there"
         migration.restart(TargetState.ABANDONED, reason)
         return None

@@ -26,21 +26,21 @@ def look(migration: Migration) -> bool:
     There is when it has ended, when the server keeps no record of it any more, and when it stands
     still: then the target's documents decide.
     """
-    job_id = migration.record.record.job_id
-    job = migration.job = _ask(migration, job_id) if job_id else None
+    seen, job_id = migration.seen, migration.record.record.job_id
+    job = seen.job = _ask(migration, job_id) if job_id else None
     if job is None:
-        migration.job_looked_at = not _may_yet_show(migration)
+        seen.job_looked_at = not _may_yet_show(migration)
     else:
-        limit_s = min(migration.compare_at_s, patience.STALE_JOB_S)
-        migration.job_looked_at = job.ended or _stands_still(migration, job) >= limit_s
+        limit_s = min(seen.compare_at_s, patience.STALE_JOB_S)
+        seen.job_looked_at = job.ended or _stands_still(migration, job) >= limit_s
         migration.on_job(job)
-    return migration.job_looked_at
+    return seen.job_looked_at
 
 
 def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
     """The first time the owner's list of jobs may tell; a poll is a question of its own."""
     listed = None
-    if migration.overview is not None and migration.job is None:
+    if migration.overview is not None and migration.seen.job is None:
         listed = migration.overview.job(job_id)
     if listed is not None:
         return listed
@@ -51,7 +51,7 @@ def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
 def _may_yet_show(migration: Migration) -> bool:
     """Whether the job was submitted a moment ago, and may only not be visible yet."""
     record = migration.record.record
-    seen = migration.watched is not None or record.job_status == JobStatus.RUNNING
+    seen = migration.seen.job_changed is not None or record.job_status == JobStatus.RUNNING
     if seen or record.job_id is None:
         return False
     if seconds_since(migration, StepName.IMPORT) >= patience.VISIBLE_WITHIN_S:
@@ -62,19 +62,19 @@ def _may_yet_show(migration: Migration) -> bool:
 def _stands_still(migration: Migration, job: Job) -> float:
     """For how long nothing about the job has changed, over all runs, in seconds."""
     now = migration.clock.utc()
-    watched = migration.watched or migration.tracking.store.job_watched(migration.attempt)
-    if watched is None or watched.standing != job.standing or watched.since > now:
-        watched = Watched(job.standing, now)
-    migration.watched = watched
-    return (now - watched.since).total_seconds()
+    changed = migration.seen.job_changed or migration.tracking.store.job_watched(migration.attempt)
+    if changed is None or changed.standing != job.standing or changed.since > now:
+        changed = Watched(job.standing, now)
+    migration.seen.job_changed = changed
+    return (now - changed.since).total_seconds()
 
 
 def run(migration: Migration) -> Optional[Result]:
     """Book the end of the job. Running: come back later."""
-    if not migration.job_looked_at and not look(migration):
+    if not migration.seen.job_looked_at and not look(migration):
         record_running(migration)
         return running(migration)
-    job, migration.job_looked_at = migration.job, False
+    job, migration.seen.job_looked_at = migration.seen.job, False
     if job is None or job.ended:
         migration.job_ended()
     if job is None:
@@ -85,15 +85,15 @@ def run(migration: Migration) -> Optional[Result]:
 
 def record_running(migration: Migration) -> None:
     """The job was seen in progress: recorded once, and once more where it has moved since."""
-    watched = migration.watched
-    if migration.job is None or watched is None:
+    seen, changed = migration.seen, migration.seen.job_changed
+    if seen.job is None or changed is None:
         return
     store, attempt = migration.tracking.store, migration.attempt
-    seen = migration.record.record.job_status == JobStatus.RUNNING
-    if not seen or (migration.job_recorded is None and store.job_watched(attempt) != watched):
-        store.record_job_running(migration.lease, attempt, watched)
+    known = migration.record.record.job_status == JobStatus.RUNNING
+    if not known or (not seen.job_recorded and store.job_watched(attempt) != changed):
+        store.record_job_running(migration.lease, attempt, changed)
         migration.polled_at_version = None  # the next poll reads what was written
-    migration.job_recorded = watched
+    seen.job_recorded = True
 
 
 def _ended(migration: Migration, job: Job) -> Optional[Result]:
@@ -123,10 +123,10 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
     if not found.lost:
         _finish(migration, what, found)
         return None
-    if migration.job is None and not look(migration) and migration.job is not None:
+    if migration.seen.job is None and not look(migration) and migration.seen.job is not None:
         record_running(migration)
         return running(migration)  # it was only out of sight
-    migration.job_looked_at = False
+    migration.seen.job_looked_at = False
     reason = f"{what}; {validate.blocking_words(found.findings)}"
     if validate.may_be_ours_twice(migration, found):
         migration.restart(TargetState.ABANDONED, reason)
@@ -160,7 +160,7 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
         _finish(migration, what, found)
         return None
     if stood_s < patience.STALE_JOB_S:
-        migration.compare_at_s = 2 * stood_s
+        migration.seen.compare_at_s = 2 * stood_s
         record_running(migration)
         return running(migration)
     migration.job_ended()

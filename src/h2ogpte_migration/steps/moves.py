@@ -307,8 +307,8 @@ def connectors(migration: Migration) -> Optional[Result]:
 
     Where chats are to follow they are looked at here for the first time: one pause serves both.
     """
-    validation, seen_at = migration.record.validation, migration.seen_at
-    stale = seen_at is None or migration.clock.now() - seen_at > patience.FRESH_FINDINGS_S
+    validation, checked_at = migration.record.validation, migration.seen.checked_at
+    stale = checked_at is None or migration.clock.now() - checked_at > patience.FRESH_FINDINGS_S
     if stale and validation is not None and not validation.ignored:
         result = validate.run(migration)
         if result is not None or migration.reload() is None:
@@ -319,7 +319,7 @@ def connectors(migration: Migration) -> Optional[Result]:
         # A refusal is for the step that moves them.
         with suppress(ServerError):
             if not _look(_way(migration), MOVES[StepName.CHATS]).listed:
-                migration.empty_at[StepName.CHATS] = migration.clock.now()
+                migration.seen.empty_at[StepName.CHATS] = migration.clock.now()
     return _run(migration, StepName.CONNECTORS)
 
 
@@ -366,9 +366,9 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
     _wait_for_the_first_link(migration)
     way = _way(migration)
     try:
-        empty_at = migration.empty_at.pop(step, None)
+        empty_at = migration.seen.empty_at.pop(step, None)
         left = left_in(way, kind, _on_record(migration, step), empty_at)
-        if left.listed or migration.seen_at is None:
+        if left.listed or migration.seen.checked_at is None:
             _read_target_again(migration)
         if left.listed:
             counts: Json = {
@@ -413,7 +413,7 @@ def _read_target_again(migration: Migration) -> None:
         raise StepFailed("the target is not validated, nothing was moved")
     if target.model != migration.attempt.model and not found.ignored:
         raise StepFailed(f"the target has the model {target.model} by now, nothing was moved")
-    migration.seen_at = migration.clock.now()
+    migration.seen.checked_at = migration.clock.now()
 
 
 def _finish(migration: Migration, way: Way, step: str) -> None:

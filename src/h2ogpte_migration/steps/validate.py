@@ -70,7 +70,7 @@ def run(migration: Migration) -> Optional[Result]:
         found = _held_by(found, still_shared, retrieval.kept_finding(migration))
     except NotFound as error:
         return failed_if_gone(migration, error)
-    migration.seen_at = migration.clock.now()
+    migration.seen.checked_at = migration.clock.now()
     note_late_duplicates(migration)
     held = found.verdict == Verdict.HELD
     if held and may_be_ours_twice(migration, found):
@@ -245,7 +245,7 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
         never_usable = tallies.missing[0] and tallies.missing[0] == comparison.missing_bad()
         late_ids = () if migration.by_name else tuple(comparison.late_ids())
         others = arrived.findings(migration, target, comparison)
-    migration.documents = documents
+    migration.seen.documents = documents
     findings = validation.document_findings(tallies)
     lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
     findings += validation.model_findings(target, migration.attempt.model)
