@@ -8,13 +8,14 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, plan
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
-from h2ogpte_migration.run import chains, closing
+from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope, is_in_scope
 from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.steps.moves import MOVES
 from h2ogpte_migration.ui.text import plural
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Iterator, List, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Result, not_available
-from h2ogpte_migration.run import chains, closing, former
+from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import count_in_scope, in_scope, is_in_scope
 from h2ogpte_migration.states import STANDINGS, Position
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.ui.text import plural
 

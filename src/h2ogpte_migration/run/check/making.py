@@ -47,13 +47,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Made:
-    """The scratch collection with what is in it; documents by id and name."""
+    """The scratch collection with what is in it."""
 
     collection: Collection
     token: str
-    documents: Tuple[Document, ...]
     chat_id: str
-    ingest_jobs: Tuple[JobId, ...]
 
 
 def make(place: Workplace, model: str) -> Made:
@@ -66,9 +64,8 @@ def make(place: Workplace, model: str) -> Made:
     token = uuid.uuid4().hex
     collection = _collection(place, token, model)
     _furnish(place, collection.id)
-    documents, jobs = _documents(place, collection.id, token)
-    chat_id = _chat(place, collection.id, token)
-    return Made(collection, token, documents, chat_id, jobs)
+    _documents(place, collection.id, token)
+    return Made(collection, token, _chat(place, collection.id, token))
 
 
 def _collection(place: Workplace, token: str, model: str) -> Collection:
@@ -125,9 +122,7 @@ def _furnish(place: Workplace, collection_id: str) -> None:
 
 
 # -- documents ---------------------------------------------------------------------------
-def _documents(
-    place: Workplace, collection_id: str, token: str
-) -> Tuple[Tuple[Document, ...], Tuple[JobId, ...]]:
+def _documents(place: Workplace, collection_id: str, token: str) -> None:
     things, jobs = [], []
     for number, text in enumerate(TEXTS, 1):
         thing = _thing(place, Kind.DOCUMENT, names.document_name(token, number), token)
@@ -142,7 +137,6 @@ def _documents(
     rows = _when_all_are_good(place, collection_id, token, jobs)
     for thing, row in _paired(things, rows):
         place.scratch.made(thing.number, row.id)
-    return tuple(rows), tuple(jobs)
 
 
 _FOUND = JobId("")
@@ -261,8 +255,6 @@ def _once(
     """
     for attempt in range(patience.SENDS_PER_RUN):
         place.clock.check()
-        if attempt:
-            place.scratch.asked_again(thing.number)
         try:
             return send()
         except OutcomeUnknown as error:
