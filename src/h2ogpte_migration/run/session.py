@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Set
 
@@ -60,7 +59,6 @@ class Session:
     credentials: Credentials
     tracking: Tracking
     shared: Shared
-    began: float = field(default_factory=time.monotonic)
 
     @property
     def admin(self) -> bool:

@@ -136,7 +136,7 @@ STEPS: Tuple[Step, ...] = (
         once_a_run=True,
     ),
     Step(
-        "question",
+        StepName.QUESTION,
         ragcheck.run,
         (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
         "asking",
@@ -146,21 +146,21 @@ STEPS: Tuple[Step, ...] = (
     Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
     Step(StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats),
     Step(
-        former.FORMER_CONNECTORS,
+        StepName.FORMER_CONNECTORS,
         former.connectors,
         (Position.CONNECTED, Position.FINISHED),
         "bringing over connectors",
         wanted=_has_former_targets,
     ),
     Step(
-        former.FORMER_CHATS,
+        StepName.FORMER_CHATS,
         former.chats,
         (Position.FINISHED,),
         "bringing over chats",
         wanted=_has_former_targets,
     ),
     Step(
-        "look",
+        StepName.LOOK,
         presence.run,
         (Position.CONNECTED, Position.FINISHED),
         "looking",

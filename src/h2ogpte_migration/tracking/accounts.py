@@ -14,16 +14,25 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 from h2ogpte_migration.model import Json, id_forms, parse_time, spelled
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
 from h2ogpte_migration.retrieval import Overall
-from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, position
+from h2ogpte_migration.states import (
+    STANDINGS,
+    Evidence,
+    Position,
+    StepName,
+    Verdict,
+    position,
+)
 from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
-from h2ogpte_migration.tracking.records import KeptWarning
-from h2ogpte_migration.tracking.rows import BRINGING_OVER, COUNTED
+from h2ogpte_migration.tracking.records import Attempt, KeptWarning
+from h2ogpte_migration.tracking.rows import BRINGING_OVER, COUNTED, has_done
 from h2ogpte_migration.tracking.runs import Runs
 
 _BATCH = 5000
 _MARK = "\x1f"
 """Between several texts in one cell."""
+
+_ROLLED_BACK = has_done("a.id", StepName.ROLLED_BACK)
 
 # What a position is told by. Where there is an attempt, its target counts: the row of a source
 # is written over when it is begun anew.
@@ -37,12 +46,10 @@ _STANDING = f"""
     coalesce(m.import_submitted, 0) AS submitted, coalesce(m.import_completed, 0) AS imported,
     coalesce(m.connectors_migrated, 0) AS connected, coalesce(m.chats_migrated, 0) AS chatted,
     (SELECT max(state = 'open' AND sends > 0) FROM intents
-      WHERE attempt_id = a.id AND step = 'import') AS import_sent,
+      WHERE attempt_id = a.id AND step = '{StepName.IMPORT}') AS import_sent,
     coalesce(v.verdict, '') AS verdict, coalesce(v.ignored, 0) AS ignored,
-    EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rollback')
-        AS rolling_back,
-    EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')
-        AS rolled_back,
+    {has_done("a.id", StepName.ROLLBACK)} AS rolling_back,
+    {_ROLLED_BACK} AS rolled_back,
     {BRINGING_OVER} AS bringing_over,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
 """
@@ -58,7 +65,7 @@ _FROM_LIVE = """
     LEFT JOIN leases l ON l.source_id = m.old_collection_id
 """
 # What is kept of an attempt that has failed is told too: the last one, if none is live.
-_DETAILS = """
+_DETAILS = f"""
     m.rowid AS place, m.old_collection_id, m.old_collection_name, m.new_collection_id,
     m.new_collection_name, m.old_model, m.job_id, m.error,
     coalesce(z.created_at, m.created_at) AS begun_at, m.completed_at, z.ended_at, z.source_facts,
@@ -66,14 +73,15 @@ _DETAILS = """
     (SELECT max(opened_at) FROM intents WHERE attempt_id = z.id) AS acted_at,
     (SELECT detail FROM checkpoints WHERE attempt_id = z.id AND step = :counted) AS counted,
     (SELECT group_concat(text, :mark) FROM warnings WHERE attempt_id = z.id) AS warnings,
-    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = 'connectors'
+    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = '{StepName.CONNECTORS}'
         AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS connectors,
-    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = 'chats'
+    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = '{StepName.CHATS}'
         AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS chats,
     r.outcome AS retrieval, r.checked_at AS retrieval_at
 """
-_FROM_LAST = """
-    LEFT JOIN (SELECT source_id, max(id) AS id FROM attempts WHERE origin != 'twin'
+_FROM_LAST = f"""
+    LEFT JOIN (SELECT source_id, max(id) AS id FROM attempts
+               WHERE origin != '{Attempt.LATE_DUPLICATE}'
                GROUP BY source_id) latest ON latest.source_id = m.old_collection_id
     LEFT JOIN attempts z ON z.id = coalesce(a.id, latest.id)
     LEFT JOIN validations y ON y.attempt_id = z.id
@@ -92,7 +100,6 @@ _HELD = (
     "coalesce(v.verdict, '') = 'held' AND NOT coalesce(v.ignored, 0) "
     "AND NOT coalesce(m.connectors_migrated, 0)"
 )
-_ROLLED_BACK = "EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')"
 _RANK = (
     f"CASE WHEN m.job_status = 'failed' THEN 0 WHEN {_HELD} THEN 1 "
     "WHEN coalesce(m.error, '') != '' THEN 2 ELSE 3 END"

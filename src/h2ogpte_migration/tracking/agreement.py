@@ -86,7 +86,8 @@ def _take_up(
         attempt_id = int(known["id"])
         db.execute(
             "UPDATE attempts SET fate = :fate, ended_at = NULL, origin = CASE origin "
-            "WHEN 'twin' THEN 'legacy' ELSE origin END WHERE id = :id",
+            f"WHEN '{Attempt.LATE_DUPLICATE}' THEN '{Attempt.LEGACY}' ELSE origin END "
+            "WHERE id = :id",
             {"fate": fate.value, "id": attempt_id},
         )
     else:

@@ -38,8 +38,6 @@ def utc_now() -> str:
 class Intent:
     """Something that was about to be sent. ``sends`` counts requests that may have arrived."""
 
-    id: int
-    attempt_id: int
     source_id: SourceId
     owner: str
     step: str
@@ -53,8 +51,6 @@ class Intent:
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Intent:
         return cls(
-            id=row["id"],
-            attempt_id=row["attempt_id"],
             source_id=SourceId(row["source_id"]),
             owner=row["owner"],
             step=row["step"],

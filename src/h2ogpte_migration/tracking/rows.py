@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import (
-    Any,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Mapping, Optional, Sequence
 
 from h2ogpte_migration.errors import LeaseLost
-from h2ogpte_migration.model import (
-    Finding,
-    Json,
-    SourceId,
-)
-from h2ogpte_migration.states import JobStatus, TargetState
+from h2ogpte_migration.model import Finding, SourceId
+from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.tracking.records import (
     Attempt,
     utc_now,
 )
 
 COUNTED = "counted"
-"""The checkpoint that keeps how many documents a validation counted: no step of that name."""
+"""The checkpoint that keeps how many documents a validation counted: no step of that name.
+
+For reports: the baseline that they were counted in goes with a clean validation."""
 
 JOB_SEEN = "job seen"
 """The checkpoint that says how the import job stood when it was seen to change last."""
+
+
+def has_done(attempt: str, step: str) -> str:
+    """The condition that an attempt, by its id's name in SQL, has a checkpoint."""
+    return f"EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = {attempt} AND step = '{step}')"
+
 
 BRINGING_OVER = (
     "coalesce(connectors_migrated, 0) AND "
@@ -39,24 +37,23 @@ BRINGING_OVER = (
     "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
     "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
     "AND former.target_id != live.target_id "
-    "AND (NOT EXISTS (SELECT 1 FROM checkpoints "
-    "WHERE attempt_id = live.id AND step = 'former connectors') "
-    "OR coalesce(chats_migrated, 0) AND NOT EXISTS (SELECT 1 FROM checkpoints "
-    "WHERE attempt_id = live.id AND step = 'former chats')))"
+    f"AND (NOT {has_done('live.id', StepName.FORMER_CONNECTORS)} "
+    f"OR coalesce(chats_migrated, 0) AND NOT {has_done('live.id', StepName.FORMER_CHATS)}))"
 )
 """The condition that what former targets hold was not brought over yet, though it is its turn."""
 
 
 def write_checkpoint(
-    db: sqlite3.Connection, attempt: Attempt, step: str, detail: Optional[Json]
+    db: sqlite3.Connection, attempt: Attempt, step: str, detail: object = None, at: str = ""
 ) -> None:
+    """Note that something is done, or was seen, now or at another time; its last detail stays."""
     db.execute(
         "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-        "VALUES (:attempt, :step, :now, :detail)",
+        "VALUES (:attempt, :step, :at, :detail)",
         {
             "attempt": attempt.id,
             "step": step,
-            "now": utc_now(),
+            "at": at or utc_now(),
             "detail": None if detail is None else json.dumps(detail),
         },
     )
@@ -203,20 +200,6 @@ def keep_warnings(
             }
             for text in warnings
         ],
-    )
-
-
-def keep_counts(db: sqlite3.Connection, attempt_id: int, documents: Tuple[int, int]) -> None:
-    """For reports: the baseline that they were counted in goes with a clean validation."""
-    db.execute(
-        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-        "VALUES (:attempt, :step, :now, :detail)",
-        {
-            "attempt": attempt_id,
-            "step": COUNTED,
-            "now": utc_now(),
-            "detail": json.dumps(documents),
-        },
     )
 
 

@@ -27,6 +27,7 @@ SAME_CLOCK = timedelta(seconds=30)
 REMINDER = timedelta(days=1)
 """How long a quiet run may stay silent about what is open."""
 
+_SERVER = "server_url"
 _SCOPE = "rows_wanted"
 _QUIET_OPEN, _QUIET_TOLD = "quiet_report_open", "quiet_report_told"
 
@@ -147,8 +148,7 @@ class Runs:
     # -- the server --------------------------------------------------------------------
     def bound_server(self) -> Optional[str]:
         """The url of the server that this database speaks of, if it is bound yet."""
-        row = self._db.row("SELECT value FROM meta WHERE key = 'server_url'")
-        return row["value"] if row else None
+        return self._meta(_SERVER)
 
     def bind_server(self, url: str, *, rebind: bool) -> None:
         """Bind the database to a server on first use.
@@ -157,12 +157,10 @@ class Runs:
             ToolError: it is bound to another one (exit 2), unless ``rebind``.
         """
         with self._db.transaction() as db:
-            row = db.execute("SELECT value FROM meta WHERE key = 'server_url'").fetchone()
-            if row is not None and row["value"] != url and not rebind:
-                raise other_server(str(self._db.path), row["value"], url)
-            db.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES ('server_url', :url)", {"url": url}
-            )
+            bound = self.bound_server()
+            if bound is not None and bound != url and not rebind:
+                raise other_server(str(self._db.path), bound, url)
+            _keep(db, _SERVER, url)
 
     # -- quiet reports -----------------------------------------------------------------
     def quiet_report_is_due(self, open_now: str, any_open: bool, now: datetime) -> bool:
@@ -183,11 +181,8 @@ class Runs:
     def record_quiet_report(self, open_now: str, now: datetime) -> None:
         """Remember what was told, and when."""
         with self._db.transaction(durable=False) as db:
-            for key, value in ((_QUIET_OPEN, open_now), (_QUIET_TOLD, now.isoformat())):
-                db.execute(
-                    "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
-                    {"key": key, "value": value},
-                )
+            _keep(db, _QUIET_OPEN, open_now)
+            _keep(db, _QUIET_TOLD, now.isoformat())
 
     # -- what a migration is about -------------------------------------------------------
     def record_scope(self, rows: int) -> None:
@@ -195,10 +190,7 @@ class Runs:
         if rows == self.scope():
             return
         with self._db.transaction(durable=False) as db:
-            db.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
-                {"key": _SCOPE, "value": str(rows)},
-            )
+            _keep(db, _SCOPE, str(rows))
 
     def scope(self) -> int:
         """How many collections the last migration wanted on record, those of others included."""
@@ -263,6 +255,13 @@ def other_server(path: str, bound: str, asked: str) -> ToolError:
         "Use --db-path for another file, or --rebind-server if it is the same server under "
         "a new name.",
         ExitCode.USAGE,
+    )
+
+
+def _keep(db: sqlite3.Connection, key: str, value: str) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
+        {"key": key, "value": value},
     )
 
 

@@ -43,6 +43,7 @@ from h2ogpte_migration.tracking.records import (
     utc_now,
 )
 from h2ogpte_migration.tracking.rows import (
+    COUNTED,
     JOB_SEEN,
     claim_job,
     close_intent,
@@ -51,7 +52,6 @@ from h2ogpte_migration.tracking.rows import (
     end_live_attempt,
     forget_baseline,
     insert,
-    keep_counts,
     keep_warnings,
     open_intent,
     update_row,
@@ -265,22 +265,14 @@ class Store(Questions):
         """Checkpoint: the target is shared as the source is."""
         with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"permissions_copied": 1, "error": None})
-            db.execute(
-                "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
-                {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
-            )
-            keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+            _write_rights(db, attempt, permissions, warnings)
 
     def record_rights(
         self, lease: Lease, attempt: Attempt, permissions: Permissions, warnings: Sequence[str] = ()
     ) -> None:
         """What the target may have been given: before it is given, and once some was taken."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
-                {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
-            )
-            keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+            _write_rights(db, attempt, permissions, warnings)
 
     def finish_step(
         self,
@@ -288,11 +280,10 @@ class Store(Questions):
         attempt: Attempt,
         step: str,
         warnings: Sequence[str] = (),
-        detail: Optional[Json] = None,
     ) -> None:
         """Checkpoint: a step without a documented column is done for this attempt."""
         with self._checkpoint(lease) as db:
-            write_checkpoint(db, attempt, step, detail)
+            write_checkpoint(db, attempt, step)
             keep_warnings(db, attempt, step, warnings)
 
     def record_error(self, lease: Lease, error: Optional[str]) -> None:
@@ -365,7 +356,7 @@ class Store(Questions):
         """
         with self._db.transaction() as db:
             if attempt.fate == TargetState.LIVE:
-                write_checkpoint(db, attempt, StepName.TARGET_DELETED, None)
+                write_checkpoint(db, attempt, StepName.TARGET_DELETED)
                 return
             db.execute(
                 "UPDATE attempts SET fate = :fate, ended_at = :now WHERE id = :id",
@@ -404,16 +395,7 @@ class Store(Questions):
         """The job was seen in progress, and stood like this."""
         with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"job_status": JobStatus.RUNNING})
-            db.execute(
-                "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-                "VALUES (:attempt, :step, :since, :standing)",
-                {
-                    "attempt": attempt.id,
-                    "step": JOB_SEEN,
-                    "since": watched.since.isoformat(),
-                    "standing": json.dumps(watched.standing),
-                },
-            )
+            write_checkpoint(db, attempt, JOB_SEEN, watched.standing, watched.since.isoformat())
 
     def finish_import(self, lease: Lease, attempt: Attempt, warnings: Sequence[str] = ()) -> None:
         """Checkpoint: the import job ended well."""
@@ -466,7 +448,7 @@ class Store(Questions):
         with self._checkpoint(lease) as db:
             write_validation(db, attempt.id, verdict, findings, late_documents, ignored=ignored)
             if documents is not None:
-                keep_counts(db, attempt.id, documents)
+                write_checkpoint(db, attempt, COUNTED, documents)
             keep_warnings(db, attempt, StepName.VALIDATE, kept + (blocking if ignored else []))
             error = (
                 f"held: {'; '.join(blocking)}" if verdict == Verdict.HELD and not ignored else None
@@ -516,14 +498,14 @@ class Store(Questions):
             if step in _MOVED:
                 update_row(db, lease.source_id, {_MOVED[step]: 1, "error": None})
             else:
-                write_checkpoint(db, attempt, step, None)
+                write_checkpoint(db, attempt, step)
             keep_warnings(db, attempt, step, warnings)
 
     def finish_rollback(self, lease: Lease, attempt: Attempt) -> None:
         """Checkpoint: connectors and chats are in the source again, and the row says so."""
         with self._held(lease) as db:
             update_row(db, lease.source_id, {**dict.fromkeys(_MOVED.values(), 0), "error": None})
-            write_checkpoint(db, attempt, StepName.ROLLED_BACK, None)
+            write_checkpoint(db, attempt, StepName.ROLLED_BACK)
 
     # -- the lease behind every fact ---------------------------------------------------
     def _held(self, lease: Lease) -> ContextManager[sqlite3.Connection]:
@@ -540,6 +522,16 @@ class Store(Questions):
 
 _MOVED = {StepName.CONNECTORS: "connectors_migrated", StepName.CHATS: "chats_migrated"}
 """The documented columns that say that something was moved."""
+
+
+def _write_rights(
+    db: sqlite3.Connection, attempt: Attempt, permissions: Permissions, warnings: Sequence[str]
+) -> None:
+    db.execute(
+        "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
+        {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
+    )
+    keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
 
 
 def _taken_names(db: sqlite3.Connection, owner: str) -> Set[str]:
