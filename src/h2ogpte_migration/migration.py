@@ -1,21 +1,15 @@
-"""One collection in this run: what is asked of it, its record, its lease, and what it came to.
-
-Here also stands, once, how something is sent that must not be sent twice (``send_once``): it is
-on record before it is sent; an answer that does not come is looked for, twice; and what is
-found is booked as if it had been answered.
-"""
+"""One collection in this run: what is asked of it, its record, its lease, and what it came to."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import defaultdict
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import (
     Any,
     Callable,
-    ContextManager,
     DefaultDict,
     Dict,
     List,
@@ -24,17 +18,15 @@ from typing import (
     Tuple,
     TypeVar,
     Union,
-    cast,
 )
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
+    BadReply,
     Forbidden,
-    Interrupted,
     LeaseLost,
     NotFound,
-    OutcomeUnknown,
     ServerError,
     StepFailed,
     Unavailable,
@@ -47,7 +39,6 @@ from h2ogpte_migration.model import (
     Json,
     SourceId,
     TargetId,
-    parse_time,
 )
 from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
@@ -85,20 +76,22 @@ class Down:
     def __init__(self) -> None:
         self._failures: Dict[str, Tuple[int, ServerError]] = {}
 
-    def failed(self, what: str, error: ServerError) -> None:
-        """A request was retried in vain."""
-        times, _ = self._failures.get(what, (0, error))
-        self._failures[what] = (times + 1, error)
+    def ask(self, what: str, send: Callable[[], T]) -> T:
+        """Make a request of some sort, or raise what it failed with the last time.
 
-    def worked(self, what: str) -> None:
-        """A request was answered."""
+        Raises:
+            Unavailable, BadReply: it was, or had been, retried in vain.
+        """
+        times, failure = self._failures.get(what, (0, None))
+        if failure is not None and times >= self.MOST:
+            raise failure
+        try:
+            answer = send()
+        except (Unavailable, BadReply) as error:
+            self._failures[what] = (times + 1, error)
+            raise
         self._failures.pop(what, None)
-
-    def refuse(self, what: str) -> None:
-        """Raise what it failed with, if it is not to be made any more."""
-        times, error = self._failures.get(what, (0, None))
-        if error is not None and times >= self.MOST:
-            raise error
+        return answer
 
 
 @dataclass(frozen=True)
@@ -175,23 +168,6 @@ class Seen:
     empty_at: Dict[str, float] = field(default_factory=dict)
     retrieval: Optional[Retrieval] = None
     done: Set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Absent:
-    """Looked, and what was to be done is not there."""
-
-
-@dataclass(frozen=True)
-class Ambiguous:
-    """Looked, and can't tell: the target has to be given up for a fresh one.
-
-    Args:
-        rather: looks for what to book instead of giving up what somebody works in already.
-    """
-
-    reason: str
-    rather: Callable[[], object] = lambda: None
 
 
 class Migration:
@@ -489,6 +465,15 @@ class Migration:
             needs_attention=True,
         )
 
+    def running(self) -> Result:
+        """The import runs at the server: there is nothing to do until it ends."""
+        return self.result(
+            OutcomeKind.RUNNING,
+            step=StepName.JOB,
+            reason="the import runs at the server",
+            job_id=self.record.record.job_id,
+        )
+
     def import_failed(self, reason: str, cause: str, hint: str = "") -> Result:
         """The attempt is over and did not bring what it should; ``cause`` is free of ids."""
         self.job_ended()
@@ -512,140 +497,3 @@ def _what_next(error: Union[ServerError, StepFailed], owner: str) -> str:
             "their own with --force-remigrate. Else run the same command again."
         )
     return "Run the same command again; it continues from here."
-
-
-# -- sending exactly once ----------------------------------------------------------------
-def send_once(
-    migration: Migration,
-    step: str,
-    send: Callable[[], T],
-    find: Callable[[], Union[Absent, Ambiguous, T]],
-    book: Callable[[T], None],
-    announce: Optional[Callable[[], None]] = None,
-    alone: Callable[[], ContextManager[Any]] = nullcontext,
-) -> None:
-    """Send what must not be sent twice, until what came of it is known and booked.
-
-    Args:
-        send: makes the request; ``OutcomeUnknown`` means that ``find`` has to look.
-        find: looks for what an unanswered request may have done.
-        book: records what was answered, or found.
-        announce: commits that it is about to be sent.
-        alone: held until what came of it is known.
-
-    Raises:
-        Unavailable: no answer came, as often as it was sent.
-        ServerError, StepFailed, Interrupted: nothing was done.
-    """
-    _refuse_endless(migration, step)
-    for _ in range(patience.SENDS_PER_RUN):
-        with alone():
-            (announce or (lambda: record_send(migration, step)))()
-            try:
-                answer = send()
-            except OutcomeUnknown as error:
-                _record_no_answer(migration, step, error.timed_out)
-                if settle_doubt(migration, step, find, book, timed_out=error.timed_out):
-                    return
-            except (ServerError, StepFailed, Interrupted):
-                # All of these say that nothing was done.
-                migration.tracking.store.record_unsent(migration.lease, migration.attempt, step)
-                raise
-            else:
-                book(answer)
-                return
-    times = patience.SENDS_PER_RUN
-    raise Unavailable(f"the server did not answer {times} times to the request of {step}")
-
-
-def _refuse_endless(migration: Migration, step: str) -> None:
-    """A request that was sent again and again without an answer, over all runs, ends the attempt."""
-    store = migration.tracking.store
-    sent = store.sends(migration.attempt, step) - (migration.seen.announced == step)
-    if sent < patience.MOST_SENDS:
-        return
-    what = f"the server never answered the request of {step}, which was sent {sent} times"
-    store.end_attempt(migration.lease, TargetState.FAILED, what)
-    raise StepFailed(what, "--retry-failed tries once more, with a new target.", "no answer")
-
-
-def record_send(migration: Migration, step: str) -> bool:
-    """Commit that a request is about to be sent, unless that is on record already.
-
-    Returns False where another import of the same owner is in doubt.
-    """
-    if migration.seen.announced == step:
-        migration.seen.announced = ""
-        return True
-    return migration.tracking.store.record_send(migration.lease, migration.attempt, step)
-
-
-def _record_no_answer(migration: Migration, step: str, timed_out: bool) -> None:
-    store = migration.tracking.store
-    store.record_no_answer(migration.lease, migration.attempt, step, timed_out)
-
-
-def settle_doubt(
-    migration: Migration,
-    step: str,
-    find: Callable[[], Union[Absent, Ambiguous, T]],
-    book: Callable[[T], None],
-    *,
-    timed_out: bool,
-) -> bool:
-    """Find out what an unanswered request did, and book it. False: surely nothing."""
-    found = look_until_sure(migration, step, find, timed_out=timed_out)
-    if isinstance(found, Ambiguous):
-        instead = found.rather()
-        if instead is not None:
-            book(cast(T, instead))
-            return True
-        migration.restart(TargetState.ABANDONED, found.reason)
-        return True
-    if isinstance(found, Absent):
-        migration.tracking.store.record_absent(migration.lease, migration.attempt, step)
-        return False
-    book(found)
-    return True
-
-
-def look_until_sure(
-    migration: Migration, step: str, look: Callable[[], T], *, timed_out: bool
-) -> T:
-    """Look, and where nothing certain is there, again later: it may still be on its way.
-
-    What was sent a moment ago may take a while to show in any listing, so the looks go on,
-    further and further apart, until it is as old as that; there are two at least.
-    """
-    found = look()
-    pause_s = patience.second_look(timed_out)
-    waited_s = seconds_since(migration, step)
-    while isinstance(found, (Absent, Ambiguous)):
-        migration.clock.sleep(pause_s)
-        found = look()
-        waited_s += pause_s
-        if waited_s >= patience.VISIBLE_WITHIN_S:
-            break
-        pause_s = min(2 * pause_s, patience.VISIBLE_WITHIN_S - waited_s)
-    return found
-
-
-def seconds_since(migration: Migration, step: str) -> float:
-    """About how long ago a request was sent last; the future counts as just now."""
-    tracked = migration.reload()
-    sent = [intent for intent in tracked.intents if intent.step == step] if tracked else []
-    sent_at = parse_time(sent[-1].opened_at) if sent else None
-    if sent_at is None:
-        return 0.0
-    return max(0.0, (migration.clock.utc() - sent_at).total_seconds())
-
-
-def in_doubt(migration: Migration, step: str) -> Optional[bool]:
-    """Whether a request of a step may have been sent without an answer: whether it timed out.
-
-    None where nothing is in doubt. What this run has only announced is none.
-    """
-    intent = migration.record.intent(step)
-    if intent is None or intent.sends == 0 or migration.seen.announced == step:
-        return None
-    return intent.timed_out

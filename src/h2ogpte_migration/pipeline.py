@@ -89,7 +89,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
     step = ""
     try:
         if waited and migration.reload_for_poll() is not None and not _worth_a_look(migration):
-            return _still_running(migration)
+            return job.still_running(migration)
         migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
@@ -134,20 +134,9 @@ def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
     return migration.result(kind, step=step, reason=error.message, needs_attention=True)
 
 
-# -- while a job runs --------------------------------------------------------------------
 def _worth_a_look(migration: Migration) -> bool:
     """Whether there is more to do than to wait: the job is asked, and nothing else."""
     return migration.record.position != Position.IMPORTING or job.look(migration)
-
-
-def _still_running(migration: Migration) -> Result:
-    job.record_running(migration)
-    return migration.result(
-        OutcomeKind.RUNNING,
-        step="job",
-        reason="the import runs at the server",
-        job_id=migration.record.record.job_id,
-    )
 
 
 # -- where a turn begins -----------------------------------------------------------------

@@ -54,30 +54,6 @@ class Step:
     of_the_target: bool = False
 
 
-def _asks_a_question(policy: Policy, _: Tracked) -> bool:
-    return policy.verify_query is not None
-
-
-def _looks_for_documents(policy: Policy, _: Tracked) -> bool:
-    return policy.retrieval is not None
-
-
-def _looks_again(policy: Policy, _: Tracked) -> bool:
-    return policy.look_again
-
-
-def _rolls_back(policy: Policy, _: Tracked) -> bool:
-    return policy.rollback
-
-
-def _wants_chats(policy: Policy, _: Tracked) -> bool:
-    return policy.migrate_chats
-
-
-def _has_former_targets(_: Policy, tracked: Tracked) -> bool:
-    return tracked.former_targets
-
-
 STEPS: Tuple[Step, ...] = (
     Step(StepName.CREATE, create.run, (Position.CREATING,), "creating", of_the_target=True),
     Step(
@@ -102,28 +78,28 @@ STEPS: Tuple[Step, ...] = (
             Position.FINISHED,
         ),
         "rolling back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(
         StepName.CONNECTORS_BACK,
         rollback.connectors,
         (Position.ROLLING_BACK,),
         "moving connectors back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(
         StepName.CHATS_BACK,
         rollback.chats,
         (Position.ROLLING_BACK,),
         "moving chats back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(
         StepName.ROLLED_BACK,
         rollback.finish,
         (Position.ROLLING_BACK,),
         "rolling back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(StepName.JOB, job.run, (Position.IMPORTING,), "importing", of_the_target=True),
     Step(StepName.VALIDATE, validate.run, (Position.IMPORTED, Position.HELD), "validating"),
@@ -132,7 +108,7 @@ STEPS: Tuple[Step, ...] = (
         retrieval.run,
         (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
         "looking for documents",
-        wanted=_looks_for_documents,
+        wanted=lambda policy, _: policy.retrieval is not None,
         once_a_run=True,
     ),
     Step(
@@ -140,31 +116,37 @@ STEPS: Tuple[Step, ...] = (
         ragcheck.run,
         (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
         "asking",
-        wanted=_asks_a_question,
+        wanted=lambda policy, _: policy.verify_query is not None,
         once_a_run=True,
     ),
     Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
-    Step(StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats),
+    Step(
+        StepName.CHATS,
+        moves.chats,
+        (Position.CONNECTED,),
+        "moving chats",
+        wanted=lambda policy, _: policy.migrate_chats,
+    ),
     Step(
         StepName.FORMER_CONNECTORS,
         former.connectors,
         (Position.CONNECTED, Position.FINISHED),
         "bringing over connectors",
-        wanted=_has_former_targets,
+        wanted=lambda _, tracked: tracked.former_targets,
     ),
     Step(
         StepName.FORMER_CHATS,
         former.chats,
         (Position.FINISHED,),
         "bringing over chats",
-        wanted=_has_former_targets,
+        wanted=lambda _, tracked: tracked.former_targets,
     ),
     Step(
         StepName.LOOK,
         presence.run,
         (Position.CONNECTED, Position.FINISHED),
         "looking",
-        wanted=_looks_again,
+        wanted=lambda policy, _: policy.look_again,
         once_a_run=True,
     ),
 )

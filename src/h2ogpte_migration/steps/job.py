@@ -7,12 +7,13 @@ from typing import Optional
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, StepFailed
-from h2ogpte_migration.migration import Migration, seconds_since
+from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId
 from h2ogpte_migration.results import Result
+from h2ogpte_migration.sending import seconds_since
 from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.steps import validate
-from h2ogpte_migration.steps.importing import all_there, running
+from h2ogpte_migration.steps.importing import all_there
 from h2ogpte_migration.tracking.records import Watched
 from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, MISSING
@@ -72,8 +73,7 @@ def _stands_still(migration: Migration, job: Job) -> float:
 def run(migration: Migration) -> Optional[Result]:
     """Book the end of the job. Running: come back later."""
     if not migration.seen.job_looked_at and not look(migration):
-        record_running(migration)
-        return running(migration)
+        return still_running(migration)
     job, migration.seen.job_looked_at = migration.seen.job, False
     if job is None or job.ended:
         migration.job_ended()
@@ -83,17 +83,17 @@ def run(migration: Migration) -> Optional[Result]:
     return _ended(migration, job) if job.ended else _decide_standing(migration, job)
 
 
-def record_running(migration: Migration) -> None:
+def still_running(migration: Migration) -> Result:
     """The job was seen in progress: recorded once, and once more where it has moved since."""
     seen, changed = migration.seen, migration.seen.job_changed
-    if seen.job is None or changed is None:
-        return
-    store, attempt = migration.tracking.store, migration.attempt
-    known = migration.record.record.job_status == JobStatus.RUNNING
-    if not known or (not seen.job_recorded and store.job_watched(attempt) != changed):
-        store.record_job_running(migration.lease, attempt, changed)
-        migration.polled_at_version = None  # the next poll reads what was written
-    seen.job_recorded = True
+    if seen.job is not None and changed is not None:
+        store, attempt = migration.tracking.store, migration.attempt
+        known = migration.record.record.job_status == JobStatus.RUNNING
+        if not known or (not seen.job_recorded and store.job_watched(attempt) != changed):
+            store.record_job_running(migration.lease, attempt, changed)
+            migration.polled_at_version = None  # the next poll reads what was written
+        seen.job_recorded = True
+    return migration.running()
 
 
 def _ended(migration: Migration, job: Job) -> Optional[Result]:
@@ -124,8 +124,7 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
         _finish(migration, what, found)
         return None
     if migration.seen.job is None and not look(migration) and migration.seen.job is not None:
-        record_running(migration)
-        return running(migration)  # it was only out of sight
+        return still_running(migration)  # it was only out of sight
     migration.seen.job_looked_at = False
     reason = f"{what}; {validate.blocking_words(found.findings)}"
     if validate.may_be_ours_twice(migration, found):
@@ -161,8 +160,7 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
         return None
     if stood_s < patience.STALE_JOB_S:
         migration.seen.compare_at_s = 2 * stood_s
-        record_running(migration)
-        return running(migration)
+        return still_running(migration)
     migration.job_ended()
     why = validate.blocking_words(found.findings)
     if found.pending_documents:

@@ -13,8 +13,9 @@ from contextlib import closing
 from typing import List, Optional
 
 from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
-from h2ogpte_migration.migration import Absent, Ambiguous, Migration, Seen
+from h2ogpte_migration.migration import Migration, Seen
 from h2ogpte_migration.model import Job
+from h2ogpte_migration.sending import Absent, Ambiguous
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import importing, permissions
 from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone, sure
