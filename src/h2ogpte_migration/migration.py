@@ -307,13 +307,6 @@ class Migration:
         version 1.2.0 does not tell whether it copied."""
         return self.how.copy_document or self.attempt.origin == Attempt.LEGACY
 
-    @property
-    def was_restarted(self) -> bool:
-        """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
-        return bool(
-            self.tracked and self.tracked.attempt and self.tracked.attempt.origin == Attempt.RESTART
-        )
-
     # -- before and after a request ----------------------------------------------------
     def before_write(self) -> None:
         """Right before every mutating call: still ours, and nobody asked to stop.

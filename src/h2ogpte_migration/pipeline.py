@@ -20,13 +20,15 @@ from h2ogpte_migration.errors import (
     Unauthorized,
 )
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.planner import Action, Plan, plan
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.planner import Action, Decision, Policy, decide
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetState
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
-from h2ogpte_migration.tracking.records import Holder
+from h2ogpte_migration.tracking.records import Holder, Tracked
+from h2ogpte_migration.tracking.runs import Runs
 
 log = logging.getLogger(__name__)
 
@@ -140,16 +142,23 @@ def _worth_a_look(migration: Migration) -> bool:
 
 
 # -- where a turn begins -----------------------------------------------------------------
-def _plan(migration: Migration) -> Plan:
-    tracked, start = migration.tracked, migration.policy.forced_start
-    runs = migration.tracking.runs
-    return plan(
+def decision(
+    runs: Runs, source_id: SourceId, tracked: Optional[Tracked], policy: Policy
+) -> Decision:
+    """What a run does with a source that stands on record like this."""
+    start = policy.forced_start
+    return decide(
         tracked.position if tracked else Position.NEW,
-        migration.policy,
-        started=start is not None and runs.has_started(migration.source_id, start),
-        restarted=migration.was_restarted,
-        due=tracked is not None and due(tracked, migration.policy) is not None,
+        policy,
+        started=start is not None and runs.has_started(source_id, start),
+        restarted=tracked is not None and tracked.was_restarted,
+        due=tracked is not None and due(tracked, policy) is not None,
     )
+
+
+def _decision(migration: Migration) -> Decision:
+    runs = migration.tracking.runs
+    return decision(runs, migration.source_id, migration.tracked, migration.policy)
 
 
 def _left_without_a_lease(migration: Migration) -> Optional[Result]:
@@ -157,7 +166,7 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
     tracked = migration.reload()
     if tracked is None or tracked.attempt is None:
         return None
-    decided = _plan(migration)
+    decided = _decision(migration)
     over = tracked.position in (Position.CONNECTED, Position.FINISHED)
     unsettled = any(intent.open for intent in tracked.intents) or not reconcile.agrees(tracked)
     if decided.action == Action.LEAVE and over and not unsettled:
@@ -172,11 +181,14 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
             reconcile.agree(migration)
             moves.settle_open(migration)
         except StepFailed as error:
-            if not reconcile.agrees(migration.record) and _plan(migration).action == Action.BEGIN:
+            if (
+                not reconcile.agrees(migration.record)
+                and _decision(migration).action == Action.BEGIN
+            ):
                 log.warning("begun afresh, and left alone: %s", error.message)
             else:
                 raise
-    decided = _plan(migration)
+    decided = _decision(migration)
     if decided.action == Action.LEAVE:
         tracked = migration.tracked
         interrupted = tracked is not None and tracked.position in BEFORE_IMPORT
@@ -190,7 +202,7 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
     return None
 
 
-def _left(migration: Migration, decided: Plan) -> Result:
+def _left(migration: Migration, decided: Decision) -> Result:
     tracked = migration.tracked
     where = tracked.position if tracked else Position.NEW
     reason, hint = decided.reason, decided.hint

@@ -34,6 +34,9 @@ class OutcomeKind(str, Enum):
     PLANNED = "planned"  # a dry run: what would be done
 
 
+OVER = (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
+"""Kinds in which nothing is left to do."""
+
 WELL = (
     OutcomeKind.DONE,
     OutcomeKind.RUNNING,

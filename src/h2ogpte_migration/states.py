@@ -177,6 +177,15 @@ BEFORE_IMPORT = (
 )
 """Begun, and nothing was imported for certain."""
 
+AFTER_IMPORT = (
+    Position.IMPORTED,
+    Position.HELD,
+    Position.VALIDATED,
+    Position.CONNECTED,
+    Position.FINISHED,
+)
+"""Imported, and not given back."""
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -267,14 +267,14 @@ def planned() -> RunResult:
 @WIDTHS
 def test_plan(width: int) -> None:
     how = Telling(width=width, following=FOLLOWING[:1])
-    told = plan.lines(planned(), plan.Asked(keys=3), how)
+    told = plan.lines(planned(), how, keys_made=3)
     text = "\n".join(line.text for line in told)
     fits(text, width)
     same_as_file(f"plan_{width}", text)
 
 
 def test_a_plan_with_details_shows_every_collection() -> None:
-    told = plan.lines(planned(), plan.Asked(migrate_chats=True), Telling(details=True))
+    told = plan.lines(planned(), Telling(details=True), with_chats=True)
     text = "\n".join(line.text for line in told)
     assert all(row.source_id in text for row in planned().results)
     assert "Chats stay" not in text

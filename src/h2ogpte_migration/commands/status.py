@@ -16,10 +16,10 @@ from h2ogpte_migration.cli.again import again, verification
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import line
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.results import OVER, OutcomeKind, Result
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
-from h2ogpte_migration.tracking.accounts import Counts, Scope
+from h2ogpte_migration.tracking.accounts import Counts, Filter
 from h2ogpte_migration.tracking.records import RunInfo
 from h2ogpte_migration.tracking.runs import is_migration
 from h2ogpte_migration.ui import status
@@ -70,7 +70,7 @@ def _print(asked: _StatusQuery, console: Console) -> None:
     for note in asked.options.notes:
         console.info(note)
     columns = shutil.get_terminal_size((100, 24)).columns
-    for text in status.lines(asked.overview(), columns, ascii_only=console.ascii_only):
+    for text in status.lines(asked.view(), columns, ascii_only=console.ascii_only):
         say(text)
 
 
@@ -104,7 +104,7 @@ def _watch(options: Options, console: Console) -> None:
 def _screenful(options: Options, console: Console) -> List[str]:
     size = shutil.get_terminal_size()
     with closing(Database.to_read(options.db_path)) as database:
-        view = _StatusQuery(options, Tracking(database)).overview()
+        view = _StatusQuery(options, Tracking(database)).view()
         told = list(status.lines(view, size.columns, ascii_only=console.ascii_only))
     return told[: max(1, size.lines - 2)]
 
@@ -115,7 +115,7 @@ class _StatusQuery:
     def __init__(self, options: Options, tracking: Tracking) -> None:
         self.options = options
         self._tracking = tracking
-        self._scope = Scope(options.users, options.collections)
+        self._scope = Filter(options.users, options.collections)
         self._not_begun = 0
         self._now = datetime.now(timezone.utc)
         self.counts: Counts = tracking.accounts.counts(self._scope)
@@ -128,8 +128,7 @@ class _StatusQuery:
     @property
     def open(self) -> int:
         """How many are not done."""
-        over = (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
-        return self.counts.total - sum(self.counts.kinds.get(kind, 0) for kind in over)
+        return self.counts.total - sum(self.counts.kinds.get(kind, 0) for kind in OVER)
 
     @property
     def _needs_count(self) -> int:
@@ -155,11 +154,11 @@ class _StatusQuery:
         return told + [f"The collection {safe(one)} is not on record." for one in ids]
 
     # -- for people ------------------------------------------------------------------------
-    def overview(self) -> status.Overview:
+    def view(self) -> status.View:
         """What people are shown."""
         accounts, most = self._tracking.accounts, None if self.options.all else status.MOST_LISTED
         number, kept = accounts.warnings(self._scope, most)
-        return status.Overview(
+        return status.View(
             server=self._tracking.runs.bound_server() or "",
             database=str(self._tracking.database.path),
             scope=", ".join((*self.options.users, *self.options.collections)),

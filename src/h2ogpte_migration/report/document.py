@@ -54,7 +54,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Line:
+class Entry:
     """One collection as every format shows it: text, numbers, or None for what is not known."""
 
     collection_id: str
@@ -100,12 +100,12 @@ class Line:
     retrieval_problem: str = ""
 
 
-def line(row: Result) -> Line:
+def line(row: Result) -> Entry:
     """A result in the fields of a report. What a run saw itself wins over what is on record."""
     kept, plan = row.recorded or Recorded(), row.plan
     moved = dict(row.moved)
     verdict = f"{kept.verdict}, accepted" if kept.verdict and kept.accepted else kept.verdict
-    return Line(
+    return Entry(
         collection_id=row.source_id,
         name=row.source_name,
         owner=row.owner,

@@ -61,8 +61,13 @@ def tell_plan(session: Session, result: RunResult) -> int:
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if stopped else (Following("", options.command(without=without)),)
-    asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
-    say(session, plan.lines(result, asked, what_to_tell(session, following)))
+    told = plan.lines(
+        result,
+        what_to_tell(session, following),
+        with_chats=options.migrate_chats or options.rollback,
+        keys_made=session.credentials.keys_made,
+    )
+    say(session, told)
     reporting.write(session, result, "dry run")
     return result.exit_code
 

@@ -12,7 +12,7 @@ from typing import Callable, FrozenSet, Optional, Tuple
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
 from h2ogpte_migration.steps import (
     create,
     former,
@@ -70,13 +70,7 @@ STEPS: Tuple[Step, ...] = (
     Step(
         StepName.ROLLBACK,
         rollback.begin,
-        (
-            Position.IMPORTED,
-            Position.HELD,
-            Position.VALIDATED,
-            Position.CONNECTED,
-            Position.FINISHED,
-        ),
+        AFTER_IMPORT,
         "rolling back",
         wanted=lambda policy, _: policy.rollback,
     ),

@@ -184,7 +184,7 @@ def _resolve(migration: Migration) -> Optional[Result]:
         timed_out=timed_out,
     ):
         return None
-    if migration.policy.verify and not migration.was_restarted:
+    if migration.policy.verify and not migration.record.was_restarted:
         migration.reload()
         return migration.result(
             OutcomeKind.LEFT,

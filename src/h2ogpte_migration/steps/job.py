@@ -133,7 +133,7 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
     return migration.import_failed(reason, cause)
 
 
-def _finish(migration: Migration, what: str, found: validate.Compared) -> None:
+def _finish(migration: Migration, what: str, found: validate.Comparison) -> None:
     """What the source had has arrived; what blocks all the same is for validation to hold."""
     migration.job_ended()
     missing = "no usable document is missing" if found.has(MISSING) else "no document is missing"

@@ -14,7 +14,7 @@ from h2ogpte_migration.errors import ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
 from h2ogpte_migration.steps import chains, ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import is_gone
@@ -26,16 +26,6 @@ _THERE = {
     StepName.CHATS_BACK: StepName.CHATS,
 }
 """The way there, for each way back."""
-
-_MOVED_FROM = (
-    Position.IMPORTED,
-    Position.HELD,
-    Position.VALIDATED,
-    Position.CONNECTED,
-    Position.FINISHED,
-    Position.ROLLING_BACK,
-)
-"""Where a migration stands that may have moved something away from its source."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +50,7 @@ def begin(migration: Migration) -> Optional[Result]:
         )
     chains.refuse_if_migrated_on(
         migration,
-        _MOVED_FROM,
+        (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
         "what was moved may be there",
         "Roll that back first: --rollback --collections {middle}",
     )

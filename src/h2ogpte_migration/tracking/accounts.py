@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.model import Json, id_forms, parse_time, spelled
-from h2ogpte_migration.results import OutcomeKind, Recorded, Result
+from h2ogpte_migration.results import OVER, OutcomeKind, Recorded, Result
 from h2ogpte_migration.retrieval import Overall
 from h2ogpte_migration.states import (
     STANDINGS,
@@ -119,7 +119,7 @@ KINDS: Dict[Position, OutcomeKind] = {
 
 
 @dataclass(frozen=True)
-class Scope:
+class Filter:
     """Which collections: of these owners, or with these ids (source or target); empty: all."""
 
     users: Tuple[str, ...] = ()
@@ -146,7 +146,7 @@ def _listed(names: Iterable[str]) -> str:
     return _MARK + _MARK.join(names) + _MARK
 
 
-EVERYTHING = Scope()
+EVERYTHING = Filter()
 
 
 @dataclass
@@ -174,8 +174,7 @@ class Counts:
         self.positions[where] = self.positions.get(where, 0) + n
         for table, name in ((self.owners, owner), (self.models, model)):
             done, still = table.get(name, (0, 0))
-            over = kind in (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
-            table[name] = (done + n, still) if over else (done, still + n)
+            table[name] = (done + n, still) if kind in OVER else (done, still + n)
 
 
 class Accounts:
@@ -185,7 +184,7 @@ class Accounts:
         self._db = database
         self._runs = runs
 
-    def counts(self, scope: Scope = EVERYTHING) -> Counts:
+    def counts(self, scope: Filter = EVERYTHING) -> Counts:
         """Where how many stand: SQLite groups those that stand alike."""
         where, values = scope.where()
         counts, living = Counts(), self._runs.living()
@@ -213,7 +212,7 @@ class Accounts:
         known = {value for row in self._db.rows(sql, {}) for value in (row["old"], row["new"])}
         return [one for one in ids if known.isdisjoint(id_forms(one))]
 
-    def needing(self, scope: Scope = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
+    def needing(self, scope: Filter = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
         """What people have to look at, the worst first: not done, and nobody works on it."""
         where, values = scope.where()
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
@@ -226,7 +225,7 @@ class Accounts:
         )
         return [_result(row, False) for row in rows]
 
-    def rows(self, scope: Scope = EVERYTHING) -> Iterator[Result]:
+    def rows(self, scope: Filter = EVERYTHING) -> Iterator[Result]:
         """Everything on record about each collection, in the order in which they were begun."""
         where, values = scope.where()
         living = self._runs.living()
@@ -239,7 +238,7 @@ class Accounts:
                 yield _result(row, row["run_id"] in living)
 
     def warnings(
-        self, scope: Scope = EVERYTHING, limit: Optional[int] = None
+        self, scope: Filter = EVERYTHING, limit: Optional[int] = None
     ) -> Tuple[int, List[KeptWarning]]:
         """How many warnings are kept of live attempts, and the newest of them."""
         where, values = scope.where()
@@ -260,7 +259,7 @@ class Accounts:
         ]
         return (counted["n"] if counted else 0), kept
 
-    def retrieval(self, scope: Scope = EVERYTHING) -> Overall:
+    def retrieval(self, scope: Filter = EVERYTHING) -> Overall:
         """What the last checks of the retrieval came to, together: added up by SQLite."""
         where, values = scope.where()
         row = self._db.row(
@@ -320,7 +319,7 @@ def _kind(where: Position, row: sqlite3.Row, worked_on: bool) -> OutcomeKind:
 def _result(row: sqlite3.Row, worked_on: bool) -> Result:
     where = position(_evidence(row))
     kind = _kind(where, row, worked_on)
-    over = kind in (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
+    over = kind in OVER
     warnings = row["warnings"]
     return Result(
         kind,

@@ -213,6 +213,11 @@ class Tracked:
         return None
 
     @property
+    def was_restarted(self) -> bool:
+        """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
+        return self.attempt is not None and self.attempt.origin == Attempt.RESTART
+
+    @property
     def evidence(self) -> Evidence:
         """The record in the terms of the state machine."""
         record, attempt = self.record, self.attempt

@@ -16,7 +16,7 @@ from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.progress import CountedProgress
-from h2ogpte_migration.ui.tally import Row, Standing, scrolled
+from h2ogpte_migration.ui.tally import Row, Snapshot, scrolled
 from h2ogpte_migration.ui.text import duration, safe, time_left
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def painted(lines: Sequence[str], width: int) -> Text:
 
 # -- what it looks like: pure ---------------------------------------------------------
 def view(
-    now: Standing, width: int, height: int, clock: float, ascii_only: bool = False
+    now: Snapshot, width: int, height: int, clock: float, ascii_only: bool = False
 ) -> List[str]:
     """The lines of a moment, for a terminal of this size."""
     share = now.finished / now.total if now.total else 1.0
@@ -169,7 +169,7 @@ def bar(share: float, width: int, ascii_only: bool = False) -> str:
     return f"▕{body.ljust(width)}▏"
 
 
-def _counts(now: Standing, width: int) -> List[str]:
+def _counts(now: Snapshot, width: int) -> List[str]:
     counts = now.counts
     ended = "  ".join(
         f"{counts.get(kind, 0)} {kind.value}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
@@ -18,21 +17,15 @@ WIDTHS = (5, 10, 8, 10, 7, 6)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line and the run say beside the results.
+def lines(
+    result: RunResult, how: Telling, *, with_chats: bool = False, keys_made: int = 0
+) -> List[Line]:
+    """The plan, attention last but for the command that carries it out.
 
     Args:
-        migrate_chats: whether chats are to move.
-        keys: temporary keys that were made for looking, and deleted.
+        with_chats: whether chats are to move.
+        keys_made: temporary keys that were made for looking, and deleted.
     """
-
-    migrate_chats: bool = False
-    keys: int = 0
-
-
-def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
-    """The plan, attention last but for the command that carries it out."""
     planned = result.of(OutcomeKind.PLANNED)
     told: List[Line] = []
     if how.details or len(planned) <= FEW:
@@ -43,10 +36,10 @@ def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
         told += _table("by owner", moving, lambda row: safe(row.owner, 40), how)
     told += _left(planned, how)
     told += skips(result, how, "Would skip")
-    told += _attention(result, moving, asked, how)
+    told += _attention(result, moving, with_chats, how)
     told.append(Line(_totals(result, planned)))
-    if asked.keys:
-        keys = plural(asked.keys, "temporary key")
+    if keys_made:
+        keys = plural(keys_made, "temporary key")
         told.append(Line(f"To look, {keys} for the owners were made at the server, and deleted."))
     folded = [Line(fold(line.text, how.width), line.attention) for line in told]
     return folded + [Line(line.text) for line in next_lines(how.following)]
@@ -158,7 +151,7 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
 
 
 def _attention(
-    result: RunResult, moving: Sequence[Result], asked: Asked, how: Telling
+    result: RunResult, moving: Sequence[Result], with_chats: bool, how: Telling
 ) -> Iterator[Line]:
     missing: Dict[Tuple[bool, str], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
@@ -167,7 +160,7 @@ def _attention(
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)
     chats = [_plan(row).chats or 0 for row in moving]
-    if sum(chats) and not asked.migrate_chats:
+    if sum(chats) and not with_chats:
         yield Line(
             f"Chats stay: {plural(sum(chats), 'chat')} of "
             f"{plural(sum(map(bool, chats)), 'collection')} with the old ones; --migrate-chats "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import AbstractSet, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import AFTER_IMPORT, Position
 from h2ogpte_migration.ui import retrieval
 from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, without_ids
 
@@ -220,9 +220,9 @@ def _stopped(result: RunResult) -> Iterator[Line]:
     if interrupted:
         going = sum(row.position == Position.IMPORTING for row in interrupted)
         going += len(result.of(OutcomeKind.RUNNING))
-        after = sum(row.position in _AFTER_IMPORT for row in interrupted)
+        after = sum(row.position in AFTER_IMPORT for row in interrupted)
         rest = len(interrupted) - sum(
-            row.position == Position.IMPORTING or row.position in _AFTER_IMPORT
+            row.position == Position.IMPORTING or row.position in AFTER_IMPORT
             for row in interrupted
         )
         verb = "goes" if going == 1 else "go"
@@ -234,15 +234,6 @@ def _stopped(result: RunResult) -> Iterator[Line]:
     elif begun:
         number = plural(begun, "collection")
         yield Line(f"Not started: {number}; run the same command again.", True)
-
-
-_AFTER_IMPORT = (
-    Position.IMPORTED,
-    Position.HELD,
-    Position.VALIDATED,
-    Position.CONNECTED,
-    Position.FINISHED,
-)
 
 
 # -- what went well --------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class RequestFailure:
+class LastFailure:
     """What the server answered last, when it did not answer well."""
 
     what: str
@@ -50,7 +50,7 @@ class RequestFailure:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Snapshot:
     """A moment of a run. ``documents`` are those that are known to have been imported."""
 
     total: int
@@ -62,7 +62,7 @@ class Standing:
     all_documents: Optional[int]
     elapsed_s: float
     left_s: Optional[float]
-    trouble: Optional[RequestFailure]
+    trouble: Optional[LastFailure]
 
     @property
     def importing(self) -> int:
@@ -99,7 +99,7 @@ class Tally:
         self._documents = 0
         self._all_documents: Optional[int] = None
         self._effort = self._spent = 0.0
-        self._trouble: Optional[RequestFailure] = None
+        self._trouble: Optional[LastFailure] = None
 
     def started(self, sources: Sequence[Collection]) -> None:
         with self._lock:
@@ -153,19 +153,19 @@ class Tally:
             goes_on = old is not None and now - old.last < 60
             if what:
                 since = old.since if old and goes_on else now
-                self._trouble = RequestFailure(what, attempt, of, since, now)
+                self._trouble = LastFailure(what, attempt, of, since, now)
                 return not goes_on
             if old is not None:
                 self._trouble = replace(old, over=True)
             return False
 
-    def now(self) -> Standing:
+    def now(self) -> Snapshot:
         """Where the run stands at this moment."""
         with self._lock:
             rows = list(self._rows.values())
             total, finished = len(self._sources), self._over
             partly = sum((row.share or 0) * (_size(row.source) or 0) for row in rows)
-            return Standing(
+            return Snapshot(
                 total=total,
                 finished=finished,
                 counts=dict(self._counts),
@@ -186,7 +186,7 @@ class Tally:
             return None
         return elapsed * max(0.0, self._effort - done) / done
 
-    def _present_trouble(self) -> Optional[RequestFailure]:
+    def _present_trouble(self) -> Optional[LastFailure]:
         trouble = self._trouble
         if trouble and trouble.over and self._wall() - trouble.last > TROUBLE_FADES_S:
             return None
