@@ -385,7 +385,7 @@ class Migration:
         )
         self._begun()
 
-    def restart(self, fate: TargetState, reason: str) -> None:
+    def restart(self, state: TargetState, reason: str) -> None:
         """Give up the target for a fresh one; it stays in the history.
 
         Raises:
@@ -400,7 +400,7 @@ class Migration:
             raise StepFailed(what, "Look at it first; --retry-failed makes one more.", "given up")
         log.warning("giving up the target for a fresh one: %s", reason)
         self.job_ended()
-        store.restart(self.lease, fate, reason, self._unused_name)
+        store.restart(self.lease, state, reason, self._unused_name)
         self.notes.append(f"a first target was given up: {reason}")
         self._begun()
 

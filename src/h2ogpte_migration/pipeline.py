@@ -71,7 +71,7 @@ def advance(migration: Migration) -> Result:
                 migration.reload()  # whoever had the lease may have gone on with it
         keep = False
         try:
-            result = _carried_through(migration, waited=waited)
+            result = _one_turn(migration, waited=waited)
             keep = result.kind in (OutcomeKind.RUNNING, OutcomeKind.WAITING_FOR_SLOT)
             return result
         finally:
@@ -86,7 +86,7 @@ def release(migration: Migration) -> None:
         migration.lease_held = None
 
 
-def _carried_through(migration: Migration, *, waited: bool) -> Result:
+def _one_turn(migration: Migration, *, waited: bool) -> Result:
     """One turn of a collection, its errors as results."""
     step = ""
     try:

@@ -147,7 +147,7 @@ def test_a_server_that_slows_us_down_is_told_with_its_beginning(times: Times) ->
     assert tally.server("429", 1, 6)
     times.now = 50.0
     assert not tally.server("429", 1, 6)
-    assert str(tally.now().trouble) == "The server asks to slow down: 429 since 00:16"
+    assert str(tally.now().failure) == "The server asks to slow down: 429 since 00:16"
 
 
 def test_listing_says_how_many_now_and_then(times: Times) -> None:

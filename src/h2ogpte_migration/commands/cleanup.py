@@ -73,16 +73,16 @@ def _candidates(session: Session, migration: Migration) -> List[Candidate]:
 
 def _list(candidates: List[Candidate], say: Callable[[str], None]) -> None:
     for item in candidates:
-        words = f"Kept: {item}: {item.kept}." if item.kept else f"To delete: {item}: {_fate(item)}"
+        words = f"Kept: {item}: {item.kept}." if item.kept else f"To delete: {item}: {_state(item)}"
         say(words)
     spare = sum(not item.kept for item in candidates)
     say(f"{plural(spare, 'former target')} to delete, {len(candidates) - spare} kept.")
 
 
-def _fate(item: Candidate) -> str:
+def _state(item: Candidate) -> str:
     former = item.former
     reason = f": {brief(former.reason)}" if former.reason else ""
-    return f"{'rolled back' if former.fate == TargetState.LIVE else former.fate.value}{reason}."
+    return f"{'rolled back' if former.state == TargetState.LIVE else former.state.value}{reason}."
 
 
 def _somebody_to_ask(session: Session) -> None:
@@ -164,5 +164,5 @@ def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
         leases.release(claimed)
 
 
-def _end(session: Session, former: Attempt, fate: TargetState) -> None:
-    session.tracking.store.end_former(former, fate)
+def _end(session: Session, former: Attempt, state: TargetState) -> None:
+    session.tracking.store.end_former(former, state)

@@ -15,7 +15,7 @@ from h2ogpte_migration import __version__, report
 from h2ogpte_migration.cli.again import again, verification
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
-from h2ogpte_migration.report.document import line
+from h2ogpte_migration.report.document import entry
 from h2ogpte_migration.results import OVER, OutcomeKind, Result
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
@@ -269,7 +269,7 @@ class _StatusQuery:
 
 
 def _row(row: Result) -> Dict[str, Any]:
-    return {key: None if value == "" else value for key, value in asdict(line(row)).items()}
+    return {key: None if value == "" else value for key, value in asdict(entry(row)).items()}
 
 
 def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:

@@ -11,7 +11,7 @@ import io
 from dataclasses import fields
 from typing import Iterator, Tuple, Union
 
-from h2ogpte_migration.report.document import Entry, Report, line
+from h2ogpte_migration.report.document import Entry, Report, entry
 from h2ogpte_migration.ui.text import csv_cell
 
 Value = Union[str, int, float, bool, None, Tuple[object, ...]]
@@ -24,7 +24,7 @@ def parts(report: Report) -> Iterator[str]:
     """The text, line by line; the first one names the columns."""
     yield BOM + _row(field.name for field in fields(Entry))
     for row in report.sorted_rows():
-        told = line(row)
+        told = entry(row)
         yield _row(_cell(getattr(told, field.name)) for field in fields(Entry))
 
 

@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 
 from h2ogpte_migration.model import parse_time
 from h2ogpte_migration.report import html_retrieval
-from h2ogpte_migration.report.document import Entry, Report, line
+from h2ogpte_migration.report.document import Entry, Report, entry
 from h2ogpte_migration.report.page import SCRIPT, STYLE
 from h2ogpte_migration.results import OutcomeKind
 from h2ogpte_migration.ui.text import html_text, plural
@@ -35,7 +35,7 @@ _GREY = frozenset({OutcomeKind.SKIPPED.value, OutcomeKind.LEFT.value})
 
 def parts(report: Report) -> Iterator[str]:
     """The page, piece by piece."""
-    lines = [line(row) for row in report.sorted_rows()]
+    lines = [entry(row) for row in report.sorted_rows()]
     title = html_text(f"{_TITLES[report.about]}: {report.server or report.database}")
     yield (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'

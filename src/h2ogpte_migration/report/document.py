@@ -100,7 +100,7 @@ class Entry:
     retrieval_problem: str = ""
 
 
-def line(row: Result) -> Entry:
+def entry(row: Result) -> Entry:
     """A result in the fields of a report. What a run saw itself wins over what is on record."""
     kept, plan = row.recorded or Recorded(), row.plan
     moved = dict(row.moved)

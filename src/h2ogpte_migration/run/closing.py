@@ -16,7 +16,7 @@ from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
 from h2ogpte_migration.ui import logs, plan, summary
-from h2ogpte_migration.ui.summary import Following, Line, Telling
+from h2ogpte_migration.ui.summary import Following, Line, SummaryOptions
 from h2ogpte_migration.ui.text import shell
 
 _LOOKS = ("--verify", "--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall")
@@ -37,7 +37,7 @@ def tell(session: Session, result: RunResult) -> int:
     except TrackingError as error:
         result.fatal = result.fatal or error
     following = tuple(_following(session, result.results))
-    told = summary.lines(result, what_to_tell(session, following))
+    told = summary.lines(result, summary_options(session, following))
     if session.options.quiet:
         _tell_quietly(session, result, told)
     else:
@@ -63,7 +63,7 @@ def tell_plan(session: Session, result: RunResult) -> int:
     following = () if stopped else (Following("", options.command(without=without)),)
     told = plan.lines(
         result,
-        what_to_tell(session, following),
+        summary_options(session, following),
         with_chats=options.migrate_chats or options.rollback,
         keys_made=session.credentials.keys_made,
     )
@@ -72,12 +72,12 @@ def tell_plan(session: Session, result: RunResult) -> int:
     return result.exit_code
 
 
-def what_to_tell(session: Session, following: Tuple[Following, ...]) -> Telling:
+def summary_options(session: Session, following: Tuple[Following, ...]) -> SummaryOptions:
     """How this run's summary is told."""
     options = session.options
     words = [PROGRAM, "--status"]
     words += [] if options.db_path == DEFAULT_DB else ["--db-path", str(options.db_path)]
-    return Telling(
+    return SummaryOptions(
         width=session.console.width,
         details=options.details,
         status=shell(*words),

@@ -203,7 +203,7 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
         if attempt.origin != Attempt.LATE_DUPLICATE
     ]
     for attempt in attempts:
-        if attempt.fate == TargetState.LIVE and attempt.target_id is None:
+        if attempt.state == TargetState.LIVE and attempt.target_id is None:
             return None
     return attempts[0] if attempts else None
 

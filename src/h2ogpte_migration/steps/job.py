@@ -149,7 +149,7 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
     Raises:
         StepFailed: the job may yet be at work, and not all documents are there.
     """
-    stood_s = _stands_still(migration, job)
+    unchanged_s = _stands_still(migration, job)
     what = f"the import job stands still as {safe(job.raw_state) or 'unknown'}"
     try:
         found = validate.compare_all(migration)
@@ -158,8 +158,8 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
     if not found.lost and not found.pending_documents:
         _finish(migration, what, found)
         return None
-    if stood_s < patience.STALE_JOB_S:
-        migration.seen.compare_at_s = 2 * stood_s
+    if unchanged_s < patience.STALE_JOB_S:
+        migration.seen.compare_at_s = 2 * unchanged_s
         return still_running(migration)
     migration.job_ended()
     why = validate.blocking_words(found.findings)

@@ -80,7 +80,7 @@ class Attempt:
     permissions: Optional[Permissions]
     origin: str
     adopted: bool
-    fate: TargetState
+    state: TargetState
     reason: str
 
     # Where an attempt comes from.
@@ -107,7 +107,7 @@ class Attempt:
             permissions=Permissions.from_json(json.loads(permissions)) if permissions else None,
             origin=row["origin"],
             adopted=bool(row["adopted"]),
-            fate=TargetState(row["fate"]),
+            state=TargetState(row["fate"]),
             reason=row["reason"] or "",
         )
 

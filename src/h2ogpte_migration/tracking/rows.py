@@ -158,9 +158,9 @@ def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -
 
 
 def end_live_attempt(
-    db: sqlite3.Connection, source_id: str, fate: TargetState, reason: str
+    db: sqlite3.Connection, source_id: str, state: TargetState, reason: str
 ) -> None:
-    values = {"id": source_id, "fate": fate.value, "reason": reason, "now": utc_now()}
+    values = {"id": source_id, "fate": state.value, "reason": reason, "now": utc_now()}
     db.execute(
         "UPDATE intents SET state = 'void' WHERE state = 'open' AND attempt_id IN "
         "(SELECT id FROM attempts WHERE source_id = :id AND fate = 'live')",

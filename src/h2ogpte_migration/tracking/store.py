@@ -111,7 +111,7 @@ class Store(Questions):
     def restart(
         self,
         lease: Lease,
-        fate: TargetState,
+        state: TargetState,
         reason: str,
         choose_name: Callable[[Set[str]], str],
     ) -> None:
@@ -128,7 +128,7 @@ class Store(Questions):
                     {"id": lease.source_id},
                 ).fetchone()
             )
-            end_live_attempt(db, lease.source_id, fate, reason)
+            end_live_attempt(db, lease.source_id, state, reason)
             source = Collection(
                 id=record.source_id,
                 name=record.source_name,
@@ -291,10 +291,10 @@ class Store(Questions):
         with self._held(lease) as db:
             update_row(db, lease.source_id, {"error": error})
 
-    def end_attempt(self, lease: Lease, fate: TargetState, reason: str) -> None:
+    def end_attempt(self, lease: Lease, state: TargetState, reason: str) -> None:
         """The live attempt failed: the row says so, the target stays in the history."""
         with self._held(lease) as db:
-            end_live_attempt(db, lease.source_id, fate, reason)
+            end_live_attempt(db, lease.source_id, state, reason)
             update_row(db, lease.source_id, {"job_status": JobStatus.FAILED, "error": reason})
 
     # -- facts: intents ----------------------------------------------------------------
@@ -349,18 +349,18 @@ class Store(Questions):
                 {"id": source_id},
             )
 
-    def end_former(self, attempt: Attempt, fate: TargetState) -> None:
+    def end_former(self, attempt: Attempt, state: TargetState) -> None:
         """What became of a target that was not in use any more.
 
         One that was rolled back stays the live one of its source, which is left alone.
         """
         with self._db.transaction() as db:
-            if attempt.fate == TargetState.LIVE:
+            if attempt.state == TargetState.LIVE:
                 write_checkpoint(db, attempt, StepName.TARGET_DELETED)
                 return
             db.execute(
                 "UPDATE attempts SET fate = :fate, ended_at = :now WHERE id = :id",
-                {"fate": fate.value, "now": utc_now(), "id": attempt.id},
+                {"fate": state.value, "now": utc_now(), "id": attempt.id},
             )
 
     def record_import_job(

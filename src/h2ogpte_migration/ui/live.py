@@ -115,7 +115,7 @@ class LiveProgress(CountedProgress):
             lines = [looking_line(self._looked, self._clock() - self._begun, ascii_only)]
         else:
             lines = view(now, width, height, self._clock(), ascii_only)
-        lines += [f" {safe(str(now.trouble), self.LONGEST)}"] if now.trouble else []
+        lines += [f" {safe(str(now.failure), self.LONGEST)}"] if now.failure else []
         lines.append(STOPPING if self._stopping() else CALM)
         return painted(lines, width)
 

@@ -57,7 +57,7 @@ class PlainProgress(CountedProgress):
 
     def server(self, what: str, attempt: int, of: int) -> None:
         if self._tally.server(what, attempt, of):
-            self._say(str(self._tally.now().trouble), attention=True)
+            self._say(str(self._tally.now().failure), attention=True)
 
     def _now_and_then(self, text: Callable[[], str]) -> None:
         with self._lock:
@@ -72,5 +72,5 @@ class PlainProgress(CountedProgress):
         parts = [f"{now.finished}/{now.total} so far"]
         parts += [plural(now.importing, "import") + " running"] if now.importing else []
         parts += [time_left(now.left_s)] if now.left_s is not None else []
-        parts += [str(now.trouble)] if now.trouble else []
+        parts += [str(now.failure)] if now.failure else []
         return ", ".join(parts)

@@ -6,7 +6,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, Telling, grouped, named, next_lines, skips
+from h2ogpte_migration.ui.summary import Line, SummaryOptions, grouped, named, next_lines, skips
 from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
@@ -18,7 +18,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def lines(
-    result: RunResult, how: Telling, *, with_chats: bool = False, keys_made: int = 0
+    result: RunResult, how: SummaryOptions, *, with_chats: bool = False, keys_made: int = 0
 ) -> List[Line]:
     """The plan, attention last but for the command that carries it out.
 
@@ -72,7 +72,7 @@ def _models(row: Result) -> str:
 
 
 def _table(
-    title: str, rows: Sequence[Result], label: Callable[[Result], str], how: Telling
+    title: str, rows: Sequence[Result], label: Callable[[Result], str], how: SummaryOptions
 ) -> Iterator[Line]:
     """Sums by a label, the largest first, and a total."""
     groups: Dict[str, List[Result]] = {}
@@ -136,7 +136,7 @@ def size(count: int) -> str:
 
 
 # -- what stays, and what to think of -----------------------------------------------------
-def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
+def _left(planned: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     """What would be left or resumed, by reason; one by one it stands in the details."""
     if how.details or len(planned) <= FEW:
         return
@@ -151,7 +151,7 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
 
 
 def _attention(
-    result: RunResult, moving: Sequence[Result], with_chats: bool, how: Telling
+    result: RunResult, moving: Sequence[Result], with_chats: bool, how: SummaryOptions
 ) -> Iterator[Line]:
     missing: Dict[Tuple[bool, str], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
@@ -176,7 +176,7 @@ def _attention(
         )
 
 
-def _not_carried(moving: Sequence[Result], how: Telling) -> Iterator[Line]:
+def _not_carried(moving: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     texts: Dict[str, List[Result]] = {}
     for row in moving:
         for text in row.warnings:
