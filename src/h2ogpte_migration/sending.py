@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, ContextManager, Optional, TypeVar, Union, cast
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
     Interrupted,
     OutcomeUnknown,
@@ -117,7 +118,14 @@ def settle_doubt(
     timed_out: bool,
 ) -> bool:
     """Find out what an unanswered request did, and book it. False: surely nothing."""
-    found = look_until_sure(migration, step, find, timed_out=timed_out)
+    waited_s = seconds_since(migration, step)
+    found = look_until(
+        migration.clock,
+        find,
+        lambda found: not isinstance(found, (Absent, Ambiguous)),
+        timed_out=timed_out,
+        waited_s=waited_s,
+    )
     if isinstance(found, Ambiguous):
         instead = found.rather()
         if instead is not None:
@@ -132,19 +140,26 @@ def settle_doubt(
     return True
 
 
-def look_until_sure(
-    migration: Migration, step: str, look: Callable[[], T], *, timed_out: bool
+def look_until(
+    clock: Clock,
+    look: Callable[[], T],
+    sure: Callable[[T], bool],
+    *,
+    timed_out: bool,
+    waited_s: float = 0.0,
 ) -> T:
     """Look, and where nothing certain is there, again later: it may still be on its way.
 
     What was sent a moment ago may take a while to show in any listing, so the looks go on,
     further and further apart, until it is as old as that; there are two at least.
+
+    Args:
+        waited_s: how long ago it was sent.
     """
     found = look()
     pause_s = patience.second_look(timed_out)
-    waited_s = seconds_since(migration, step)
-    while isinstance(found, (Absent, Ambiguous)):
-        migration.clock.sleep(pause_s)
+    while not sure(found):
+        clock.sleep(pause_s)
         found = look()
         waited_s += pause_s
         if waited_s >= patience.VISIBLE_WITHIN_S:

@@ -12,9 +12,7 @@ from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import ExitCode, ServerError, ToolError, UsageError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope
 from h2ogpte_migration.states import TargetState
 from h2ogpte_migration.steps.spare import Gone, why_kept
@@ -42,9 +40,8 @@ def run(session: Session) -> int:
     records, missing = in_scope(session, store.records())
     migrations = [session.tracked_migration(record, session.policy()) for record in records]
     migrations = [item for item in migrations if store.spare_targets(item.source_id)]
-    if session.admin and any(m.source.owner != session.identity.username for m in migrations):
-        check_admin(session.gateway, session.identity)
-    sweep_leftovers(session)
+    session.check_rights(item.source.owner for item in migrations)
+    session.sweep_leftovers()
     candidates = [item for migration in migrations for item in _candidates(session, migration)]
     spare = [item for item in candidates if not item.kept]
     asks = bool(spare) and not (session.options.yes or session.options.dry_run)

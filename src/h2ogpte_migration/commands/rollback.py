@@ -9,10 +9,8 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Action
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
-from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope, is_in_scope
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import chains
@@ -23,8 +21,7 @@ from h2ogpte_migration.ui.text import plural
 def run(session: Session) -> int:
     """Roll back everything in scope that was migrated; returns the exit code."""
     records, missing = in_scope(session, session.tracking.store.imported())
-    if session.admin and any(record.owner != session.identity.username for record in records):
-        check_admin(session.gateway, session.identity)
+    session.check_rights(record.owner for record in records)
     policy = session.policy(rollback=True)
     migrations = [session.tracked_migration(record, policy) for record in records]
     session.console.info(f"To roll back: {plural(len(migrations), 'collection')}.")
@@ -36,7 +33,7 @@ def run(session: Session) -> int:
             lambda migration: migration.result(OutcomeKind.PLANNED, plan=Plan("")),
         )
         return closing.tell_plan(session, RunResult([*planned, *missing]))
-    sweep_leftovers(session)
+    session.sweep_leftovers()
     result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
     result.results += missing
     result.remarks += _still_to_come(session)

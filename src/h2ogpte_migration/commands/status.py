@@ -15,8 +15,8 @@ from h2ogpte_migration import __version__, report
 from h2ogpte_migration.cli.again import again, verification
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
-from h2ogpte_migration.report.document import entry
-from h2ogpte_migration.results import OVER, OutcomeKind, Result
+from h2ogpte_migration.report.document import fields_of
+from h2ogpte_migration.results import OVER, OutcomeKind
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.accounts import Counts, Filter
@@ -244,7 +244,7 @@ class _StatusQuery:
             "positions": {where.value: counts.positions.get(where, 0) for where in Position},
             "owners": _done_and_open(counts.owners),
             "models": _done_and_open(counts.models),
-            "unfinished": [_row(row) for row in rows if row.kind != OutcomeKind.DONE],
+            "unfinished": [fields_of(row) for row in rows if row.kind != OutcomeKind.DONE],
             "retrieval": asdict(accounts.retrieval(self._scope)),
             "warning_count": number,
             "warnings": [asdict(item) for item in kept],
@@ -252,7 +252,7 @@ class _StatusQuery:
             "next": self._following() or None,
         }
         if self.options.all:
-            told["collections"] = [_row(row) for row in rows]
+            told["collections"] = [fields_of(row) for row in rows]
         return told
 
     def report(self) -> report.Report:
@@ -266,10 +266,6 @@ class _StatusQuery:
             command=self.options.command(),
             rows=list(self._tracking.accounts.rows(self._scope)),
         )
-
-
-def _row(row: Result) -> Dict[str, Any]:
-    return {key: None if value == "" else value for key, value in asdict(entry(row)).items()}
 
 
 def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
@@ -135,6 +135,11 @@ def entry(row: Result) -> Entry:
         findings=tuple(map(str, row.findings)),
         **_retrieval(row.retrieval or kept.retrieval),
     )
+
+
+def fields_of(row: Result) -> Dict[str, Any]:
+    """The same for JSON: what is empty is not known."""
+    return {key: None if value == "" else value for key, value in asdict(entry(row)).items()}
 
 
 def _retrieval(outcome: Optional[Retrieval]) -> Dict[str, Any]:

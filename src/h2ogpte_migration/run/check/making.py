@@ -26,6 +26,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.model import Collection, Document, Job, JobId, TargetId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
+from h2ogpte_migration.sending import look_until
 from h2ogpte_migration.steps.presence import listed, read_when_visible
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 
@@ -258,7 +259,9 @@ def _once(
         try:
             return send()
         except OutcomeUnknown as error:
-            found = _looked_for(place, find, error.timed_out)
+            found = look_until(
+                place.clock, find, lambda made: made is not None, timed_out=error.timed_out
+            )
             if found is not None:
                 return found
         except ServerError:
@@ -266,14 +269,3 @@ def _once(
                 place.scratch.gone(thing.number)
             raise
     raise Unavailable(f"the server did not answer when the {thing.kind} {thing.name} was asked for")
-
-
-def _looked_for(place: Workplace, find: Callable[[], Optional[T]], timed_out: bool) -> Optional[T]:
-    waited_s, pause_s = 0.0, patience.second_look(timed_out)
-    while True:
-        found = find()
-        if found is not None or waited_s >= patience.VISIBLE_WITHIN_S:
-            return found
-        place.clock.sleep(pause_s)
-        waited_s += pause_s
-        pause_s = min(2 * pause_s, max(0.0, patience.VISIBLE_WITHIN_S - waited_s))
