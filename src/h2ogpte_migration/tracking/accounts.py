@@ -25,7 +25,7 @@ from h2ogpte_migration.states import (
 from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import Attempt, KeptWarning
-from h2ogpte_migration.tracking.rows import BRINGING_OVER, COUNTED, has_done
+from h2ogpte_migration.tracking.rows import BRINGING_OVER, CONNECTED, COUNTED, has_done
 from h2ogpte_migration.tracking.runs import Runs
 
 _BATCH = 5000
@@ -87,11 +87,6 @@ _FROM_LAST = f"""
     LEFT JOIN validations y ON y.attempt_id = z.id
     LEFT JOIN retrievals r ON r.attempt_id = z.id
 """
-_DONE = (
-    "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
-    "AND coalesce(m.import_completed, 0) AND coalesce(m.connectors_migrated, 0) "
-    f"AND coalesce(m.new_collection_id, '') != '' AND NOT ({BRINGING_OVER})"
-)
 _IMPORTING = (
     "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
     "AND NOT coalesce(m.import_completed, 0) AND coalesce(m.job_id, '') != ''"
@@ -218,7 +213,8 @@ class Accounts:
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND NOT ({_DONE}) AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
+            f"AND NOT ({CONNECTED} AND NOT ({BRINGING_OVER})) "
+            f"AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
             f"ORDER BY {_RANK}, m.error, m.rowid LIMIT :limit",
             {**self._values(values), "limit": -1 if limit is None else limit},

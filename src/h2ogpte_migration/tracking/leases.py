@@ -11,6 +11,7 @@ from h2ogpte_migration.errors import LeaseLost
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import Holder, utc_now
+from h2ogpte_migration.tracking.rows import insert
 from h2ogpte_migration.tracking.runs import Runs, is_over
 
 
@@ -68,11 +69,12 @@ class Leases:
             ).fetchone()
             if holder is not None and holder["id"] != self._runs.run_id and not is_over(holder):
                 return Holder(holder["id"], holder["host"], holder["pid"], holder["started_at"])
-            db.execute(
-                "INSERT OR REPLACE INTO leases (source_id, run_id, renewed_at) "
-                "VALUES (:source, :run, :now)",
-                {"source": source_id, "run": self._runs.run_id, "now": utc_now()},
-            )
+            values = {
+                "source_id": source_id,
+                "run_id": self._runs.run_id,
+                "renewed_at": utc_now(),
+            }
+            insert(db, "leases", values, replace=True)
         return Lease(source_id, self._runs.run_id)
 
     def still_holds(self, lease: Lease) -> bool:

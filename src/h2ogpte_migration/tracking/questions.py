@@ -33,16 +33,10 @@ from h2ogpte_migration.tracking.records import (
 )
 from h2ogpte_migration.tracking.rows import (
     BRINGING_OVER,
+    CONNECTED,
     JOB_SEEN,
     has_done,
 )
-
-_OVER = (
-    "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
-    "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
-    "AND coalesce(new_collection_id, '') != ''"
-)
-"""The condition for the positions connected and finished."""
 
 _ATTEMPTS = (
     "SELECT attempts.*, verdict, ignored, late_documents, findings, "
@@ -145,7 +139,7 @@ class Questions:
 
     def finished(self) -> Iterator[Record]:
         """Records that are done with, connectors moved: what a check alone looks at."""
-        return self.records(f"{_OVER} AND NOT {_ROLLED_BACK}")
+        return self.records(f"{CONNECTED} AND NOT {_ROLLED_BACK}")
 
     def imported(self) -> Iterator[Record]:
         """Records whose documents were imported: what ``--rollback`` looks at."""

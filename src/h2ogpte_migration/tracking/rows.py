@@ -31,6 +31,13 @@ def has_done(attempt: str, step: str) -> str:
     return f"EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = {attempt} AND step = '{step}')"
 
 
+CONNECTED = (
+    "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
+    "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
+    "AND coalesce(new_collection_id, '') != ''"
+)
+"""The condition for the positions connected and finished."""
+
 BRINGING_OVER = (
     "coalesce(connectors_migrated, 0) AND "
     "EXISTS (SELECT 1 FROM attempts live JOIN attempts former USING (source_id) "
@@ -47,23 +54,23 @@ def write_checkpoint(
     db: sqlite3.Connection, attempt: Attempt, step: str, detail: object = None, at: str = ""
 ) -> None:
     """Note that something is done, or was seen, now or at another time; its last detail stays."""
-    db.execute(
-        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-        "VALUES (:attempt, :step, :at, :detail)",
-        {
-            "attempt": attempt.id,
-            "step": step,
-            "at": at or utc_now(),
-            "detail": None if detail is None else json.dumps(detail),
-        },
-    )
+    values = {
+        "attempt_id": attempt.id,
+        "step": step,
+        "done_at": at or utc_now(),
+        "detail": None if detail is None else json.dumps(detail),
+    }
+    insert(db, "checkpoints", values, replace=True)
 
 
-def insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
-    columns = ", ".join(values)
+def insert(
+    db: sqlite3.Connection, table: str, values: Mapping[str, Any], *, replace: bool = False
+) -> int:
+    """A new row, or one in place of the one with its key; returns its number."""
+    verb = "INSERT OR REPLACE" if replace else "INSERT"
     places = ", ".join(f":{column}" for column in values)
-    # Table and columns are constants of this module.
-    cursor = db.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)
+    # Table and columns are this project's own, never text from outside.
+    cursor = db.execute(f"{verb} INTO {table} ({', '.join(values)}) VALUES ({places})", values)
     return int(cursor.lastrowid or 0)
 
 
@@ -139,11 +146,11 @@ def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -
     A server may give an id out again, once its job is over: only a row that is still being
     worked on stands against ours, whoever wrote it.
     """
-    values = {"job": job_id, "kind": kind, "attempt": attempt_id}
+    values = {"job_id": job_id, "kind": kind, "attempt_id": attempt_id}
     others = db.execute(
-        "SELECT 1 FROM collection_migrations WHERE job_id = :job "
+        "SELECT 1 FROM collection_migrations WHERE job_id = :job_id "
         "AND NOT coalesce(import_completed, 0) AND coalesce(job_status, '') != 'failed' "
-        "AND old_collection_id != (SELECT source_id FROM attempts WHERE id = :attempt)",
+        "AND old_collection_id != (SELECT source_id FROM attempts WHERE id = :attempt_id)",
         values,
     ).fetchone()
     if others is not None:
@@ -151,10 +158,7 @@ def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -
             f"The job {job_id} is on record as the import of another collection.",
             "Run the same command again; it looks afresh.",
         )
-    db.execute(
-        "INSERT OR REPLACE INTO jobs (job_id, kind, attempt_id) VALUES (:job, :kind, :attempt)",
-        values,
-    )
+    insert(db, "jobs", values, replace=True)
 
 
 def end_live_attempt(
@@ -221,16 +225,12 @@ def write_validation(
         }
         for finding in findings
     ]
-    db.execute(
-        "INSERT OR REPLACE INTO validations "
-        "(attempt_id, verdict, ignored, late_documents, findings, validated_at) "
-        "VALUES (:attempt, :verdict, :ignored, :late, :findings, :now)",
-        {
-            "attempt": attempt_id,
-            "verdict": verdict,
-            "ignored": int(ignored),
-            "late": late_documents,
-            "findings": json.dumps(listed),
-            "now": utc_now(),
-        },
-    )
+    values = {
+        "attempt_id": attempt_id,
+        "verdict": verdict,
+        "ignored": int(ignored),
+        "late_documents": late_documents,
+        "findings": json.dumps(listed),
+        "validated_at": utc_now(),
+    }
+    insert(db, "validations", values, replace=True)

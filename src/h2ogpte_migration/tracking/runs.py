@@ -16,6 +16,7 @@ from h2ogpte_migration.model import SourceId, parse_time
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process, is_alive
 from h2ogpte_migration.tracking.records import RunInfo, utc_now
+from h2ogpte_migration.tracking.rows import insert
 
 OTHER_HOST_EXPIRY = timedelta(minutes=15)
 """How long a run of another machine counts as living after its last heartbeat."""
@@ -72,22 +73,19 @@ class Runs:
             self._beside = _living_runs(db)
             if not self._beside:
                 db.execute("DELETE FROM marks WHERE kind LIKE :ended", {"ended": f"%{_ENDED}"})
-            cursor = db.execute(
-                "INSERT INTO runs (started_at, heartbeat_at, host, machine, pid, process_start, "
-                "folder, version, command) VALUES (:now, :now, :host, :machine, :pid, :start, "
-                ":folder, :version, :command)",
-                {
-                    "now": utc_now(),
-                    "host": me.host,
-                    "machine": me.machine,
-                    "pid": me.pid,
-                    "start": me.start,
-                    "folder": os.getcwd(),  # noqa: PTH109 - a string is what is stored
-                    "version": version,
-                    "command": command,
-                },
-            )
-            self.run_id = int(cursor.lastrowid or 0)
+            now = utc_now()
+            values = {
+                "started_at": now,
+                "heartbeat_at": now,
+                "host": me.host,
+                "machine": me.machine,
+                "pid": me.pid,
+                "process_start": me.start,
+                "folder": os.getcwd(),  # noqa: PTH109 - a string is what is stored
+                "version": version,
+                "command": command,
+            }
+            self.run_id = insert(db, "runs", values)
         return self.run_id
 
     def _other_machine(self, db: sqlite3.Connection) -> Optional[ToolError]:
@@ -259,10 +257,7 @@ def other_server(path: str, bound: str, asked: str) -> ToolError:
 
 
 def _keep(db: sqlite3.Connection, key: str, value: str) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
-        {"key": key, "value": value},
-    )
+    insert(db, "meta", {"key": key, "value": value}, replace=True)
 
 
 def identity_of(row: sqlite3.Row) -> ProcessIdentity:

@@ -14,6 +14,7 @@ from typing import Iterator, List, Optional
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import JobId
 from h2ogpte_migration.tracking.database import Database
+from h2ogpte_migration.tracking.rows import insert
 
 _MARK = ".check-server"
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
@@ -68,13 +69,9 @@ class Scratch:
 
     def about_to_make(self, kind: str, name: str, owner: str, token: str) -> int:
         """Something is about to be asked for; returns its number here."""
+        values = {"kind": kind, "name": name, "owner": owner, "token": token, "state": "making"}
         with self._db.transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO scratch (kind, name, owner, token, state) "
-                "VALUES (:kind, :name, :owner, :token, 'making')",
-                {"kind": kind, "name": name, "owner": owner, "token": token},
-            )
-            return int(cursor.lastrowid or 0)
+            return insert(db, "scratch", values)
 
     def made(self, number: int, made_id: str) -> None:
         """It exists and has this id."""

@@ -100,11 +100,12 @@ class Store(Questions):
         """
         with self._held(lease) as db:
             if forced_start is not None:
-                db.execute(
-                    "INSERT OR REPLACE INTO marks (source_id, kind, run_id) "
-                    "VALUES (:source, :kind, :run)",
-                    {"source": lease.source_id, "kind": forced_start, "run": lease.run_id},
-                )
+                start = {
+                    "source_id": lease.source_id,
+                    "kind": forced_start,
+                    "run_id": lease.run_id,
+                }
+                insert(db, "marks", start, replace=True)
             end_live_attempt(db, lease.source_id, TargetState.SUPERSEDED, reason)
             self._insert_attempt(db, lease, new, choose_name)
 
