@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Optional
 
 from h2ogpte_migration import patience
@@ -17,8 +16,6 @@ from h2ogpte_migration.steps.importing import all_there
 from h2ogpte_migration.tracking.records import Watched
 from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, MISSING
-
-log = logging.getLogger(__name__)
 
 
 def look(migration: Migration) -> bool:
