@@ -464,7 +464,6 @@ class Migration:
             OutcomeKind.RUNNING,
             step=StepName.JOB,
             reason="the import runs at the server",
-            job_id=self.record.record.job_id,
         )
 
     def import_failed(self, reason: str, cause: str, hint: str = "") -> Result:

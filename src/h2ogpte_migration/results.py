@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Dict, List, Optional, Tuple
 
 from h2ogpte_migration.errors import ExitCode, ToolError
-from h2ogpte_migration.model import Collection, Finding, JobId
+from h2ogpte_migration.model import Collection, Finding
 from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import Position
 
@@ -124,7 +124,6 @@ class Result:
     cause: str = ""
     needs_attention: bool = False
     earlier: bool = False
-    job_id: Optional[JobId] = None
     findings: Tuple[Finding, ...] = ()
     warnings: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()

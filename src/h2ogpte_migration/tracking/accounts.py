@@ -67,7 +67,7 @@ _FROM_LIVE = """
 # What is kept of an attempt that has failed is told too: the last one, if none is live.
 _DETAILS = f"""
     m.rowid AS place, m.old_collection_id, m.old_collection_name, m.new_collection_id,
-    m.new_collection_name, m.old_model, m.job_id, m.error,
+    m.new_collection_name, m.old_model, m.error,
     coalesce(z.created_at, m.created_at) AS begun_at, m.completed_at, z.ended_at, z.source_facts,
     y.validated_at, y.verdict AS last_verdict, y.ignored AS last_ignored, y.findings,
     (SELECT max(opened_at) FROM intents WHERE attempt_id = z.id) AS acted_at,
@@ -332,7 +332,6 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
         needs_attention=not over
         and kind not in (OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE),
         earlier=True,
-        job_id=row["job_id"] or None,
         warnings=tuple(warnings.split(_MARK)) if warnings else (),
         recorded=_recorded(row),
     )

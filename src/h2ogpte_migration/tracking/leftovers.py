@@ -156,11 +156,9 @@ def _test_chat(row: sqlite3.Row) -> TestChat:
     return TestChat(
         id=row["id"],
         run_id=row["run_id"],
-        source_id=SourceId(row["source_id"]),
         target_id=TargetId(row["target_id"]),
         owner=row["owner"],
         known_sessions=tuple(json.loads(row["known_sessions"])),
-        question=row["question"],
         session_id=row["session_id"],
         asked_at=parse_time(row["asked_at"]),
     )

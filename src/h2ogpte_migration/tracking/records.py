@@ -309,11 +309,9 @@ class TestChat:
 
     id: int
     run_id: int
-    source_id: SourceId
     target_id: TargetId
     owner: str
     known_sessions: Tuple[str, ...]
-    question: str
     session_id: Optional[str]
     asked_at: Optional[datetime] = None
 
