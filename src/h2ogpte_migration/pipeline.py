@@ -27,7 +27,7 @@ from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetState
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
-from h2ogpte_migration.tracking.records import Holder, Tracked
+from h2ogpte_migration.tracking.records import RunInfo, Tracked
 from h2ogpte_migration.tracking.runs import Runs
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def advance(migration: Migration) -> Result:
             if left is not None:
                 return left
             claimed = migration.tracking.leases.claim(migration.source_id)
-            if isinstance(claimed, Holder):
+            if isinstance(claimed, RunInfo):
                 return migration.result(
                     OutcomeKind.LEASED_ELSEWHERE, reason=f"{claimed} works on it"
                 )

@@ -16,7 +16,7 @@ from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.tracked import in_scope
 from h2ogpte_migration.states import TargetState
 from h2ogpte_migration.steps.spare import Gone, why_kept
-from h2ogpte_migration.tracking.records import Attempt, Holder
+from h2ogpte_migration.tracking.records import Attempt, RunInfo
 from h2ogpte_migration.ui.text import brief, plural, safe
 
 
@@ -142,7 +142,7 @@ def _delete_all(session: Session, spare: List[Candidate]) -> int:
 def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
     leases, source_id = session.tracking.leases, item.migration.source_id
     claimed = leases.claim(source_id)
-    if isinstance(claimed, Holder):
+    if isinstance(claimed, RunInfo):
         return False, f"{claimed} works on its source"
     try:
         item.migration.reload()

@@ -38,7 +38,7 @@ from h2ogpte_migration.steps.presence import (
 )
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
-from h2ogpte_migration.tracking.records import Holder, Intent
+from h2ogpte_migration.tracking.records import Intent, RunInfo
 from h2ogpte_migration.ui.text import plural
 
 log = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ def _settle_other(migration: Migration, intent: Intent) -> None:
 def _claim_and_settle(migration: Migration, intent: Intent) -> None:
     leases = migration.tracking.leases
     claimed = leases.claim(intent.source_id)
-    if isinstance(claimed, Holder):
+    if isinstance(claimed, RunInfo):
         return
     other = Migration(
         migration.shared,

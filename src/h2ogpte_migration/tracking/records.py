@@ -256,19 +256,6 @@ class Tracked:
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The run that works on a collection right now."""
-
-    run_id: int
-    host: str
-    pid: int
-    started_at: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} (since {self.started_at})"
-
-
-@dataclass(frozen=True)
 class RunInfo:
     """A line of the log of runs."""
 
@@ -280,7 +267,24 @@ class RunInfo:
     version: str
     command: str
     exit_code: Optional[int]
-    folder: str = ""
+    folder: str
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> RunInfo:
+        return cls(
+            row["id"],
+            row["started_at"],
+            row["ended_at"],
+            row["host"],
+            row["pid"],
+            row["version"],
+            row["command"],
+            row["exit_code"],
+            row["folder"],
+        )
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.started_at})"
 
 
 @dataclass(frozen=True)

@@ -123,20 +123,7 @@ class Runs:
     def last(self, count: int = 5) -> List[RunInfo]:
         """The newest runs, newest first."""
         rows = self._db.rows("SELECT * FROM runs ORDER BY id DESC LIMIT :n", {"n": count})
-        return [
-            RunInfo(
-                row["id"],
-                row["started_at"],
-                row["ended_at"],
-                row["host"],
-                row["pid"],
-                row["version"],
-                row["command"],
-                row["exit_code"],
-                row["folder"],
-            )
-            for row in rows
-        ]
+        return [RunInfo.from_row(row) for row in rows]
 
     def living(self) -> Set[int]:
         """The runs that have not ended and whose processes live, as far as can be told."""
