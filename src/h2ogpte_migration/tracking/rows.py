@@ -115,14 +115,21 @@ def open_intent(
         insert(db, "intents", values)
 
 
+def update_intent(
+    db: sqlite3.Connection, attempt_id: int, step: str, change: str, **values: object
+) -> None:
+    """Change the open intent of a step, if there is one; ``change`` names ``values``."""
+    db.execute(
+        f"UPDATE intents SET {change} "
+        "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
+        {**values, "attempt": attempt_id, "step": step},
+    )
+
+
 def count_send(db: sqlite3.Connection, attempt: Attempt, step: str) -> None:
     """A request of a step may reach the server from now on: how long ago, tells how to look."""
     open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
-    db.execute(
-        "UPDATE intents SET sends = sends + 1, opened_at = :now WHERE attempt_id = :attempt "
-        "AND step = :step AND state = 'open'",
-        {"attempt": attempt.id, "step": step, "now": utc_now()},
-    )
+    update_intent(db, attempt.id, step, "sends = sends + 1, opened_at = :now", now=utc_now())
 
 
 def close_intent(
@@ -132,12 +139,8 @@ def close_intent(
     counts: Optional[str],
     job_id: Optional[str] = None,
 ) -> None:
-    db.execute(
-        "UPDATE intents SET state = 'done', counts = coalesce(:counts, counts), "
-        "job_id = coalesce(:job, job_id) "
-        "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-        {"counts": counts, "job": job_id, "attempt": attempt_id, "step": step},
-    )
+    change = "state = 'done', counts = coalesce(:counts, counts), job_id = coalesce(:job, job_id)"
+    update_intent(db, attempt_id, step, change, counts=counts, job=job_id)
 
 
 def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -> None:

@@ -54,6 +54,7 @@ from h2ogpte_migration.tracking.rows import (
     insert,
     keep_warnings,
     open_intent,
+    update_intent,
     update_row,
     write_checkpoint,
     write_validation,
@@ -315,20 +316,12 @@ class Store(Questions):
     def record_unsent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """The server surely did nothing: the request may be sent again without a look."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE intents SET sends = sends - 1 WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open' AND sends > 0",
-                {"attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "sends = max(0, sends - 1)")
 
     def record_absent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """Looked twice, nothing there: nothing is in doubt until the next request."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE intents SET state = 'void' WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open'",
-                {"attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "state = 'void'")
             if step == StepName.IMPORT:
                 # Version 1.2.0 may have noted a submission that never came to be.
                 update_row(db, lease.source_id, {"import_submitted": 0, "job_id": None})
@@ -336,11 +329,8 @@ class Store(Questions):
     def record_no_answer(self, lease: Lease, attempt: Attempt, step: str, timed_out: bool) -> None:
         """No usable answer came; a time-out wants a longer wait before the second look."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE intents SET timed_out = max(timed_out, :timed_out) "
-                "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-                {"timed_out": int(timed_out), "attempt": attempt.id, "step": step},
-            )
+            change = "timed_out = max(timed_out, :timed_out)"
+            update_intent(db, attempt.id, step, change, timed_out=int(timed_out))
 
     def void_doubt(self, source_id: str) -> None:
         """Nothing is in doubt any more about a source whose row is gone."""
@@ -461,11 +451,7 @@ class Store(Questions):
         """How much source and target held before a move; opens its intent."""
         with self._held(lease) as db:
             open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
-            db.execute(
-                "UPDATE intents SET counts = :counts WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open'",
-                {"counts": json.dumps(counts), "attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "counts = :counts", counts=json.dumps(counts))
 
     def record_move_job(
         self, lease: Lease, attempt: Attempt, step: str, job_id: Optional[JobId], kind: str
@@ -474,11 +460,7 @@ class Store(Questions):
         with self._held(lease) as db:
             if job_id is not None:
                 claim_job(db, job_id, kind, attempt.id)
-            db.execute(
-                "UPDATE intents SET job_id = :job WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open'",
-                {"job": job_id, "attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "job_id = :job", job=job_id)
 
     def finish_move(
         self,
