@@ -93,11 +93,11 @@ def _watch(options: Options, console: Console) -> None:
         while True:
             _once(options, console)
             time.sleep(WATCH_PLAIN_EVERY_S)
-    from h2ogpte_migration.ui.screen import Screen
+    from h2ogpte_migration.ui.screen import drawing
 
-    with Screen(console) as screen:
+    with drawing(console) as show:
         while True:
-            screen.show(_screenful(options, console))
+            show(_screenful(options, console))
             time.sleep(WATCH_EVERY_S)
 
 
