@@ -25,7 +25,7 @@ from h2ogpte_migration.results import (
 )
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.ui import live, plan, summary
-from h2ogpte_migration.ui.summary import Following, Telling
+from h2ogpte_migration.ui.summary import Following, SummaryOptions
 from h2ogpte_migration.ui.tally import Tally
 from h2ogpte_migration.ui.text import plural
 
@@ -142,7 +142,7 @@ FOLLOWING = (
 
 
 def summary_text(run: RunResult, width: Optional[int], **more: object) -> str:
-    how = Telling(width=width, following=FOLLOWING, **more)  # type: ignore[arg-type]
+    how = SummaryOptions(width=width, following=FOLLOWING, **more)  # type: ignore[arg-type]
     return "\n".join(line.text for line in summary.lines(run, how))
 
 
@@ -266,15 +266,15 @@ def planned() -> RunResult:
 
 @WIDTHS
 def test_plan(width: int) -> None:
-    how = Telling(width=width, following=FOLLOWING[:1])
-    told = plan.lines(planned(), plan.Asked(keys=3), how)
+    how = SummaryOptions(width=width, following=FOLLOWING[:1])
+    told = plan.lines(planned(), how, keys_made=3)
     text = "\n".join(line.text for line in told)
     fits(text, width)
     same_as_file(f"plan_{width}", text)
 
 
 def test_a_plan_with_details_shows_every_collection() -> None:
-    told = plan.lines(planned(), plan.Asked(migrate_chats=True), Telling(details=True))
+    told = plan.lines(planned(), SummaryOptions(details=True), with_chats=True)
     text = "\n".join(line.text for line in told)
     assert all(row.source_id in text for row in planned().results)
     assert "Chats stay" not in text

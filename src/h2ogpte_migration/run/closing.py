@@ -16,7 +16,7 @@ from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
 from h2ogpte_migration.ui import logs, plan, summary
-from h2ogpte_migration.ui.summary import Following, Line, Telling
+from h2ogpte_migration.ui.summary import Following, Line, SummaryOptions
 from h2ogpte_migration.ui.text import shell
 
 _LOOKS = ("--verify", "--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall")
@@ -37,7 +37,7 @@ def tell(session: Session, result: RunResult) -> int:
     except TrackingError as error:
         result.fatal = result.fatal or error
     following = tuple(_following(session, result.results))
-    told = summary.lines(result, what_to_tell(session, following))
+    told = summary.lines(result, summary_options(session, following))
     if session.options.quiet:
         _tell_quietly(session, result, told)
     else:
@@ -61,18 +61,23 @@ def tell_plan(session: Session, result: RunResult) -> int:
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if stopped else (Following("", options.command(without=without)),)
-    asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
-    say(session, plan.lines(result, asked, what_to_tell(session, following)))
+    told = plan.lines(
+        result,
+        summary_options(session, following),
+        with_chats=options.migrate_chats or options.rollback,
+        keys_made=session.credentials.keys_made,
+    )
+    say(session, told)
     reporting.write(session, result, "dry run")
     return result.exit_code
 
 
-def what_to_tell(session: Session, following: Tuple[Following, ...]) -> Telling:
+def summary_options(session: Session, following: Tuple[Following, ...]) -> SummaryOptions:
     """How this run's summary is told."""
     options = session.options
     words = [PROGRAM, "--status"]
     words += [] if options.db_path == DEFAULT_DB else ["--db-path", str(options.db_path)]
-    return Telling(
+    return SummaryOptions(
         width=session.console.width,
         details=options.details,
         status=shell(*words),

@@ -203,7 +203,7 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
         if attempt.origin != Attempt.LATE_DUPLICATE
     ]
     for attempt in attempts:
-        if attempt.fate == TargetState.LIVE and attempt.target_id is None:
+        if attempt.state == TargetState.LIVE and attempt.target_id is None:
             return None
     return attempts[0] if attempts else None
 
@@ -218,7 +218,7 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
         migrations: all of one owner, worked on in this run.
         seen: ids of collections that were there before the run, and were decided about then.
     """
-    begun = [item for item in migrations if item.created is not None]
+    begun = [item for item in migrations if item.seen.created is not None]
     if not begun:
         return []
     for migration in begun:

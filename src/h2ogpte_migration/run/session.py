@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Set
+from typing import (
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+)
 
 from h2ogpte_migration.cli.flags import Mode, Options
 from h2ogpte_migration.clock import Clock
@@ -28,6 +37,7 @@ from h2ogpte_migration.run.credentials import (
 )
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
 from h2ogpte_migration.run.signals import Stopper
+from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
@@ -60,7 +70,6 @@ class Session:
     credentials: Credentials
     tracking: Tracking
     shared: Shared
-    began: float = field(default_factory=time.monotonic)
 
     @property
     def admin(self) -> bool:
@@ -167,6 +176,29 @@ class Session:
             overview = Overview(together[0].gateway, self.clock, len(together))
             for migration in together:
                 migration.overview = overview
+
+    # -- before and after ----------------------------------------------------------------
+    def check_rights(self, owners: Iterable[str]) -> None:
+        """The key has to be an administrator's where collections of others are worked on.
+
+        Raises:
+            ToolError: it is not.
+        """
+        if self.admin and any(owner != self.identity.username for owner in owners):
+            preflight.check_admin(self.gateway, self.identity)
+
+    def sweep_leftovers(self) -> None:
+        """Delete keys and test chats on record that no living run uses."""
+        self.credentials.sweep()
+        leftovers = self.tracking.leftovers
+        for source_id in leftovers.sources_with_test_chats():
+            for owner in {chat.owner for chat in leftovers.test_chats_left(source_id)}:
+                if not self.admin and owner != self.identity.username:
+                    continue
+                try:
+                    ragcheck.sweep(self.credentials.gateway_for(owner), leftovers, source_id)
+                except ServerError as error:
+                    log.warning("test chats of %s could not be deleted: %s", source_id, error)
 
     def clean_up(self) -> None:
         """Delete what keys are left, and say which may still exist."""

@@ -23,9 +23,6 @@ from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
 
-FORMER_CONNECTORS = "former connectors"
-FORMER_CHATS = "former chats"
-
 log = logging.getLogger(__name__)
 
 
@@ -53,12 +50,12 @@ class Holding:
 
 def connectors(migration: Migration) -> Optional[Result]:
     """Bring over the connectors that former targets hold."""
-    return _bring_all_over(migration, FORMER_CONNECTORS, StepName.CONNECTORS)
+    return _bring_all_over(migration, StepName.FORMER_CONNECTORS, StepName.CONNECTORS)
 
 
 def chats(migration: Migration) -> Optional[Result]:
     """Bring over the chat sessions that former targets hold."""
-    return _bring_all_over(migration, FORMER_CHATS, StepName.CHATS)
+    return _bring_all_over(migration, StepName.FORMER_CHATS, StepName.CHATS)
 
 
 def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Result]:

@@ -120,13 +120,13 @@ def run(migration: Migration) -> Optional[Result]:
         return None
     store, attempt = migration.tracking.store, migration.attempt
     store.finish_permissions(migration.lease, attempt, rights, migration.take_warnings())
-    migration.rights_copied_at = migration.clock.now()
+    migration.seen.rights_copied_at = migration.clock.now()
     return None
 
 
 def refresh(migration: Migration) -> None:
     """Right before the import: the rights as they are now, unless they were copied just now."""
-    copied_at = migration.rights_copied_at
+    copied_at = migration.seen.rights_copied_at
     if copied_at is None or migration.clock.now() - copied_at > patience.FRESH_RIGHTS_S:
         run(migration)
         migration.reload()
@@ -135,8 +135,8 @@ def refresh(migration: Migration) -> None:
 def outdate(migration: Migration) -> None:
     """The collection has to wait: people may withdraw meanwhile what was given."""
     given = migration.attempt.permissions
-    if migration.rights_copied_at is not None and (given is None or not given.empty):
-        migration.rights_copied_at = float("-inf")
+    if migration.seen.rights_copied_at is not None and (given is None or not given.empty):
+        migration.seen.rights_copied_at = float("-inf")
 
 
 def shrink(migration: Migration) -> Optional[Finding]:
@@ -243,7 +243,7 @@ def _given(migration: Migration) -> Permissions:
     """
     if migration.attempt.permissions is not None:
         return migration.attempt.permissions
-    if migration.attempt.origin != Attempt.LEGACY and _born_unshared(migration.created):
+    if migration.attempt.origin != Attempt.LEGACY and _born_unshared(migration.seen.created):
         return Permissions(is_public=False)
     return on_target(migration)
 
@@ -344,7 +344,8 @@ def _read_source(
     migration: Migration, refused: Callable[[str, str], None], *, anew: bool = False
 ) -> Permissions:
     collection = carried(migration).collection if not anew else None
-    if collection is None or migration.rights_copied_at is not None or migration.created is None:
+    seen = migration.seen
+    if collection is None or seen.rights_copied_at is not None or seen.created is None:
         collection = migration.gateway.collection(migration.source_id)
     return read(
         migration.gateway,

@@ -12,10 +12,10 @@ from typing import List, Optional
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Json, SourceId
+from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, StepName
-from h2ogpte_migration.steps import ragcheck
+from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
+from h2ogpte_migration.steps import chains, ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.spare import found_nowhere_else
@@ -26,18 +26,6 @@ _THERE = {
     StepName.CHATS_BACK: StepName.CHATS,
 }
 """The way there, for each way back."""
-
-_MOVED_FROM = frozenset(
-    {
-        Position.IMPORTED,
-        Position.HELD,
-        Position.VALIDATED,
-        Position.CONNECTED,
-        Position.FINISHED,
-        Position.ROLLING_BACK,
-    }
-)
-"""Where a migration stands that may have moved something away from its source."""
 
 log = logging.getLogger(__name__)
 
@@ -60,23 +48,16 @@ def begin(migration: Migration) -> Optional[Result]:
             f"the target {target_id} does not exist any more; nothing is left to move",
             "It can't be rolled back. --force-remigrate makes a new target.",
         )
-    _refuse_if_migrated_on(migration)
+    chains.refuse_if_migrated_on(
+        migration,
+        (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
+        "what was moved may be there",
+        "Roll that back first: --rollback --collections {middle}",
+    )
     store, attempt = migration.tracking.store, migration.attempt
     _warn_of_what_stays(migration)
     store.finish_step(migration.lease, attempt, StepName.ROLLBACK, migration.take_warnings())
     return None
-
-
-def _refuse_if_migrated_on(migration: Migration) -> None:
-    """What was moved here may have been moved on: the last link of a chain comes back first."""
-    onwards = migration.tracking.store.load(SourceId(migration.target_id))
-    if onwards is not None and onwards.position in _MOVED_FROM:
-        raise StepFailed(
-            f"its target {migration.target_id} was itself migrated on, to "
-            f"{onwards.record.target_id}: what was moved may be there",
-            f"Roll that back first: --rollback --collections {migration.target_id}",
-            "migrated on",
-        )
 
 
 def _warn_of_what_stays(migration: Migration) -> None:
