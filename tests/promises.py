@@ -81,6 +81,7 @@ PROMISES: Tuple[Promise, ...] = _rows(
     ("migrated.public", ITEMS, "Public collections stay public with the same rights; an empty list stays empty."),
     ("migrated.user-shares", ITEMS, "Users keep their rights, also where a share has no list."),
     ("migrated.group-shares", ITEMS, "Groups keep their rights."),
+    ("migrated.late-shares", NEW, "What the source grants, or withdraws, while its import runs follows with the validation; what people gave on the target stays."),
     ("migrated.before-the-import", ITEMS, "Create, permissions, import, connectors, chats: in this order."),
     ("migrated.settings", ITEMS, "Collection settings arrive, with keys that no client knows."),
     ("migrated.chat-settings", ITEMS, "Chat settings arrive, with keys that no client knows."),

@@ -17,10 +17,11 @@ from h2ogpte_migration.model import (
     JobId,
     JobKind,
     Json,
+    Permissions,
     SourceId,
     parse_time,
 )
-from h2ogpte_migration.states import JobStatus, TargetState
+from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -324,6 +325,14 @@ class Questions:
         if row is None or since is None:
             return None
         return Watched(json.loads(row["detail"]), since)
+
+    def late_rights(self, attempt: Attempt) -> Permissions:
+        """What was about to be given to a target after its import, and may not have arrived."""
+        row = self._db.row(
+            "SELECT detail FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": StepName.LATE_SHARES},
+        )
+        return Permissions.from_json(json.loads(row["detail"]) if row else {})
 
     def baseline(self, attempt: Attempt) -> Iterator[Document]:
         """The documents that the source had at submission, as a stream."""
