@@ -821,6 +821,9 @@ FACTS: Dict[str, Fact] = {
     "record_rights": lambda store, lease, attempt: store.record_rights(
         lease, attempt, Permissions(False)
     ),
+    "record_late_rights": lambda store, lease, attempt: store.record_late_rights(
+        lease, attempt, Permissions(True), Permissions(False)
+    ),
     "rename_target": lambda store, lease, attempt: store.rename_target(lease, attempt, free_name),
     "finish_rollback": lambda store, lease, attempt: store.finish_rollback(lease, attempt),
     "finish_import": lambda store, lease, attempt: store.finish_import(lease, attempt),
