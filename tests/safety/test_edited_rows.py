@@ -293,3 +293,59 @@ def test_what_is_written_while_an_import_is_waited_for_is_seen_at_the_next_poll(
         result = lab.migrate()
     assert "its row was deleted meanwhile" in result.text
     assert len(polls) == 3, "no poll after the row was gone"
+
+
+# -- what version 1.2.0 may have imported ------------------------------------------------------
+def _by_reference(lab: Lab, target: Collection) -> None:
+    target.documents = list(lab.source.documents)
+
+
+def _as_copies(lab: Lab, target: Collection) -> None:
+    for line in lab.source.documents:
+        lab.world.add_document(target.id, line.document.name)
+
+
+def _by_somebody(lab: Lab, target: Collection) -> None:
+    _as_copies(lab, target)
+    target.documents[0].document.size += 1
+
+
+def _left_by_version_1_2_0(lab: Lab, import_it: Callable[[Lab, Collection], None]) -> Collection:
+    """A target that it made, with documents in it, and no trace of an import."""
+    _created(lab)
+    for table in ("attempts", "intents", "checkpoints", "baseline", "jobs"):
+        lab.sql(f"DELETE FROM {table}")
+    import_it(lab, lab.target)
+    return lab.target
+
+
+@pytest.mark.parametrize("command", ["migrate", "verify"])
+@pytest.mark.parametrize("import_it", [_by_reference, _as_copies])
+def test_what_version_1_2_0_imported_without_a_trace_is_taken_up(
+    tmp_path: Path, import_it: Callable[[Lab, Collection], None], command: str
+) -> None:
+    with laboratory(tmp_path) as lab:
+        target = _left_by_version_1_2_0(lab, import_it)
+        result = lab.migrate("--copy-document") if command == "migrate" else lab.verify()
+        assert result.code == 0, result.text
+        assert lab.target is target
+        assert len(target.connectors) == 2
+
+
+@pytest.mark.parametrize("command", ["migrate", "verify"])
+def test_somebodys_files_of_the_sources_names_are_not_taken_for_an_import(
+    tmp_path: Path, command: str
+) -> None:
+    with laboratory(tmp_path) as lab:
+        target = _left_by_version_1_2_0(lab, _by_somebody)
+        for _ in range(2):
+            result = lab.migrate("--copy-document") if command == "migrate" else lab.verify()
+            assert result.code == 1, result.text
+            assert "1 document of it has a name of the source's and another size" in result.text
+            assert lab.target is target
+        assert not lab.row()["import_completed"]
+        assert len(lab.source.connectors) == 2
+        result = lab.migrate("--copy-document", "--force-remigrate")
+        assert result.code == 0, result.text
+        assert len(lab.targets[-1].connectors) == 2
+        assert len(target.documents) == 3

@@ -18,7 +18,7 @@ from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, left_in, move_all
-from h2ogpte_migration.steps.spare import found_nowhere_else
+from h2ogpte_migration.steps.presence import found_nowhere_else
 from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural

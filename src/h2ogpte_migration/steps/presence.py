@@ -8,6 +8,8 @@ comes here: the transport takes it for a fault on the way.
 from __future__ import annotations
 
 import logging
+from contextlib import closing
+from dataclasses import replace
 from typing import Callable, Iterator, Optional, TypeVar
 
 from h2ogpte_migration import patience
@@ -19,6 +21,8 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Document
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import TargetState
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.tracking.records import Attempt
 
 T = TypeVar("T")
 
@@ -217,3 +221,36 @@ def listed(
         except ListingShifted:
             continue
     return consume(gateway.documents(collection_id, expected, shifting=True))
+
+
+def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[str] = None) -> int:
+    """How many documents of a target neither its source holds, nor another target.
+
+    Copies have ids of their own: they are told apart by name and size.
+
+    Args:
+        other: the other target; with it the source may be gone.
+
+    Raises:
+        NotFound: the source may be gone, and there is no other target.
+    """
+    gateway = migration.gateway
+    by_name = target.import_options.copy_document or target.origin == Attempt.LEGACY
+
+    def rows(documents: Iterator[Document]) -> Iterator[Document]:
+        if not by_name:
+            return documents
+        # A newer version of the same name is another document.
+        return (replace(item, name=f"{item.size_bytes} {item.name}") for item in documents)
+
+    with closing(DocumentComparison(by_name=by_name)) as comparison:
+        fill = comparison.fill
+        listed(gateway, str(target.target_id), lambda found: fill(SOURCE, rows(found)))
+        try:
+            listed(gateway, migration.source_id, lambda found: fill(BASELINE, rows(found)))
+        except NotFound:
+            if other is None:
+                raise
+        if other is not None:
+            listed(gateway, other, lambda found: fill(TARGET, rows(found)))
+        return comparison.only_in_source()[0]

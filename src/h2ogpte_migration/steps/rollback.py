@@ -17,8 +17,7 @@ from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
-from h2ogpte_migration.steps.presence import is_gone
-from h2ogpte_migration.steps.spare import found_nowhere_else
+from h2ogpte_migration.steps.presence import found_nowhere_else, is_gone
 from h2ogpte_migration.ui.text import plural
 
 _THERE = {

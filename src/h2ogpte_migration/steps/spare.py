@@ -6,18 +6,15 @@ In doubt it is kept, with the reason.
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import replace
-from typing import Iterator, Optional
+from typing import Optional
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, Document
+from h2ogpte_migration.model import Collection
 from h2ogpte_migration.naming import normalise
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, Way, left_in
-from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, not_listed
-from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.steps.presence import found_nowhere_else, is_empty, is_gone, not_listed
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
 
@@ -112,39 +109,6 @@ def _holds_more(migration: Migration, former: Attempt, target_id: str) -> str:
     except NotFound:
         return "its source is gone, and no validated target stands for it"
     return f"it holds {plural(only_here, 'document')} found nowhere else" if only_here else ""
-
-
-def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[str] = None) -> int:
-    """How many documents of a target neither its source holds, nor another target.
-
-    Copies have ids of their own: they are told apart by name and size.
-
-    Args:
-        other: the other target; with it the source may be gone.
-
-    Raises:
-        NotFound: the source may be gone, and there is no other target.
-    """
-    gateway = migration.gateway
-    by_name = target.import_options.copy_document or target.origin == Attempt.LEGACY
-
-    def rows(documents: Iterator[Document]) -> Iterator[Document]:
-        if not by_name:
-            return documents
-        # A newer version of the same name is another document.
-        return (replace(item, name=f"{item.size_bytes} {item.name}") for item in documents)
-
-    with closing(DocumentComparison(by_name=by_name)) as comparison:
-        fill = comparison.fill
-        listed(gateway, str(target.target_id), lambda found: fill(SOURCE, rows(found)))
-        try:
-            listed(gateway, migration.source_id, lambda found: fill(BASELINE, rows(found)))
-        except NotFound:
-            if other is None:
-                raise
-        if other is not None:
-            listed(gateway, other, lambda found: fill(TARGET, rows(found)))
-        return comparison.only_in_source()[0]
 
 
 def _validated_target(migration: Migration, judged: str) -> Optional[str]:
