@@ -295,6 +295,61 @@ def test_what_is_written_while_an_import_is_waited_for_is_seen_at_the_next_poll(
     assert len(polls) == 3, "no poll after the row was gone"
 
 
+# -- a row that names what can't be its target -----------------------------------------------
+THIRD = "intfloat/e5-large-v2"
+
+
+def _of_another_model(lab: Lab) -> Collection:
+    other = lab.world.add_collection("anna", "Mine", LARGE, documents=["x.pdf"], connectors=1)
+    _write(lab, "new_collection_id", other.id)
+    return other
+
+
+@pytest.mark.parametrize("history", ["kept", "lost"])
+def test_what_cannot_be_the_target_that_its_row_names_is_a_collection_like_any_other(
+    tmp_path: Path, history: str
+) -> None:
+    with laboratory(tmp_path) as lab:
+        _finished(lab)
+        target = lab.target
+        if history == "lost":
+            for table in ("attempts", "intents", "checkpoints", "baseline", "jobs", "validations"):
+                lab.sql(f"DELETE FROM {table}")
+            target.name = "Something else"
+        other = _of_another_model(lab)
+        result = lab.command("--all-users", "--target-model", M3, "--wait-for-completion")
+        assert result.code == 1
+        assert f"inconsistent: the row names the target {other.id}, which" in result.text
+        assert "stands for it" not in result.text
+        (row,) = lab.sql(
+            "SELECT * FROM collection_migrations WHERE old_collection_id = ?", other.id
+        )
+        assert row["connectors_migrated"]
+        assert len(target.connectors) == 2
+
+
+def test_what_belongs_to_somebody_else_does_not_stand_for_a_source(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        _finished(lab)
+        _somebody_elses(lab)
+        result = lab.command("--all-users", "--target-model", THIRD, "--wait-for-completion")
+        assert "Not available: Papers" in result.text
+        assert "stands for it" not in result.text
+
+
+def test_the_target_of_another_source_stays_that_ones_whatever_a_row_says(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        _finished(lab)
+        _the_target_of_another_source(lab)
+        (theirs,) = [item for item in lab.targets if "(Migrated) Other - " in item.name]
+        edited = "SELECT * FROM collection_migrations WHERE old_collection_id = ?"
+        lab.sql(f"INSERT OR REPLACE INTO collection_migrations {edited}", lab.source.id)
+        result = lab.command("--target-model", THIRD, "--wait-for-completion")
+        assert "Not available: Papers" in result.text
+        assert "Not available: Other" not in result.text
+        assert lab.sql(edited, theirs.id), "migrated on, in place of its source"
+
+
 # -- what version 1.2.0 may have imported ------------------------------------------------------
 def _by_reference(lab: Lab, target: Collection) -> None:
     target.documents = list(lab.source.documents)

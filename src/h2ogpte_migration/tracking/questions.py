@@ -182,10 +182,12 @@ class Questions:
         )
         return int(row["n"]) if row else 0
 
-    def past_targets(self) -> Set[str]:
-        """Ids of every target ever made, current or not."""
-        rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
-        return {row["target_id"] for row in rows}
+    def past_targets(self) -> Dict[str, str]:
+        """Every target ever made, current or not, with the source that it was made for."""
+        rows = self._db.rows(
+            "SELECT target_id, source_id FROM attempts WHERE target_id IS NOT NULL"
+        )
+        return {row["target_id"]: row["source_id"] for row in rows}
 
     def undone(self) -> Set[str]:
         """Sources whose migration was rolled back, or is being rolled back."""
