@@ -98,6 +98,7 @@ PROMISES: Tuple[Promise, ...] = _rows(
     # -- authentication
     ("admin.temporary-keys", ADMIN, "Owners get one temporary key per run, gone afterwards, after failures too."),
     ("admin.keys-only-where-needed", ADMIN, "Keys are made only for owners of something to migrate."),
+    ("admin.keys-that-stay", NEW, "A key of an earlier run that the server does not delete is for people: named, with what to do, exit 1."),
     ("admin.keys-go-early", NEW, "A temporary key goes as soon as its owner's work in the run is done."),
     ("admin.own-collections", ADMIN, "The admin's own collections use the admin's key."),
     ("self-service.own-only", SELF, "A user key migrates what its user owns, not what is shared or public."),
