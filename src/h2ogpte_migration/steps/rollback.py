@@ -44,8 +44,10 @@ log = logging.getLogger(__name__)
 def begin(migration: Migration) -> Optional[Result]:
     """Commit that what was moved goes back; the source must be there to take it.
 
+    A target that is gone makes it a failed migration: what had been moved went with it.
+
     Raises:
-        NotFound, StepFailed: source or target do not exist any more, or belong to somebody else.
+        NotFound, StepFailed: the source does not exist any more, or belongs to somebody else.
     """
     source = migration.gateway.collection(migration.source_id)
     if not migration.is_owners(source.owner):
@@ -53,13 +55,13 @@ def begin(migration: Migration) -> Optional[Result]:
             f"the source is owned by {source.owner} by now; nothing was moved back",
             "It can't be rolled back: its connectors and chats stay with the target.",
         )
-    target_id = migration.target_id
-    if is_gone(migration.gateway, migration.clock, target_id):
-        raise StepFailed(
-            f"the target {target_id} does not exist any more; nothing is left to move",
-            "It can't be rolled back. --force-remigrate makes a new target.",
-        )
     _refuse_if_migrated_on(migration)
+    if is_gone(migration.gateway, migration.clock, migration.target_id):
+        return migration.import_failed(
+            "the target was deleted after the end: nothing is left to move back",
+            "target deleted",
+            "It can't be rolled back. --retry-failed makes a new target.",
+        )
     store, attempt = migration.tracking.store, migration.attempt
     _warn_of_what_stays(migration)
     store.finish_step(migration.lease, attempt, StepName.ROLLBACK, migration.take_warnings())
