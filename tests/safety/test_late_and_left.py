@@ -264,6 +264,20 @@ def replaced(lab: Lab) -> Collection:
     return former
 
 
+def test_a_former_target_is_listed_once_to_tell_whether_it_may_be_deleted(lab: Lab) -> None:
+    former = replaced(lab)
+    lab.server.forget_requests()
+    assert "1 former target to delete" in lab.command("--cleanup", "--dry-run").text
+    listings = [
+        request
+        for request in lab.server.requests
+        if request.route == "GET /collections/{collection_id}/documents"
+        and former.id in request.path
+        and request.query.get("offset", "0") == "0"
+    ]
+    assert len(listings) == 2, "whether there is any, and which"
+
+
 def test_a_document_that_a_former_target_counts_and_does_not_list_yet_is_not_deleted(
     lab: Lab,
 ) -> None:

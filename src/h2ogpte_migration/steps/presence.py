@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from dataclasses import replace
-from typing import Callable, Iterator, Optional, TypeVar
+from typing import Callable, Iterator, Optional, Tuple, TypeVar
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -105,23 +105,6 @@ def is_empty(gateway: Gateway, clock: Clock, collection_id: str) -> bool:
         f"the server counts {counted} documents in {collection_id}, and lists none",
         hint="Run the same command later; nothing was concluded from it.",
     )
-
-
-def not_listed(gateway: Gateway, clock: Clock, collection_id: str) -> int:
-    """How many documents a collection counts and does not list: listings may lag behind.
-
-    Raises:
-        NotFound: it may be gone.
-    """
-    missing = 0
-    for look in range(2):
-        if look:
-            clock.sleep(patience.SECOND_LOOK_S)
-        rows = listed(gateway, collection_id, lambda found: sum(1 for _ in found))
-        missing = (gateway.collection(collection_id).document_count or 0) - rows
-        if missing <= 0:
-            return 0
-    return missing
 
 
 def run(migration: Migration) -> Optional[Result]:
@@ -226,6 +209,17 @@ def listed(
 def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[str] = None) -> int:
     """How many documents of a target neither its source holds, nor another target.
 
+    Raises:
+        NotFound: the source may be gone, and there is no other target.
+    """
+    return alone_and_listed(migration, target, other)[0]
+
+
+def alone_and_listed(
+    migration: Migration, target: Attempt, other: Optional[str] = None
+) -> Tuple[int, int]:
+    """How many documents of a target are found nowhere else, and how many it lists.
+
     Copies have ids of their own: they are told apart by name and size.
 
     Args:
@@ -253,4 +247,4 @@ def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[st
                 raise
         if other is not None:
             listed(gateway, other, lambda found: fill(TARGET, rows(found)))
-        return comparison.only_in_source()[0]
+        return comparison.only_in_source()[0], comparison.count(SOURCE)
