@@ -56,16 +56,24 @@ def begin(migration: Migration) -> Optional[Result]:
             "It can't be rolled back: its connectors and chats stay with the target.",
         )
     _refuse_if_migrated_on(migration)
-    if is_gone(migration.gateway, migration.clock, migration.target_id):
-        return migration.import_failed(
-            "the target was deleted after the end: nothing is left to move back",
-            "target deleted",
-            "It can't be rolled back. --retry-failed makes a new target.",
-        )
+    failed = _failed_if_gone(migration)
+    if failed is not None:
+        return failed
     store, attempt = migration.tracking.store, migration.attempt
     _warn_of_what_stays(migration)
     store.finish_step(migration.lease, attempt, StepName.ROLLBACK, migration.take_warnings())
     return None
+
+
+def _failed_if_gone(migration: Migration) -> Optional[Result]:
+    """What a target held that was deleted went with it: never "rolled back", at whatever step."""
+    if not is_gone(migration.gateway, migration.clock, migration.target_id):
+        return None
+    return migration.import_failed(
+        "the target was deleted after the end: nothing is left to move back",
+        "target deleted",
+        "It can't be rolled back. --retry-failed makes a new target.",
+    )
 
 
 def _refuse_if_migrated_on(migration: Migration) -> None:
@@ -94,8 +102,7 @@ def _warn_of_what_stays(migration: Migration) -> None:
 
 def connectors(migration: Migration) -> Optional[Result]:
     """Move the scheduled connectors back."""
-    _move_back(migration, StepName.CONNECTORS_BACK)
-    return None
+    return _move_back(migration, StepName.CONNECTORS_BACK)
 
 
 def chats(migration: Migration) -> Optional[Result]:
@@ -103,8 +110,7 @@ def chats(migration: Migration) -> Optional[Result]:
     leftovers = migration.tracking.leftovers
     ragcheck.sweep(migration.gateway, leftovers, migration.source_id)
     ragcheck.give_up(leftovers, migration.source_id)
-    _move_back(migration, StepName.CHATS_BACK)
-    return None
+    return _move_back(migration, StepName.CHATS_BACK)
 
 
 def finish(migration: Migration) -> Optional[Result]:
@@ -116,11 +122,14 @@ def finish(migration: Migration) -> Optional[Result]:
     return None
 
 
-def _move_back(migration: Migration, step: str) -> None:
+def _move_back(migration: Migration, step: str) -> Optional[Result]:
     """Move until no target lists any; "none" has to agree with what is on record as moved.
 
     Former targets may hold some as well: a forced run moves chats on only where it is asked to.
     """
+    failed = _failed_if_gone(migration)
+    if failed is not None:
+        return failed
     store, kind = migration.tracking.store, KINDS[step]
     counts = store.moved_counts(migration.attempt, step)  # of a rollback that was interrupted
     ways = _ways(migration)
@@ -147,6 +156,7 @@ def _move_back(migration: Migration, step: str) -> None:
         _verify(migration, ways[0], kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
+    return None
 
 
 def _ways(migration: Migration) -> List[Way]:

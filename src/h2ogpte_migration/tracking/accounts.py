@@ -93,6 +93,7 @@ _HELD = (
     "AND NOT coalesce(m.connectors_migrated, 0)"
 )
 _ROLLED_BACK = "EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')"
+_ROLLING_BACK = _ROLLED_BACK.replace("'rolled back'", "'rollback'")
 _RANK = (
     f"CASE WHEN m.job_status = 'failed' THEN 0 WHEN {_HELD} THEN 1 "
     "WHEN coalesce(m.error, '') != '' THEN 2 ELSE 3 END"
@@ -212,7 +213,7 @@ class Accounts:
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND NOT ({_DONE}) AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
+            f"AND (NOT ({_DONE}) OR {_ROLLING_BACK}) AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
             f"ORDER BY {_RANK}, m.error, m.rowid LIMIT :limit",
             {**self._values(values), "limit": -1 if limit is None else limit},
