@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.cli.again import again, verification
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import fields_of
 from h2ogpte_migration.results import OVER, OutcomeKind
@@ -201,6 +201,8 @@ class _StatusQuery:
         migration = self._last_migration()
         if self._living:
             return ""
+        if self.counts.positions.get(Position.ROLLING_BACK):
+            return self._verification(migration, Mode.ROLLBACK)
         if migration is not None and (before or failed):
             begun_anew = (Position.FAILED, Position.HELD)
             fresh = any(self.counts.positions.get(where) for where in begun_anew)
@@ -215,16 +217,16 @@ class _StatusQuery:
                 return run
         return None
 
-    def _verification(self, migration: Optional[RunInfo]) -> str:
+    def _verification(self, migration: Optional[RunInfo], mode: Mode = Mode.VERIFY) -> str:
         server = self._tracking.runs.bound_server() or "https://..."
         command = migration.command if migration is not None else ""
-        told = verification(command, server)
+        told = verification(command, server, mode)
         if migration is not None and told:
             return _there(migration, told)
         key = "--user-key" if "--user-key" in command.split() else "--admin-key"
         path = self.options.db_path
         database = ["--db-path", str(path)] if path != DEFAULT_DB else []
-        return shell(PROGRAM, "--url", server, key, "--verify", *database)
+        return shell(PROGRAM, "--url", server, key, mode.value, *database)
 
     # -- for machines and files ------------------------------------------------------------
     def for_machines(self) -> Dict[str, Any]:

@@ -180,7 +180,7 @@ def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
     if not failed or options.force_remigrate:
         return
     purpose = "to try failed imports afresh"
-    if options.mode is not Mode.VERIFY:
+    if options.mode is Mode.MIGRATE:
         again = [] if options.retry_failed else ["--retry-failed"]
         yield Following(purpose, options.command(add=again))
         return
@@ -209,7 +209,7 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     options = _aloud(session)
     if not rows:
         return
-    if options.mode is not Mode.VERIFY:
+    if options.mode is Mode.MIGRATE:
         yield options.command(add=["--retry-failed"])
         return
     last = session.tracking.runs.last_migration()
@@ -222,6 +222,6 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     for model in dict.fromkeys(row.target_model for row in rows):
         ids = ",".join(row.source_id for row in rows if row.target_model == model)
         yield options.command(
-            without=[*_LOOKS, "--ignore-validation", "--users", "--all-users"],
+            without=[*_LOOKS, "--rollback", "--ignore-validation", "--users", "--all-users"],
             add=["--collections", ids, "--target-model", model, "--retry-failed"],
         )
