@@ -71,6 +71,31 @@ def test_import_settings_are_those_of_the_command_line(operator: Operator, world
     assert "OCR" not in chunks
 
 
+@pytest.mark.promise("dry-run.shows-all")
+def test_many_are_shown_as_totals_with_how_all_are_imported(
+    operator: Operator, world: World
+) -> None:
+    for number in range(5):
+        world.add_collection("anna", f"Alpha {number}", M3, inactivity_interval=90)
+    brief = operator.admin("--users", "anna", MAPPED, DRY).out
+    assert brief.count("documents referenced; OCR model auto") == 1
+    assert "Permissions and lifecycle settings of each collection: with --details" in brief
+    assert "inactivity_interval" not in brief
+    long = operator.admin("--users", "anna", MAPPED, DRY, "--details").out
+    assert long.count("inactivity_interval: 90") == 5
+
+
+def test_a_plan_with_nothing_to_do_names_no_command(operator: Operator, world: World) -> None:
+    world.add_collection("anna", "Alpha", M3)
+    assert "Next: " in operator.admin("--users", "anna", MAPPED, DRY).out
+    operator.admin("--users", "anna", MAPPED, "--wait-for-completion")
+    assert "Next: " not in operator.admin("--users", "anna", MAPPED, DRY).out
+    operator.db.unlink()
+    lost = operator.admin("--users", "anna", MAPPED, DRY, code=1).out
+    assert "another database" in lost
+    assert "Next: " not in lost
+
+
 @pytest.mark.promise("dry-run.no-write")
 def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
     world = sample_world()

@@ -57,10 +57,10 @@ def tell_plan(session: Session, result: RunResult) -> int:
     """Say what would be done; returns the exit code."""
     session.progress.close()
     options = _aloud(session)
-    stopped = session.clock.stop.is_set()
+    idle = session.clock.stop.is_set() or not plan.worked_on(result)
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
-    following = () if stopped else (Following("", options.command(without=without)),)
+    following = () if idle else (Following("", options.command(without=without)),)
     asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
     say(session, plan.lines(result, asked, what_to_tell(session, following)))
     reporting.write(session, result, "dry run")

@@ -7,7 +7,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, Telling, grouped, named, next_lines, skips
+from h2ogpte_migration.ui.summary import Line, Telling, grouped, likeness, named, next_lines, skips
 from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
@@ -37,7 +37,9 @@ def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
     told: List[Line] = []
     if how.details or len(planned) <= FEW:
         told += [Line(text) for row in planned for text in collection(row)]
-    moving = [row for row in planned if _plan(row).action != "leave"]
+    else:
+        told += _settings(planned)
+    moving = worked_on(result)
     if len(moving) > 1:
         told += _table("by model", moving, _models, how)
         told += _table("by owner", moving, lambda row: safe(row.owner, 40), how)
@@ -50,6 +52,19 @@ def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
         told.append(Line(f"To look, {keys} for the owners were made at the server, and deleted."))
     folded = [Line(fold(line.text, how.width), line.attention) for line in told]
     return folded + [Line(line.text) for line in next_lines(how.following)]
+
+
+def worked_on(result: RunResult) -> List[Result]:
+    """What the command would do something with, were it no dry run."""
+    return [row for row in result.of(OutcomeKind.PLANNED) if _plan(row).action != "leave"]
+
+
+def _settings(planned: Sequence[Result]) -> Iterator[Line]:
+    """How all are imported, and where the rest is told that each has of its own."""
+    told = [each for each in dict.fromkeys(_plan(row).import_settings for row in planned) if each]
+    yield from (Line(f"Import: {'; '.join(settings)}") for settings in told)
+    if told:
+        yield Line("Permissions and lifecycle settings of each collection: with --details")
 
 
 def _plan(row: Result) -> Plan:
@@ -160,9 +175,9 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
 def _attention(
     result: RunResult, moving: Sequence[Result], asked: Asked, how: Telling
 ) -> Iterator[Line]:
-    missing: Dict[Tuple[bool, str], List[Result]] = {}
+    missing: Dict[Tuple[bool, Tuple[str, ...]], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
-        missing.setdefault((row.plan is not None, row.reason), []).append(row)
+        missing.setdefault((row.plan is not None, likeness(row)), []).append(row)
     for (readable, _), group in missing.items():
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)

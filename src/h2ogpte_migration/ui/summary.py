@@ -126,17 +126,18 @@ def _attention(result: RunResult, how: Telling) -> Iterator[Line]:
         alike: Dict[Tuple[str, ...], List[Result]] = {}
         for row in rows:
             if row.kind == kind:
-                alike.setdefault(_likeness(row), []).append(row)
+                alike.setdefault(likeness(row), []).append(row)
         for group in sorted(alike.values(), key=len, reverse=True):
             for text in grouped(kind.value.capitalize(), group, how):
                 yield Line(text, True)
 
 
-def _likeness(row: Result) -> Tuple[str, ...]:
+def likeness(row: Result) -> Tuple[str, ...]:
     """What makes two results a group: the sort of their failure, free of ids."""
     codes = sorted({finding.code for finding in row.findings if finding.blocking})
-    told = row.reason if row.kind == OutcomeKind.NOT_AVAILABLE else without_ids(gist(row.reason))
-    return tuple(codes) or (told,)
+    if row.kind == OutcomeKind.NOT_AVAILABLE:
+        return (gist(row.reason) if row.source_id else row.reason,)  # or else each deserves a line
+    return tuple(codes) or (without_ids(gist(row.reason)),)
 
 
 def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
