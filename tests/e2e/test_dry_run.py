@@ -85,6 +85,19 @@ def test_many_are_shown_as_totals_with_how_all_are_imported(
     assert long.count("inactivity_interval: 90") == 5
 
 
+def test_the_page_for_whoever_approves_says_what_the_terminal_says(
+    operator: Operator, world: World
+) -> None:
+    for number in range(5):
+        world.add_collection("anna", f"Alpha {number}", M3, chats=2, shares={"bertil": ["read"]})
+    told = operator.admin("--users", "anna", MAPPED, DRY, "--report", "plan.html").out
+    page = (operator.folder / "plan.html").read_text(encoding="utf-8")
+    for words in ("documents referenced; OCR model auto", "Chats stay: 10 chats", "Shared: 5 coll"):
+        assert words in told
+        assert words in page
+    assert page.count("user bertil (read)") == 5
+
+
 def test_a_plan_with_nothing_to_do_names_no_command(operator: Operator, world: World) -> None:
     world.add_collection("anna", "Alpha", M3)
     assert "Next: " in operator.admin("--users", "anna", MAPPED, DRY).out

@@ -26,6 +26,7 @@ def parts(report: Report) -> Iterator[str]:
         "total": len(report.rows),
         "counts": report.counts(),
         "remarks": list(report.remarks),
+        "notes": list(report.notes),
     }
     text = json.dumps(head, indent=2)
     yield text[: text.rindex("\n}")] + ',\n  "collections": ['

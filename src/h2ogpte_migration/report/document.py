@@ -30,6 +30,7 @@ class Report:
         server: its address; empty where the database does not know it.
         command: what made it, without keys.
         remarks: what is to be said of the whole.
+        notes: what to think of before, in a dry run.
     """
 
     about: str
@@ -41,6 +42,7 @@ class Report:
     rows: Sequence[Result]
     exit_code: Optional[int] = None
     remarks: Tuple[str, ...] = ()
+    notes: Tuple[str, ...] = ()
 
     def sorted_rows(self) -> List[Result]:
         """Failures first; the others in their order."""
@@ -80,6 +82,8 @@ class Line:
     action: str
     connectors: Optional[int]
     chats: Optional[int]
+    permissions: Tuple[str, ...]
+    lifecycle: Tuple[str, ...]
     reason: str
     hint: str
     warnings: Tuple[str, ...]
@@ -129,6 +133,8 @@ def line(row: Result) -> Line:
         action=plan.action if plan else "",
         connectors=plan.connectors if plan else None,
         chats=plan.chats if plan else None,
+        permissions=plan.permissions if plan else (),
+        lifecycle=plan.lifecycle if plan else (),
         reason=row.reason,
         hint=row.hint,
         warnings=row.warnings,

@@ -35,7 +35,7 @@ section { margin-top: 26px; }
 .count { color: var(--quiet); }
 .strip { grid-column: 1 / -1; display: flex; height: 8px; background: var(--line);
   border-radius: 4px; overflow: hidden; }
-i.good { background: var(--good); } i.open { background: var(--open); } i.bad { background: var(--bad); }
+i.plan { background: var(--accent); } i.good { background: var(--good); } i.open { background: var(--open); } i.bad { background: var(--bad); }
 .timeline { display: flex; align-items: flex-end; gap: 2px; height: 90px; padding: 8px; }
 .timeline i { flex: 1 1 0; min-width: 2px; max-width: 60px; background: var(--accent);
   border-radius: 2px 2px 0 0; }

@@ -62,8 +62,9 @@ def tell_plan(session: Session, result: RunResult) -> int:
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if idle else (Following("", options.command(without=without)),)
     asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
-    say(session, plan.lines(result, asked, what_to_tell(session, following)))
-    reporting.write(session, result, "dry run")
+    how = what_to_tell(session, following)
+    say(session, plan.lines(result, asked, how))
+    reporting.write(session, result, "dry run", plan.thoughts(result, asked, how))
     return result.exit_code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import AbstractSet, List, Union
+from typing import AbstractSet, List, Sequence, Union
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.checked import ServerCheck
@@ -20,8 +20,8 @@ from h2ogpte_migration.ui.text import safe
 log = logging.getLogger(__name__)
 
 
-def write(session: Session, result: RunResult, about: str) -> None:
-    """Write the report that was asked for, if one was.
+def write(session: Session, result: RunResult, about: str, notes: Sequence[str] = ()) -> None:
+    """Write the report that was asked for, if one was; ``notes`` are what to think of before.
 
     One that can't be written is a remark of the run, and nothing worse: the work is done.
     """
@@ -45,6 +45,7 @@ def write(session: Session, result: RunResult, about: str) -> None:
             ),
             exit_code=session.stopper.answer(result.exit_code),
             remarks=tuple(remarks),
+            notes=tuple(notes),
         )
         report.write(options.report, told)
     except (OSError, TrackingError) as error:

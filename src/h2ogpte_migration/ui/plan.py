@@ -54,6 +54,13 @@ def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
     return folded + [Line(line.text) for line in next_lines(how.following)]
 
 
+def thoughts(result: RunResult, asked: Asked, how: Telling) -> List[str]:
+    """What to think of before, in a report whose table names each collection by itself."""
+    told = [*_imports(result.of(OutcomeKind.PLANNED)), *_whole(worked_on(result), asked, how)]
+    guests = plural(result.guests, "guest account")
+    return [line.text for line in told] + ([f"Would skip: {guests}"] if result.guests else [])
+
+
 def worked_on(result: RunResult) -> List[Result]:
     """What the command would do something with, were it no dry run."""
     return [row for row in result.of(OutcomeKind.PLANNED) if _plan(row).action != "leave"]
@@ -61,10 +68,16 @@ def worked_on(result: RunResult) -> List[Result]:
 
 def _settings(planned: Sequence[Result]) -> Iterator[Line]:
     """How all are imported, and where the rest is told that each has of its own."""
-    told = [each for each in dict.fromkeys(_plan(row).import_settings for row in planned) if each]
-    yield from (Line(f"Import: {'; '.join(settings)}") for settings in told)
+    told = list(_imports(planned))
+    yield from told
     if told:
         yield Line("Permissions and lifecycle settings of each collection: with --details")
+
+
+def _imports(planned: Sequence[Result]) -> Iterator[Line]:
+    for settings in dict.fromkeys(_plan(row).import_settings for row in planned):
+        if settings:
+            yield Line(f"Import: {'; '.join(settings)}")
 
 
 def _plan(row: Result) -> Plan:
@@ -181,6 +194,10 @@ def _attention(
     for (readable, _), group in missing.items():
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)
+    yield from _whole(moving, asked, how)
+
+
+def _whole(moving: Sequence[Result], asked: Asked, how: Telling) -> Iterator[Line]:
     chats = [_plan(row).chats or 0 for row in moving]
     if sum(chats) and not asked.migrate_chats:
         yield Line(
