@@ -282,8 +282,7 @@ def _columns(report: Report) -> List[Column]:
             ("Size", "number", lambda item: _size(item.size_bytes), lambda item: item.size_bytes),
             ("Connectors", "number", lambda item: _count(item.connectors), None),
             ("Chats", "number", lambda item: _count(item.chats), None),
-            ("Shared with", "small text", lambda item: _parts(item.permissions), None),
-            ("Lifecycle", "small", lambda item: _parts(item.lifecycle), None),
+            ("Shared with, lifecycle", "small text", _shared, None),
             ("Remarks", "small text", _remarks, None),
         ]
     return [
@@ -368,8 +367,8 @@ def _moved(item: Line) -> str:
     return f"{_count(item.connectors_moved or 0)}, {_count(item.chats_moved or 0)}"
 
 
-def _parts(texts: Sequence[str]) -> str:
-    return "<br>".join(map(html_text, texts))
+def _shared(item: Line) -> str:
+    return "<br>".join(map(html_text, (*item.permissions, *item.lifecycle)))
 
 
 def _remarks(item: Line) -> str:
