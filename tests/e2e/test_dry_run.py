@@ -174,3 +174,20 @@ def test_the_real_command_is_told(operator: Operator, world: World) -> None:
     assert "--users anna" in line
     assert DRY not in line
     assert "sk-" not in line
+
+
+@pytest.mark.promise("dry-run.next-command")
+def test_whoever_typed_the_key_is_told_that_the_next_command_lacks_it(
+    operator: Operator, world: World
+) -> None:
+    world.add_collection("anna", "Alpha", M3)
+    key = world.key_of("anna")
+    typed = ("--url", operator.server.url, "--user-key", key, MAPPED)
+    left_out = "The key is not repeated here: type it after --user-key, or put it into H2OGPTE_USER"
+    known = operator.plain(*typed, DRY, env={"H2OGPTE_USER_KEY": key}).out
+    assert "Next: " in known
+    assert "not repeated" not in known
+    for line in ((*typed, DRY), typed):
+        said = operator.plain(*line).out
+        assert said.count(left_out) == 1
+        assert key not in said

@@ -79,7 +79,15 @@ def what_to_tell(session: Session, following: Tuple[Following, ...]) -> Telling:
         status=shell(*words),
         asked=spelled(options.collections),
         following=following,
+        beside=_of_the_key(options),
     )
+
+
+def _of_the_key(options: Options) -> str:
+    """What commands to type leave out, as others may read them: the key."""
+    flag = options.key_flag
+    typed = f"The key is not repeated here: type it after {flag.name}, or put it into {flag.env}."
+    return typed if options.key_typed else ""
 
 
 def say(session: Session, told: Sequence[Line]) -> None:

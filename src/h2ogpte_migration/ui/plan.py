@@ -50,8 +50,8 @@ def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
     if asked.keys:
         keys = plural(asked.keys, "temporary key")
         told.append(Line(f"To look, {keys} for the owners were made at the server, and deleted."))
-    folded = [Line(fold(line.text, how.width), line.attention) for line in told]
-    return folded + [Line(line.text) for line in next_lines(how.following)]
+    told += [Line(line.text) for line in next_lines(how)]
+    return [Line(fold(line.text, how.width), line.attention) for line in told]
 
 
 def thoughts(result: RunResult, asked: Asked, how: Telling) -> List[str]:

@@ -63,6 +63,7 @@ class Telling:
         status: the command that lists everything.
         asked: ids that were asked for one by one, so that each deserves an answer.
         following: what to type next.
+        beside: what to heed when that is typed.
     """
 
     width: Optional[int] = None
@@ -70,6 +71,7 @@ class Telling:
     status: str = "h2ogpte-migrate --status"
     asked: AbstractSet[str] = frozenset()
     following: Tuple[Following, ...] = ()
+    beside: str = ""
 
 
 def lines(result: RunResult, how: Telling) -> List[Line]:
@@ -85,7 +87,7 @@ def lines(result: RunResult, how: Telling) -> List[Line]:
     told += _left_alone(rows, how)
     told += skips(result, how, "Skipped")
     told += [Line(counts(result)), *_gains(rows), *_times(result)]
-    told += next_lines(how.following)
+    told += next_lines(how)
     return [Line(fold(line.text, how.width), line.attention) for line in told]
 
 
@@ -351,14 +353,16 @@ def _times(result: RunResult) -> Iterator[Line]:
         yield Line(f"Slowest: {words}.")
 
 
-def next_lines(following: Sequence[Following]) -> Iterator[Line]:
+def next_lines(how: Telling) -> Iterator[Line]:
     """What to type next; with its purpose where there is a choice."""
     commands: Dict[str, List[str]] = {}
-    for item in following:
+    for item in how.following:
         commands.setdefault(item.command, []).append(item.purpose)
-    if len(commands) == 1:
-        yield Line(f"Next: {next(iter(commands))}", True)
-        return
     for command, purposes in commands.items():
-        yield Line(f"Next, {' and '.join(purposes)}:", True)
-        yield Line(f"  {command}", True)
+        if len(commands) == 1:
+            yield Line(f"Next: {command}", True)
+        else:
+            yield Line(f"Next, {' and '.join(purposes)}:", True)
+            yield Line(f"  {command}", True)
+    if commands and how.beside:
+        yield Line(how.beside, True)
