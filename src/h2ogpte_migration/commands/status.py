@@ -38,7 +38,7 @@ def run(options: Options, console: Console) -> int:
     """Tell how everything stands; returns the exit code."""
     if not options.db_path.exists():
         raise ToolError(
-            f"There is no tracking database {options.db_path}.",
+            f"There is no tracking database {options.db_path.absolute()}.",
             "Name it with --db-path, or run a migration first.",
             ExitCode.USAGE,
         )
