@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from typing import Tuple
@@ -75,6 +77,25 @@ def test_killed_at_each_step(operator: Operator, world: World, route: str, after
     assert target.shares == source.shares
     assert len(world.targets_of("Alpha")) == 1
     assert {key.name for key in world.alive_keys()} == {"default"}
+
+
+@pytest.mark.promise("interrupted.first-signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill with SIGINT")
+def test_ctrl_c_while_the_command_is_still_loading_shows_no_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Press:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'h2ogpte_migration.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "from h2ogpte_migration.__main__ import run\n"
+        "sys.argv = ['h2ogpte-migrate', '--version']\n"
+        "run()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == -signal.SIGINT
+    assert (ran.stdout, ran.stderr) == ("", "")
 
 
 @pytest.mark.promise("interrupted.first-signal")
