@@ -99,7 +99,9 @@ def test_ctrl_c_while_the_command_is_still_loading_shows_no_traceback() -> None:
 
 
 @pytest.mark.promise("interrupted.first-signal")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 @pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
 def test_interrupted_by_hand(
     operator: Operator, world: World, number: int, code: int, fork: bool
@@ -123,13 +125,16 @@ def test_interrupted_by_hand(
     standing = operator.plain("--status", "--check", code=1).out
     assert "0 of 2 migrated" in standing
     assert "1 not started" in standing
+    assert "last run: interrupted" in standing
     let_jobs_end(world)
     operator.admin(*SCOPE, WAIT)
     assert len(world.import_jobs(source.id)) == 1
     assert "2 of 2 migrated (100%)" in operator.plain("--status", "--check").out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 @pytest.mark.parametrize("status", [503, 401], ids=["tried again", "an error"])
 def test_interrupted_while_it_logs_in(
     operator: Operator, world: World, number: int, code: int, status: int

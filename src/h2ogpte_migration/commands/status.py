@@ -280,7 +280,7 @@ def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:
 def _end_of(run: RunInfo, living: bool) -> str:
     if living:
         return "working since"
-    if run.exit_code in (None, ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+    if run.exit_code in (None, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HUNG_UP):
         return "interrupted"
     return "ended well" if run.exit_code == ExitCode.OK else f"exit {run.exit_code}"
 
