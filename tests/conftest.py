@@ -10,6 +10,7 @@ import gc
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -31,6 +32,11 @@ def _has_room(folder: str) -> bool:
 if _has_room(_IN_MEMORY):
     # Each commit of a tracking database waits for the disk; those of tests need to outlive nothing.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _IN_MEMORY)
+
+
+# The command and each process that tests it are started many times: they are compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 # What is imported for the tests stays, so that no search for garbage need look at it: neither while
@@ -129,7 +135,8 @@ def _own_place(
     for name in list(os.environ):
         if name.upper().startswith("H2OGPTE_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.getbasetemp() / "homes" / tmp_path.name
+    home.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(tmp_path)

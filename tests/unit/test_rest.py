@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from tests.support.client import prepare_client
 
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
@@ -804,6 +805,7 @@ class Chat:
 
 @pytest.fixture
 def chat() -> Iterator[Callable[..., Chat]]:
+    prepare_client()
     running: List[Chat] = []
 
     def start(reaction: Callable[[Any, Any], None], **options: Any) -> Chat:
