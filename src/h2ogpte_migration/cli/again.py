@@ -26,6 +26,18 @@ def again(command: str, ids: Sequence[str], *flags: str) -> str:
     return shell(*_without(words, dropped), *scope, *flags)
 
 
+def continued(command: str, forcing: bool) -> str:
+    """A migration on record, to continue it: what it forced is forced again only by one under way.
+
+    One with a word that only a shell could read stays as it is.
+
+    Args:
+        forcing: whether a forced run did not come to its end, and goes on by the same command.
+    """
+    words = _words(command)
+    return command if forcing or not words else shell(*_without(words, {"--force-remigrate"}))
+
+
 def verification(command: str, server: str) -> str:
     """What looks after everything that was begun, as a migration on record reaches the server.
 

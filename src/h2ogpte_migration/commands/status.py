@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
-from h2ogpte_migration.cli.again import again, verification
+from h2ogpte_migration.cli.again import again, continued, verification
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import line
@@ -206,7 +206,8 @@ class _StatusQuery:
             begun_anew = (Position.FAILED, Position.HELD)
             fresh = any(self.counts.positions.get(where) for where in begun_anew)
             retry = ["--retry-failed"] if fresh else []
-            return _there(migration, again(migration.command, (), *retry))
+            command = continued(migration.command, self._tracking.runs.is_forcing())
+            return _there(migration, again(command, (), *retry))
         return self._verification(migration) if self.open else ""
 
     def _last_migration(self) -> Optional[RunInfo]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.again import again
+from h2ogpte_migration.cli.again import again, continued
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId, spelled
@@ -151,8 +151,12 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to continue", options.command())
         return
     failed = [row for row in results if row.kind == OutcomeKind.FAILED]
-    if OutcomeKind.NOT_STARTED in kinds or any(row.position != Position.FAILED for row in failed):
+    if OutcomeKind.NOT_STARTED in kinds:
         yield Following("to continue", options.command())
+    elif any(row.position != Position.FAILED for row in failed):
+        # This run has ended: what it made afresh would be made once more by the same command.
+        plain = options.command(without=["--force-remigrate", "--retry-failed"])
+        yield Following("to continue", plain)
     yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
     held = [row for row in results if row.kind == OutcomeKind.HELD]
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
@@ -160,6 +164,7 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
         command = session.tracking.runs.last_migration()
         if command is not None:
+            command = continued(command, session.tracking.runs.is_forcing())
             yield Following("to continue what was interrupted", command)
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
         yield Following("to look after the imports", _verification(session))
