@@ -96,6 +96,8 @@ def test_the_page_for_whoever_approves_says_what_the_terminal_says(
         assert words in told
         assert words in page
     assert page.count("user bertil (read)") == 5
+    (following,) = [line[6:] for line in told.splitlines() if line.startswith("Next: ")]
+    assert following in page
 
 
 def test_a_plan_with_nothing_to_do_names_no_command(operator: Operator, world: World) -> None:

@@ -165,6 +165,14 @@ def test_a_plan_claims_no_progress_and_says_what_to_think_of(tmp_path: Path) -> 
     assert data["collections"][0]["permissions"][0] == "user bo (read)"
 
 
+def test_what_to_type_next_stands_in_it(tmp_path: Path) -> None:
+    told = made(FAILED, following=("h2ogpte-migrate --users 'o\"hara & <b>' --retry-failed",))
+    page = Page(written(tmp_path, ".html", told))
+    assert told.following[0] in page.words
+    assert json.loads(written(tmp_path, ".json", told))["next"] == list(told.following)
+    assert "Next" not in Page(written(tmp_path, ".html", made(DONE))).words
+
+
 def test_json_has_a_schema_and_every_count(tmp_path: Path) -> None:
     told = json.loads(written(tmp_path, ".json", made(FAILED, exit_code=1, remarks=("r",))))
     assert told["schema"] == "h2ogpte-migrate/report/1"

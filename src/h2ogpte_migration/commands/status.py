@@ -267,6 +267,7 @@ class _StatusQuery:
             database=str(self._tracking.database.path),
             command=self.options.command(),
             rows=list(self._tracking.accounts.rows(self._scope)),
+            following=tuple(filter(None, [self._following()])),
         )
 
 

@@ -49,6 +49,7 @@ def parts(report: Report) -> Iterator[str]:
     yield _head(report)
     yield _tiles(report, lines)
     yield from _attention(report, lines)
+    yield _following(report)
     if report.about == "dry run":
         yield _thoughts(report)
         yield _extent(lines)
@@ -138,6 +139,13 @@ def _attention(report: Report, lines: Sequence[Line]) -> Iterator[str]:
     if len(bad) > MOST_CARDS:
         yield f"<p>And {_count(len(bad) - MOST_CARDS)} more, first in the table below.</p>\n"
     yield "</section>\n"
+
+
+def _following(report: Report) -> str:
+    if not report.following:
+        return ""
+    commands = "".join(f"<pre><code>{html_text(each)}</code></pre>" for each in report.following)
+    return f"<section><h2>Next</h2>\n{commands}</section>\n"
 
 
 def _said(text: str) -> str:

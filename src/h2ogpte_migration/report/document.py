@@ -31,6 +31,7 @@ class Report:
         command: what made it, without keys.
         remarks: what is to be said of the whole.
         notes: what to think of before, in a dry run.
+        following: the commands to type next; empty where there is nothing to do.
     """
 
     about: str
@@ -43,6 +44,7 @@ class Report:
     exit_code: Optional[int] = None
     remarks: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()
+    following: Tuple[str, ...] = ()
 
     def sorted_rows(self) -> List[Result]:
         """Failures first; the others in their order."""

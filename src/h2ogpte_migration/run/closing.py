@@ -42,7 +42,7 @@ def tell(session: Session, result: RunResult) -> int:
         _tell_quietly(session, result, told)
     else:
         say(session, told)
-    reporting.write(session, result, "run")
+    reporting.write(session, result, "run", following)
     if result.fatal is not None:
         raise result.fatal
     return result.exit_code
@@ -64,7 +64,7 @@ def tell_plan(session: Session, result: RunResult) -> int:
     asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
     how = what_to_tell(session, following)
     say(session, plan.lines(result, asked, how))
-    reporting.write(session, result, "dry run", plan.thoughts(result, asked, how))
+    reporting.write(session, result, "dry run", following, plan.thoughts(result, asked, how))
     return result.exit_code
 
 

@@ -15,12 +15,19 @@ from h2ogpte_migration.results import OWN_TARGET, Result, RunResult
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.records import utc_now
+from h2ogpte_migration.ui.summary import Following
 from h2ogpte_migration.ui.text import safe
 
 log = logging.getLogger(__name__)
 
 
-def write(session: Session, result: RunResult, about: str, notes: Sequence[str] = ()) -> None:
+def write(
+    session: Session,
+    result: RunResult,
+    about: str,
+    following: Sequence[Following],
+    notes: Sequence[str] = (),
+) -> None:
     """Write the report that was asked for, if one was; ``notes`` are what to think of before.
 
     One that can't be written is a remark of the run, and nothing worse: the work is done.
@@ -46,6 +53,7 @@ def write(session: Session, result: RunResult, about: str, notes: Sequence[str] 
             exit_code=session.stopper.answer(result.exit_code),
             remarks=tuple(remarks),
             notes=tuple(notes),
+            following=tuple(dict.fromkeys(item.command for item in following)),
         )
         report.write(options.report, told)
     except (OSError, TrackingError) as error:
