@@ -164,7 +164,7 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
         command = session.tracking.runs.last_migration()
         if command is not None:
-            command = continued(command, session.tracking.runs.is_forcing())
+            command = continued(command, session.tracking.runs.is_beginning_afresh())
             yield Following("to continue what was interrupted", command)
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
         yield Following("to look after the imports", _verification(session))
