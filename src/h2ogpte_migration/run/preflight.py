@@ -163,6 +163,12 @@ def no_admin(identity: Identity, error: ServerError) -> ToolError:
     )
 
 
+EACH_SANDBOX_IS_NEW = (
+    "Each command with --sandbox has a server of its own. For several commands on one, start "
+    "python -m h2ogpte_migration.sandbox, and use the address and keys that it prints."
+)
+
+
 def database_is_there(options: Options) -> None:
     """Without a database a verification looks at nothing, and would be green for ever.
 
@@ -173,7 +179,9 @@ def database_is_there(options: Options) -> None:
     if options.mode in on_record and not options.db_path.exists():
         raise ToolError(
             f"There is no tracking database {options.db_path.absolute()}: nothing to work on.",
-            "Run it in the folder of the migration, or name the file with --db-path.",
+            EACH_SANDBOX_IS_NEW
+            if options.sandbox
+            else "Run it in the folder of the migration, or name the file with --db-path.",
             ExitCode.USAGE,
         )
 
@@ -188,5 +196,9 @@ def begin_run(options: Options, tracking: Tracking) -> str:
         tracking.leftovers.forget()
         runs.begin(__version__, options.command(), beside_others=True)
         return f"preview-{unique}"
-    runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
+    try:
+        runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
+    except ToolError as error:
+        error.hint = EACH_SANDBOX_IS_NEW if options.sandbox else error.hint
+        raise
     return f"run-{runs.begin(__version__, options.command())}-{unique}"
