@@ -88,8 +88,12 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
     """One turn of a collection, its errors as results."""
     step = ""
     try:
-        if waited and migration.reload_for_poll() is not None and not _worth_a_look(migration):
-            return _still_running(migration)
+        if waited and migration.reload_for_poll() is not None:
+            ended_before = migration.job_looked_at
+            if not _worth_a_look(migration):
+                return _still_running(migration)
+            if not ended_before and _makes_room(migration):
+                return _at_the_server(migration)
         migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
@@ -137,11 +141,23 @@ def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
 # -- while a job runs --------------------------------------------------------------------
 def _worth_a_look(migration: Migration) -> bool:
     """Whether there is more to do than to wait: the job is asked, and nothing else."""
-    return migration.record.position != Position.IMPORTING or job.look(migration)
+    if migration.record.position != Position.IMPORTING or migration.job_looked_at:
+        return True
+    return job.look(migration)
+
+
+def _makes_room(migration: Migration) -> bool:
+    """Whether imports that waited for this one's end are submitted before it is gone on with."""
+    seen = migration.job if migration.job_looked_at else None
+    return seen is not None and seen.ended and migration.makes_room()
 
 
 def _still_running(migration: Migration) -> Result:
     job.record_running(migration)
+    return _at_the_server(migration)
+
+
+def _at_the_server(migration: Migration) -> Result:
     return migration.result(
         OutcomeKind.RUNNING,
         step="job",
