@@ -28,6 +28,10 @@ from h2ogpte_migration.ui.console import Console
 
 NOT_ALLOWED = (401, 403, 404)
 """What servers answer to those who may not; some hide what is not for everybody."""
+EACH_SANDBOX_IS_NEW = (
+    "Each command with --sandbox has a server of its own. For several commands on one, start "
+    "python -m h2ogpte_migration.sandbox, and use the address and keys that it prints."
+)
 OLDEST_SERVER = (1, 6, 57)
 NEWEST_TRIED = (1, 7)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -55,7 +59,9 @@ def check_binding(options: Options, tracking: Tracking) -> None:
         return
     bound, asked = tracking.runs.bound_server(), normal_url(options.url)
     if bound is not None and bound != asked:
-        raise other_server(str(tracking.database.path), bound, asked)
+        refusal = other_server(str(tracking.database.path), bound, asked)
+        refusal.hint = EACH_SANDBOX_IS_NEW if options.sandbox else refusal.hint
+        raise refusal
 
 
 def warn_about_transport(options: Options, console: Console) -> None:
@@ -163,12 +169,6 @@ def no_admin(identity: Identity, error: ServerError) -> ToolError:
     )
 
 
-EACH_SANDBOX_IS_NEW = (
-    "Each command with --sandbox has a server of its own. For several commands on one, start "
-    "python -m h2ogpte_migration.sandbox, and use the address and keys that it prints."
-)
-
-
 def database_is_there(options: Options) -> None:
     """Without a database a verification looks at nothing, and would be green for ever.
 
@@ -196,9 +196,5 @@ def begin_run(options: Options, tracking: Tracking) -> str:
         tracking.leftovers.forget()
         runs.begin(__version__, options.command(), beside_others=True)
         return f"preview-{unique}"
-    try:
-        runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
-    except ToolError as error:
-        error.hint = EACH_SANDBOX_IS_NEW if options.sandbox else error.hint
-        raise
+    runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
     return f"run-{runs.begin(__version__, options.command())}-{unique}"
