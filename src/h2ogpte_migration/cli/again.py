@@ -26,6 +26,19 @@ def again(command: str, ids: Sequence[str], *flags: str) -> str:
     return shell(*_without(words, dropped), *scope, *flags)
 
 
+def continued(command: str, afresh: bool) -> str:
+    """A migration on record, to continue it: what it forced or retried is not begun once more.
+
+    One with a word that only a shell could read stays as it is.
+
+    Args:
+        afresh: whether that run did not come to its end, and goes on by the same command.
+    """
+    words = _words(command)
+    dropped = {"--force-remigrate", "--retry-failed"}
+    return command if afresh or not words else shell(*_without(words, dropped))
+
+
 def verification(command: str, server: str, mode: Mode = Mode.VERIFY) -> str:
     """What looks after everything that was begun, as a migration on record reaches the server.
 
