@@ -132,11 +132,24 @@ def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
     operator.admin(ROLLBACK, code=1)
     status = operator.plain("--status", "--check", code=1).out
     assert "failed       Alpha" in status
-    assert status.splitlines()[-1].endswith("--admin-key --rollback")
+    assert status.splitlines()[-1].endswith(f"--admin-key --rollback --collections {source.id}")
     world.drop_collection(target.id)
     said = operator.admin(ROLLBACK, code=1)
     assert "nothing is left to move back" in said.out
     assert "1 failed" in operator.plain("--status", "--check", code=1).out
+
+
+def test_the_status_names_the_way_on_of_an_interrupted_rollback_and_of_nothing_else(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    other = world.add_collection("anna", "Other", documents=1, connectors=1)
+    operator.admin(*SCOPE, WAIT, CHATS)
+    world.set_fate(operator.target_of(source.id).id, Fate.REFUSE, kind=JobKind.MOVE_CONNECTORS)
+    operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    command = operator.plain("--status").out.splitlines()[-1]
+    assert f"--rollback --collections {source.id}" in command
+    assert other.id not in command
 
 
 def test_a_deleted_middle_of_a_chain_is_no_failure_of_its_first_link(

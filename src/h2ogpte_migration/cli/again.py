@@ -8,6 +8,9 @@ from typing import AbstractSet, List, Sequence
 from h2ogpte_migration.cli.flags import BY_NAME, FLAGS, Mode
 from h2ogpte_migration.ui.text import shell
 
+MOST_IDS = 10
+"""Up to so many collections are named by id in a command; more make it unreadable."""
+
 
 def again(command: str, ids: Sequence[str], *flags: str) -> str:
     """A command that is on record, once more with these flags: aloud, and of these ids if any.
@@ -39,11 +42,14 @@ def continued(command: str, afresh: bool) -> str:
     return command if afresh or not words else shell(*_without(words, dropped))
 
 
-def verification(command: str, server: str, mode: Mode = Mode.VERIFY) -> str:
+def verification(
+    command: str, server: str, mode: Mode = Mode.VERIFY, ids: Sequence[str] = ()
+) -> str:
     """What looks after everything that was begun, as a migration on record reaches the server.
 
     Args:
         mode: or what brings it back.
+        ids: of these alone.
 
     Nothing where the command has a word that only a shell could read.
     """
@@ -52,7 +58,8 @@ def verification(command: str, server: str, mode: Mode = Mode.VERIFY) -> str:
         return ""
     dropped = {row.name for row in FLAGS if row.choice == "scope" or mode not in row.modes}
     program, *kept = _without(words, dropped | {"--quiet", "--url", "--rebind-server"})
-    return shell(program, "--url", server, *kept, mode.value)
+    scope = ["--collections", ",".join(ids)] if ids else []
+    return shell(program, "--url", server, *kept, mode.value, *scope)
 
 
 def _words(command: str) -> List[str]:

@@ -9,10 +9,10 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from h2ogpte_migration import __version__, report
-from h2ogpte_migration.cli.again import again, continued, verification
+from h2ogpte_migration.cli.again import MOST_IDS, again, continued, verification
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import fields_of
@@ -202,7 +202,7 @@ class _StatusQuery:
         if self._living:
             return ""
         if self.counts.positions.get(Position.ROLLING_BACK):
-            return self._verification(migration, Mode.ROLLBACK)
+            return self._rollback(migration)
         if migration is not None and (before or failed):
             begun_anew = (Position.FAILED, Position.HELD)
             fresh = any(self.counts.positions.get(where) for where in begun_anew)
@@ -218,16 +218,31 @@ class _StatusQuery:
                 return run
         return None
 
-    def _verification(self, migration: Optional[RunInfo], mode: Mode = Mode.VERIFY) -> str:
+    def _rollback(self, migration: Optional[RunInfo]) -> str:
+        """What goes on with rollbacks that did not end, so many at a time.
+
+        By their ids: without a scope everything that was ever migrated would be brought back.
+        """
+        needing = self._tracking.accounts.needing(self._scope)
+        begun = [row.source_id for row in needing if row.position == Position.ROLLING_BACK]
+        return self._verification(migration, Mode.ROLLBACK, begun[:MOST_IDS]) if begun else ""
+
+    def _verification(
+        self,
+        migration: Optional[RunInfo],
+        mode: Mode = Mode.VERIFY,
+        ids: Sequence[str] = (),
+    ) -> str:
         server = self._tracking.runs.bound_server() or "https://..."
         command = migration.command if migration is not None else ""
-        told = verification(command, server, mode)
+        told = verification(command, server, mode, ids)
         if migration is not None and told:
             return _there(migration, told)
         key = "--user-key" if "--user-key" in command.split() else "--admin-key"
         path = self.options.db_path
         database = ["--db-path", str(path)] if path != DEFAULT_DB else []
-        return shell(PROGRAM, "--url", server, key, mode.value, *database)
+        scope = ["--collections", ",".join(ids)] if ids else []
+        return shell(PROGRAM, "--url", server, key, mode.value, *scope, *database)
 
     # -- for machines and files ------------------------------------------------------------
     def for_machines(self) -> Dict[str, Any]:

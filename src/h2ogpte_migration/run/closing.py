@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.again import again, continued
+from h2ogpte_migration.cli.again import MOST_IDS, again, continued
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId, spelled
@@ -20,9 +20,6 @@ from h2ogpte_migration.ui.summary import Following, Line, SummaryOptions
 from h2ogpte_migration.ui.text import shell
 
 _LOOKS = ("--verify", "--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall")
-
-MOST_IDS = 10
-"""Up to so many collections are named by id in a command; more make it unreadable."""
 
 
 def tell(session: Session, result: RunResult) -> int:
