@@ -158,9 +158,47 @@ def test_a_deleted_middle_of_a_chain_is_no_failure_of_its_first_link(
     (source,) = chain(operator, 1)
     middle = operator.target_of(source.id)
     world.drop_collection(middle.id)
+    end = operator.target_of(middle.id)
     said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
     assert "was itself migrated on" in said.out
+    assert f"--rollback --collections {middle.id}" not in said.out
+    assert f"--move-connectors --move-chats --from {end.id} --to {source.id}" in said.out
+    said = operator.admin(ROLLBACK, "--collections", middle.id, code=1)
+    assert "there is nothing to move back to" in said.out
     operator.plain("--status", "--check")
+    operator.admin("--move-connectors", "--move-chats", "--from", end.id, "--to", source.id)
+    assert held(world, source.id) == (1, 1)
+
+
+@pytest.mark.parametrize("words", [(WAIT, "--target-model", GEMMA), (VERIFY,)])
+def test_what_was_migrated_on_stands_for_the_first_source_once_the_middle_is_deleted(
+    operator: Operator, world: World, words: tuple
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    end = operator.target_of(middle.id)
+    world.drop_collection(middle.id)
+    said = operator.admin(*words, "--collections", source.id, "--details")
+    assert f"{end.id} stands for it" in said.out
+    operator.plain("--status", "--check")
+    world.drop_collection(end.id)
+    operator.admin(VERIFY, "--collections", source.id, code=1)
+    assert operator.row(source.id)["job_status"] == "failed"
+
+
+def test_chats_left_at_the_start_of_a_chain_without_its_middle_are_told_the_way_to_its_end(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    end = operator.target_of(middle.id)
+    world.drop_collection(middle.id)
+    unchatted = "UPDATE collection_migrations SET chats_migrated = 0 WHERE old_collection_id = ?"
+    operator.sql(unchatted, source.id)
+    world.add_chat(source.id, "anna", None)
+    said = operator.admin(VERIFY, CHATS, "--collections", source.id, code=1)
+    assert f"--move-chats --from {source.id} --to {end.id}" in said.out
+    assert operator.row(source.id)["job_status"] == "completed"
 
 
 def test_a_plain_run_notes_the_way_back_of_what_it_leaves_as_finished(

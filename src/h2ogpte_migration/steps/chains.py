@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Collection, Dict, Iterable, Mapping
+from typing import Collection, Dict, Iterable, List, Mapping
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.states import Position
-from h2ogpte_migration.tracking.records import Record
+from h2ogpte_migration.tracking.records import Record, Tracked
 
 _MOVES_TO_COME = (Position.IMPORTED, Position.HELD, Position.VALIDATED)
 """Where a migration stands whose connectors are still to be moved."""
@@ -58,6 +58,21 @@ def refuse_before_the_first(migration: Migration) -> None:
         )
 
 
+def onwards(migration: Migration, target_id: str) -> List[Tracked]:
+    """The migrations by which a target was itself migrated on, link by link."""
+    links: List[Tracked] = []
+    seen, at = {target_id}, target_id
+    while True:
+        tracked = migration.tracking.store.load(SourceId(at))
+        if tracked is None or tracked.record.target_id is None:
+            return links
+        at = str(tracked.record.target_id)
+        if at in seen:
+            return links
+        seen.add(at)
+        links.append(tracked)
+
+
 def refuse_if_migrated_on(
     migration: Migration, at: Collection[Position], why: str, hint: str
 ) -> None:
@@ -70,10 +85,13 @@ def refuse_if_migrated_on(
     Raises:
         StepFailed: it stands there.
     """
-    onwards = migration.tracking.store.load(SourceId(migration.target_id))
-    if onwards is None or onwards.position not in at:
+    middle, end = migration.target_id, ""
+    for link in onwards(migration, middle):
+        if link.position not in at:
+            break
+        end = str(link.record.target_id)
+    if not end:
         return
-    middle, end = migration.target_id, onwards.record.target_id
     raise StepFailed(
         f"its target {middle} was itself migrated on, to {end}: {why}",
         hint.format(source=migration.source_id, middle=middle, end=end),

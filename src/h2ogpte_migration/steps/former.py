@@ -14,9 +14,10 @@ from typing import List, Optional, Tuple
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Json, SourceId
+from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import found_nowhere_else
 from h2ogpte_migration.steps.validate import failed_if_gone
@@ -110,22 +111,12 @@ def holdings(migration: Migration) -> List[Holding]:
     for former in migration.tracking.store.former_targets(migration.source_id):
         with suppress(ServerError):
             found.append(_holding(migration, former))
-        for link in _migrated_on(migration, str(former.target_id)):
+        for link in chains.onwards(migration, str(former.target_id)):
+            end = str(link.record.target_id)
             with suppress(ServerError):
-                connectors, chats = _moved(migration, link)
-                found.append(Holding(link, connectors, chats, beyond=str(former.target_id)))
+                connectors, chats = _moved(migration, end)
+                found.append(Holding(end, connectors, chats, beyond=str(former.target_id)))
     return [item for item in found if item.connectors or item.chats or item.documents]
-
-
-def _migrated_on(migration: Migration, target_id: str) -> List[str]:
-    """The targets that a target was migrated on to, link by link."""
-    links = [target_id]
-    while True:
-        tracked = migration.tracking.store.load(SourceId(links[-1]))
-        onwards = tracked.record.target_id if tracked is not None else None
-        if onwards is None or onwards in links:
-            return links[1:]
-        links.append(str(onwards))
 
 
 def _moved(migration: Migration, collection_id: str) -> Tuple[int, int]:

@@ -20,7 +20,8 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Document
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import TargetState
+from h2ogpte_migration.states import Position, TargetState
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
 
@@ -108,15 +109,32 @@ def is_empty(gateway: Gateway, clock: Clock, collection_id: str) -> bool:
 
 
 def run(migration: Migration) -> Optional[Result]:
-    """Whether the target of a finished migration still exists; a deleted one has failed."""
+    """Whether the target of a finished migration still exists; a deleted one has failed.
+
+    Unless it was migrated on before: then the end of that chain stands for the source.
+    """
     gateway, target_id = migration.gateway, migration.target_id
     if _answers(gateway, target_id) or not is_gone(gateway, migration.clock, target_id):
+        return None
+    end = end_of_chain(migration)
+    if end:
+        migration.notes.append(f"its target was deleted; {end} stands for it, to which that went")
         return None
     reason = "the target was deleted after the end"
     if not _answers(gateway, migration.source_id):
         hint = "Its source is gone as well: there is nothing left to migrate."
         return migration.import_failed(reason, "target deleted", hint)
     return migration.import_failed(reason, "target deleted")
+
+
+def end_of_chain(migration: Migration) -> str:
+    """What stands for a deleted target, as that was migrated on before; empty where nothing does."""
+    for link in chains.onwards(migration, migration.target_id):
+        if link.position not in (Position.CONNECTED, Position.FINISHED):
+            break
+        if _answers(migration.gateway, str(link.record.target_id)):
+            return str(link.record.target_id)
+    return ""
 
 
 def restart_if_gone(migration: Migration, error: NotFound) -> None:

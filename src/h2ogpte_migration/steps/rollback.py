@@ -10,9 +10,9 @@ import logging
 from typing import List, Optional
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.errors import ServerError, StepFailed
+from h2ogpte_migration.errors import NotFound, ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Json
+from h2ogpte_migration.model import Collection, Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
 from h2ogpte_migration.steps import chains, ragcheck
@@ -37,18 +37,12 @@ def begin(migration: Migration) -> Optional[Result]:
     Raises:
         NotFound, StepFailed: the source does not exist any more, or belongs to somebody else.
     """
-    source = migration.gateway.collection(migration.source_id)
+    source = _source(migration)
     if not migration.is_owners(source.owner):
         raise StepFailed(
             f"the source is owned by {source.owner} by now; nothing was moved back",
             "It can't be rolled back: its connectors and chats stay with the target.",
         )
-    chains.refuse_if_migrated_on(
-        migration,
-        (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
-        "what was moved may be there",
-        "Roll that back first: --rollback --collections {middle}",
-    )
     failed = _failed_if_gone(migration)
     if failed is not None:
         return failed
@@ -58,9 +52,38 @@ def begin(migration: Migration) -> Optional[Result]:
     return None
 
 
+def _source(migration: Migration) -> Collection:
+    """Raises ``StepFailed`` where it does not exist any more."""
+    gateway, source_id = migration.gateway, migration.source_id
+    try:
+        return gateway.collection(source_id)
+    except NotFound as error:
+        if not is_gone(gateway, migration.clock, source_id):
+            raise
+        raise StepFailed(
+            f"the source {source_id} was deleted: there is nothing to move back to",
+            "It can't be rolled back: its connectors and chats stay with the target.",
+            "source deleted",
+        ) from error
+
+
 def _failed_if_gone(migration: Migration) -> Optional[Result]:
-    """What a target held that was deleted went with it: never "rolled back", at whatever step."""
-    if not is_gone(migration.gateway, migration.clock, migration.target_id):
+    """What a target held that was deleted went with it: never "rolled back", at whatever step.
+
+    Raises:
+        StepFailed: the target was itself migrated on, and what was moved may be further on.
+    """
+    gone = is_gone(migration.gateway, migration.clock, migration.target_id)
+    chains.refuse_if_migrated_on(
+        migration,
+        (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
+        "what was moved may be there",
+        # What does not exist any more takes nothing back.
+        "It was deleted since; move back by: --move-connectors --move-chats --from {end} --to {source}"
+        if gone
+        else "Roll that back first: --rollback --collections {middle}",
+    )
+    if not gone:
         return None
     return migration.import_failed(
         "the target was deleted after the end: nothing is left to move back",

@@ -26,7 +26,7 @@ from h2ogpte_migration.steps import (
     retrieval,
 )
 from h2ogpte_migration.steps.create import note_late_duplicates
-from h2ogpte_migration.steps.presence import is_gone, listed
+from h2ogpte_migration.steps.presence import end_of_chain, is_gone, listed
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, LATE, MISSING
@@ -165,10 +165,20 @@ def failed_if_gone(migration: Migration, error: NotFound) -> Result:
     """A 404 after the import: failed for good if it is the target that is gone.
 
     Raises:
-        StepFailed: the target is there, and something else was not found.
+        StepFailed: the target is there, and something else was not found; or the end of a chain
+            stands for it.
     """
-    if not is_gone(migration.gateway, migration.clock, migration.target_id):
+    source_id, target_id = migration.source_id, migration.target_id
+    if not is_gone(migration.gateway, migration.clock, target_id):
         raise StepFailed(error.message) from error
+    end = end_of_chain(migration)
+    if end:
+        raise StepFailed(
+            f"its target {target_id} was deleted, after it was migrated on to {end}",
+            "What is left in the source goes there by: --move-connectors --move-chats "
+            f"--from {source_id} --to {end}",
+            "migrated on",
+        ) from error
     return migration.import_failed("the target was deleted after the import", "target deleted")
 
 
