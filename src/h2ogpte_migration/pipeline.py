@@ -90,8 +90,10 @@ def _one_turn(migration: Migration, *, waited: bool) -> Result:
     """One turn of a collection, its errors as results."""
     step = ""
     try:
-        if waited and migration.reload_for_poll() is not None and not _worth_a_look(migration):
-            return job.still_running(migration)
+        if waited and migration.reload_for_poll() is not None:
+            waits = job.poll(migration)
+            if waits is not None:
+                return waits
         migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
@@ -134,11 +136,6 @@ def _one_turn(migration: Migration, *, waited: bool) -> Result:
 def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
     kind = OutcomeKind.LEASED_ELSEWHERE
     return migration.result(kind, step=step, reason=error.message, needs_attention=True)
-
-
-def _worth_a_look(migration: Migration) -> bool:
-    """Whether there is more to do than to wait: the job is asked, and nothing else."""
-    return migration.record.position != Position.IMPORTING or job.look(migration)
 
 
 # -- where a turn begins -----------------------------------------------------------------

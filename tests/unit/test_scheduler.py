@@ -97,6 +97,7 @@ class ScriptedPipeline:
         self.lock = threading.Lock()
         self.calls: List[str] = []
         self.released: List[str] = []
+        self.made_room: List[str] = []
         self.at_once = 0
         self.most_at_once = 0
         self.pause: Callable[[Migration], None] = lambda _: None
@@ -123,6 +124,8 @@ class ScriptedPipeline:
 
     def import_it(self, one: Migration) -> Result:
         ident = one.source.id
+        if ident in self.made_room:
+            return outcome(one, DONE)
         if ident not in self.server.left:
             if not one.may_submit():
                 return outcome(one, WAITING_FOR_SLOT)
@@ -130,6 +133,9 @@ class ScriptedPipeline:
             self.server.begin(ident, self.polls)
             return outcome(one, RUNNING)
         if not self.server.poll(ident):
+            return outcome(one, RUNNING)
+        if one.makes_room():
+            self.made_room.append(ident)
             return outcome(one, RUNNING)
         one.job_ended()
         return outcome(one, DONE)
@@ -312,6 +318,26 @@ def test_the_next_import_begins_as_soon_as_one_has_ended() -> None:
     result = desk.run(several(8))
     assert [one.source_id for one in begun(result)][-1] == "c00"
     assert desk.pipeline.server.most == 2
+
+
+def test_what_waits_for_an_end_is_submitted_before_what_ended_is_gone_on_with() -> None:
+    desk = bench(limits=waiting(2, workers=1), polls=2)
+    begun_by: Dict[str, int] = {}
+    goes_on = desk.pipeline.import_it
+
+    def import_it(one: Migration) -> Result:
+        result = goes_on(one)
+        if result.kind == DONE:
+            begun_by[one.source.id] = len(desk.pipeline.made_room) + len(desk.pipeline.server.left)
+        return result
+
+    desk.pipeline.import_it = import_it  # type: ignore[method-assign]
+    result = desk.run(several(4))
+    assert set(endings(result).values()) == {DONE}
+    assert desk.pipeline.made_room, "the first two ended while others waited"
+    assert desk.pipeline.server.most == 2
+    first = desk.pipeline.made_room[0]
+    assert begun_by[first] > 2, "a third one was submitted before the first was gone on with"
 
 
 def test_targets_are_prepared_while_other_jobs_run_but_not_without_end() -> None:

@@ -61,6 +61,7 @@ class _Slot:
     began_at: float = 0.0
     running_since: Optional[float] = None
     holds_job: bool = False
+    made_room: bool = False
     last_reason: str = ""
     changed_at: float = 0.0
     step: str = ""
@@ -344,10 +345,15 @@ class Scheduler:
                 self._waiting.append(slot)
                 self._progress.waits_for_slot(slot.migration.source)
                 return
+            if slot.made_room:
+                slot.made_room = False
+                self._look_again(slot, now, 0.0)
+                return
             if result.kind == OutcomeKind.RUNNING:
                 self._hold_job(slot)
             if not self._out_of_patience(slot, result, now):
-                self._look_again(slot, now)
+                slot.running_since = slot.running_since or now
+                self._look_again(slot, now, patience.poll_delay(now - slot.running_since))
                 return
             self._count_down(slot.migration.source.owner)
             minutes = f"{patience.SETTLE_PATIENCE_S / 60:.0f} min"
@@ -361,11 +367,9 @@ class Scheduler:
             self._release(slot.migration)
         self._book(slot, result, now)
 
-    def _look_again(self, slot: _Slot, now: float) -> None:
-        slot.running_since = slot.running_since or now
+    def _look_again(self, slot: _Slot, now: float, delay_s: float) -> None:
         self._sequence += 1
-        due = now + patience.poll_delay(now - slot.running_since)
-        heapq.heappush(self._due, (due, self._sequence, slot))
+        heapq.heappush(self._due, (now + delay_s, self._sequence, slot))
 
     def _out_of_patience(self, slot: _Slot, result: Result, now: float) -> bool:
         if result.kind != OutcomeKind.DOCUMENTS_PENDING:
@@ -412,6 +416,7 @@ class Scheduler:
         migration.may_submit = lambda: self._take_job(slot)
         migration.before_poll = self._before_poll
         migration.job_ended = lambda: self._give_job_back(slot)
+        migration.makes_room = lambda: self._make_room(slot)
         migration.on_step = lambda step: self._begin_step(slot, step)
         migration.on_job = lambda job: self._progress.job(migration.source, job)
         migration.on_warning = lambda text: self._progress.warning(migration.source, text)
@@ -448,6 +453,14 @@ class Scheduler:
             self._jobs_held -= 1
         if self._limits.jobs is not None:
             self._events.put(None)  # another import may begin
+
+    def _make_room(self, slot: _Slot) -> bool:
+        """Its import has ended: where others wait for that, they get the worker before it does."""
+        if not self._waiting or self._halted():
+            return False
+        slot.made_room = True
+        self._give_job_back(slot)
+        return True
 
     def _few_jobs(self) -> bool:
         return self._limits.jobs is None or self._jobs_held <= patience.FEW_JOBS
