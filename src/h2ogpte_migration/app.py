@@ -101,7 +101,8 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
             try:
                 code = command.run(session)
             finally:
-                session.clean_up()
+                if not session.clean_up() and code == ExitCode.OK:
+                    code = ExitCode.ATTENTION
     except Interrupted:
         code = ExitCode.INTERRUPTED
     except ToolError as error:

@@ -454,7 +454,7 @@ class Migration:
             OutcomeKind.FAILED,
             step=step,
             reason=reason,
-            hint=error.hint or _what_next(error, self.owner),
+            hint=error.hint or _what_next(error, self.owner, self.policy.force),
             cause=error.kind,
             needs_attention=True,
         )
@@ -483,10 +483,12 @@ class Migration:
         )
 
 
-def _what_next(error: Union[ServerError, StepFailed], owner: str) -> str:
+def _what_next(error: Union[ServerError, StepFailed], owner: str, forced: bool) -> str:
     if isinstance(error, Forbidden):
         return (
             f"Does the collection still belong to {owner}? If not, its new owner gets a target of "
             "their own with --force-remigrate. Else run the same command again."
         )
+    if forced:  # what a run forced that came to its end, the same command forces once more
+        return "Run the same command without --force-remigrate; it continues from here."
     return "Run the same command again; it continues from here."

@@ -28,6 +28,7 @@ class StepName:
     ROLLED_BACK = "rolled back"
     TARGET_DELETED = "target deleted"
     LATECOMERS = "late documents"
+    LATE_SHARES = "late shares"
     CONNECTORS = "connectors"
     CHATS = "chats"
     FORMER_CONNECTORS = "former connectors"

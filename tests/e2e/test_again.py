@@ -145,3 +145,23 @@ def test_an_interrupted_forced_run_continues(operator: Operator, world: World, f
     # That run ended: forcing makes a new one again, while nothing is left to retry.
     operator.admin(*SCOPE, WAIT, flag)
     assert len(world.targets_of("Alpha")) == (3 if flag == FORCE else 2)
+
+
+@pytest.mark.promise("force.not-twice")
+def test_no_command_that_is_named_forces_once_more_what_was_forced(
+    operator: Operator, world: World
+) -> None:
+    refused = world.add_collection("anna", "Refused", M3)
+    world.add_collection("anna", "Good", M3)
+    operator.admin(*SCOPE, WAIT)
+    world.set_fate(refused.id, Fate.REFUSE)
+    said = operator.admin(*SCOPE, WAIT, FORCE, code=1).out
+    assert "without --force-remigrate; it continues from here" in said
+    verified = operator.admin("--verify", code=1).out
+    status = operator.plain("--status").out
+    world.set_fate(refused.id, Fate.SUCCEED)
+    for text in (said, verified, status):
+        (line,) = re.findall(r"h2ogpte-migrate --url .*--use-model-mappings.*", text)
+        assert FORCE not in line
+        operator.plain(*shlex.split(line)[1:], env={"H2OGPTE_ADMIN_KEY": "sk-sandbox-admin"})
+    assert len(world.targets_of("Good")) == len(world.targets_of("Refused")) == 2

@@ -71,6 +71,46 @@ def test_import_settings_are_those_of_the_command_line(operator: Operator, world
     assert "OCR" not in chunks
 
 
+@pytest.mark.promise("dry-run.shows-all")
+def test_many_are_shown_as_totals_with_how_all_are_imported(
+    operator: Operator, world: World
+) -> None:
+    for number in range(5):
+        world.add_collection("anna", f"Alpha {number}", M3, inactivity_interval=90)
+    brief = operator.admin("--users", "anna", MAPPED, DRY).out
+    assert brief.count("documents referenced; OCR model auto") == 1
+    assert "Permissions and lifecycle settings of each collection: with --details" in brief
+    assert "inactivity_interval" not in brief
+    long = operator.admin("--users", "anna", MAPPED, DRY, "--details").out
+    assert long.count("inactivity_interval: 90") == 5
+
+
+def test_the_page_for_whoever_approves_says_what_the_terminal_says(
+    operator: Operator, world: World
+) -> None:
+    for number in range(5):
+        world.add_collection("anna", f"Alpha {number}", M3, chats=2, shares={"bertil": ["read"]})
+    told = operator.admin("--users", "anna", MAPPED, DRY, "--report", "plan.html").out
+    page = (operator.folder / "plan.html").read_text(encoding="utf-8")
+    for words in ("documents referenced; OCR model auto", "Chats stay: 10 chats", "Shared: 5 coll"):
+        assert words in told
+        assert words in page
+    assert page.count("user bertil (read)") == 5
+    (following,) = [line[6:] for line in told.splitlines() if line.startswith("Next: ")]
+    assert following in page
+
+
+def test_a_plan_with_nothing_to_do_names_no_command(operator: Operator, world: World) -> None:
+    world.add_collection("anna", "Alpha", M3)
+    assert "Next: " in operator.admin("--users", "anna", MAPPED, DRY).out
+    operator.admin("--users", "anna", MAPPED, "--wait-for-completion")
+    assert "Next: " not in operator.admin("--users", "anna", MAPPED, DRY).out
+    operator.db.unlink()
+    lost = operator.admin("--users", "anna", MAPPED, DRY, code=1).out
+    assert "another database" in lost
+    assert "Next: " not in lost
+
+
 @pytest.mark.promise("dry-run.no-write")
 def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
     world = sample_world()
@@ -136,3 +176,20 @@ def test_the_real_command_is_told(operator: Operator, world: World) -> None:
     assert "--users anna" in line
     assert DRY not in line
     assert "sk-" not in line
+
+
+@pytest.mark.promise("dry-run.next-command")
+def test_whoever_typed_the_key_is_told_that_the_next_command_lacks_it(
+    operator: Operator, world: World
+) -> None:
+    world.add_collection("anna", "Alpha", M3)
+    key = world.key_of("anna")
+    typed = ("--url", operator.server.url, "--user-key", key, MAPPED)
+    left_out = "The key is not repeated here: type it after --user-key, or put it into H2OGPTE_USER"
+    known = operator.plain(*typed, DRY, env={"H2OGPTE_USER_KEY": key}).out
+    assert "Next: " in known
+    assert "not repeated" not in known
+    for line in ((*typed, DRY), typed):
+        said = operator.plain(*line).out
+        assert said.count(left_out) == 1
+        assert key not in said

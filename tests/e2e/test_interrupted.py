@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from typing import Tuple
@@ -78,7 +80,28 @@ def test_killed_at_each_step(operator: Operator, world: World, route: str, after
 
 
 @pytest.mark.promise("interrupted.first-signal")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill with SIGINT")
+def test_ctrl_c_while_the_command_is_still_loading_shows_no_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Press:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'h2ogpte_migration.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "from h2ogpte_migration.__main__ import run\n"
+        "sys.argv = ['h2ogpte-migrate', '--version']\n"
+        "run()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == -signal.SIGINT
+    assert (ran.stdout, ran.stderr) == ("", "")
+
+
+@pytest.mark.promise("interrupted.first-signal")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 @pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
 def test_interrupted_by_hand(
     operator: Operator, world: World, number: int, code: int, fork: bool
@@ -102,13 +125,16 @@ def test_interrupted_by_hand(
     standing = operator.plain("--status", "--check", code=1).out
     assert "0 of 2 migrated" in standing
     assert "1 not started" in standing
+    assert "last run: interrupted" in standing
     let_jobs_end(world)
     operator.admin(*SCOPE, WAIT)
     assert len(world.import_jobs(source.id)) == 1
     assert "2 of 2 migrated (100%)" in operator.plain("--status", "--check").out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 @pytest.mark.parametrize("status", [503, 401], ids=["tried again", "an error"])
 def test_interrupted_while_it_logs_in(
     operator: Operator, world: World, number: int, code: int, status: int

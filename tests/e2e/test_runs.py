@@ -311,6 +311,14 @@ def test_the_sandbox_needs_nothing(operator: Operator) -> None:
     assert not operator.db.exists()
 
 
+@pytest.mark.promise("sandbox.try-it")
+def test_whoever_wants_several_commands_on_one_sandbox_is_told_how(operator: Operator) -> None:
+    words = ("--sandbox", "--users", "bertil", MAPPED, "--db-path", "kept.db")
+    operator.plain(*words)
+    for again in (words, ("--sandbox", "--verify")):
+        assert "python -m h2ogpte_migration.sandbox" in operator.plain(*again, code=2).err
+
+
 @pytest.mark.promise("failure.unreadable-owner")
 def test_an_owner_who_can_not_be_impersonated(operator: Operator, world: World) -> None:
     bad = world.add_collection("anna", "Alpha", M3)

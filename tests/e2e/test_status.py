@@ -142,7 +142,9 @@ def test_the_database_stays_as_it_is(operator: Operator, state: str) -> None:
 @pytest.mark.promise("status.no-database")
 def test_without_a_database(operator: Operator) -> None:
     result = operator.plain("--status", code=2)
-    assert "There is no tracking database" in result.err
+    assert (
+        f"There is no tracking database {operator.folder / 'migration_tracking.db'}" in result.err
+    )
     assert list(operator.folder.iterdir()) == []
 
 

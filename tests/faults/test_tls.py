@@ -169,6 +169,7 @@ def test_a_certificate_for_another_host_is_refused(
     assert result.code == 2
     assert "is not trusted" in result.err
     assert "127.0.0.1" in result.err
+    assert ".." not in result.err
 
 
 def test_insecure_accepts_any_certificate_and_warns(clock: Any, tmp_path: Path) -> None:

@@ -165,6 +165,22 @@ def test_a_group_of_hundreds_stays_ten_lines() -> None:
     assert "290 more: h2ogpte-migrate --status" in text
 
 
+def test_what_another_database_migrated_is_one_group_as_a_run_and_as_a_plan_tell_it() -> None:
+    why = (
+        "another database seems to have migrated it already: use that one; d{0} has the model: {0}"
+    )
+    rows = [
+        not_available(source(n).id, why.format(n), source(n).name, "jane.doe") for n in range(300)
+    ]
+    how = SummaryOptions(width=80)
+    planned_text = "\n".join(line.text for line in plan.lines(RunResult(rows), how))
+    for text in (summary_text(RunResult(rows), 80), planned_text):
+        assert "Not available: 300: another database seems to have" in text
+        assert text.count("(c0000") == 10
+        assert "of jane.doe: d7 has the model" in " ".join(text.split())
+        assert "290 more: with --details, or in the log" in text
+
+
 def test_what_failed_alike_is_one_group_now_and_earlier_whatever_is_missing() -> None:
     rows = [
         result(

@@ -248,7 +248,10 @@ CASES = [
     bad(scope("--collections-file comments.txt"), "comments.txt names no collection"),
     bad(scope("--collections-file zero.txt"), "zero.txt is no UTF-8 text file: it contains zero"),
     bad(scope("--collections-file utf16.txt"), "utf16.txt is no UTF-8 text file"),
-    bad(scope("--collections-file latin1.txt"), "latin1.txt is no UTF-8 text file: see byte 5"),
+    bad(
+        scope("--collections-file latin1.txt"),
+        "latin1.txt is no UTF-8 text file: see byte 5; save it as UTF-8",
+    ),
     bad(scope("--collections-file spaces.txt"), "spaces.txt must have commas, not spaces"),
     bad(scope("--collections-file commas.txt"), "commas.txt has 'col-1,col-2', which can't be"),
     bad(scope("--collections-file slash.txt"), "slash.txt has '../users', which can't be"),

@@ -51,6 +51,16 @@ def read(words: List[str], cwd: Path, env: Mapping[str, str] = ENV, stdin: str =
     return parse(words, env, cwd, lambda: stdin)
 
 
+@pytest.mark.parametrize(
+    ("env", "typed"), [({}, True), ({"H2OGPTE_ADMIN_KEY": "other"}, True), (ENV, False)]
+)
+def test_a_typed_key_is_known_as_such_where_the_environment_lacks_it(
+    tmp_path: Path, env: Mapping[str, str], typed: bool
+) -> None:
+    assert read([*ADMIN, KEY, "--verify"], tmp_path, env).key_typed is typed
+    assert read([*ADMIN, "--verify"], tmp_path).key_typed is False
+
+
 # -- the table -------------------------------------------------------------------------------------
 
 
@@ -73,6 +83,7 @@ def test_names_and_fields_are_unique_and_complete() -> None:
     assert {row.attribute for row in FLAGS} | {
         "mappings",
         "ocr_model_given",
+        "key_typed",
         "questions",
         "notes",
     } == {column.name for column in fields(Options)}

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -147,6 +148,29 @@ def test_the_evidence_is_on_the_page(tmp_path: Path) -> None:
     row = " | ".join(page.rows[1])
     for words in ("done-1", "new-1", "1,200 → 1,200", "clean", "2, 7", "2026-03-16 08:31"):
         assert words in row
+
+
+def test_a_plan_claims_no_progress_and_says_what_to_think_of(tmp_path: Path) -> None:
+    plan = Plan("create", permissions=("user bo (read)", HOSTILE), lifecycle=("size_limit: 9",))
+    rows = (replace(PLANNED, plan=plan, recorded=TIMES), replace(PLANNED, source_id="plan-2"))
+    told = made(*rows, about="dry run", notes=("Chats stay: 4 chats", HOSTILE))
+    page = Page(written(tmp_path, ".html", told))
+    text = " ".join(page.words)
+    assert "2 of 2" not in text
+    assert "Imports finished" not in text
+    assert "Chats stay: 4 chats" in text
+    assert any("user bo (read)" in cell and "size_limit: 9" in cell for cell in page.rows[1])
+    data = json.loads(written(tmp_path, ".json", told))
+    assert data["notes"][0] == "Chats stay: 4 chats"
+    assert data["collections"][0]["permissions"][0] == "user bo (read)"
+
+
+def test_what_to_type_next_stands_in_it(tmp_path: Path) -> None:
+    told = made(FAILED, following=("h2ogpte-migrate --users 'o\"hara & <b>' --retry-failed",))
+    page = Page(written(tmp_path, ".html", told))
+    assert told.following[0] in page.words
+    assert json.loads(written(tmp_path, ".json", told))["next"] == list(told.following)
+    assert "Next" not in Page(written(tmp_path, ".html", made(DONE))).words
 
 
 def test_json_has_a_schema_and_every_count(tmp_path: Path) -> None:

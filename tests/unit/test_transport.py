@@ -1273,8 +1273,9 @@ def test_unreachable_proxy_is_retried_whatever_it_was(
     make: Any, monkeypatch: pytest.MonkeyPatch, clock: FakeClock, scheme: str
 ):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{unused_port()}")
-    with pytest.raises(Unavailable, match=r"the proxy can't be reached.*refused"):
+    with pytest.raises(Unavailable, match=r"the proxy can't be reached.*refused") as caught:
         post(make(f"{scheme}://h2ogpte.example", retries=1))
+    assert "HTTPS_PROXY" in caught.value.hint
     assert len(clock.pauses) == 1
 
 

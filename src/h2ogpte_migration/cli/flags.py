@@ -576,6 +576,8 @@ class Options:
     # Derived, with no flag of their own:
     mappings: Optional[Mapping[str, str]] = None
     ocr_model_given: bool = False
+    key_typed: bool = False
+    """Whether the key stood on the line, and no variable holds it for the next command."""
     questions: Tuple[Question, ...] = ()
     notes: Tuple[str, ...] = ()
     """What to tell of the files that were read, before anything is done."""
@@ -596,6 +598,11 @@ class Options:
     def key(self) -> Optional[Secret]:
         """The key that was given, of either kind."""
         return self.admin_key or self.user_key
+
+    @property
+    def key_flag(self) -> Flag:
+        """The flag of the key that was given, or would be."""
+        return BY_NAME["--admin-key" if self.admin_key or not self.user_key else "--user-key"]
 
     def command(self, *, without: Iterable[str] = (), add: Sequence[str] = ()) -> str:
         """The command line that repeats or continues this run, to be pasted into a shell.

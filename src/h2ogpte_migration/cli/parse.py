@@ -167,6 +167,11 @@ class _Draft:
             if row.read is not None:
                 self._read_value(row, row.read, environment)
         self.values["ocr_model_given"] = self.has("ocr_model")
+        self.values["key_typed"] = any(
+            self.texts[row.attribute] != environment.get(row.env)
+            for row in FLAGS
+            if row.secret and self.texts.get(row.attribute)
+        )
 
     def _read_value(self, row: Flag, read: Callable[[str], Any], environment: _Environment) -> None:
         """Read one value, or note why it can't be."""

@@ -227,11 +227,13 @@ def read_text_file(file: Path) -> str:
 
 def _decoded(content: bytes) -> str:
     if b"\0" in content:
-        raise ValueError("is no UTF-8 text file: it contains zero bytes")
+        raise ValueError("is no UTF-8 text file: it contains zero bytes; save it as UTF-8")
     try:
         decoded = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"is no UTF-8 text file: see byte {error.start + 1}") from error
+        raise ValueError(
+            f"is no UTF-8 text file: see byte {error.start + 1}; save it as UTF-8"
+        ) from error
     if not decoded.strip():
         raise ValueError("is empty")
     return decoded

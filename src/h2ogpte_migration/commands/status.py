@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
-from h2ogpte_migration.cli.again import again, verification
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
+from h2ogpte_migration.cli.again import again, continued, verification
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import fields_of
 from h2ogpte_migration.results import OVER, OutcomeKind
@@ -38,7 +38,7 @@ def run(options: Options, console: Console) -> int:
     """Tell how everything stands; returns the exit code."""
     if not options.db_path.exists():
         raise ToolError(
-            f"There is no tracking database {options.db_path}.",
+            f"There is no tracking database {options.db_path.absolute()}.",
             "Name it with --db-path, or run a migration first.",
             ExitCode.USAGE,
         )
@@ -201,11 +201,14 @@ class _StatusQuery:
         migration = self._last_migration()
         if self._living:
             return ""
+        if self.counts.positions.get(Position.ROLLING_BACK):
+            return self._verification(migration, Mode.ROLLBACK)
         if migration is not None and (before or failed):
             begun_anew = (Position.FAILED, Position.HELD)
             fresh = any(self.counts.positions.get(where) for where in begun_anew)
             retry = ["--retry-failed"] if fresh else []
-            return _there(migration, again(migration.command, (), *retry))
+            command = continued(migration.command, self._tracking.runs.is_beginning_afresh())
+            return _there(migration, again(command, (), *retry))
         return self._verification(migration) if self.open else ""
 
     def _last_migration(self) -> Optional[RunInfo]:
@@ -215,16 +218,16 @@ class _StatusQuery:
                 return run
         return None
 
-    def _verification(self, migration: Optional[RunInfo]) -> str:
+    def _verification(self, migration: Optional[RunInfo], mode: Mode = Mode.VERIFY) -> str:
         server = self._tracking.runs.bound_server() or "https://..."
         command = migration.command if migration is not None else ""
-        told = verification(command, server)
+        told = verification(command, server, mode)
         if migration is not None and told:
             return _there(migration, told)
         key = "--user-key" if "--user-key" in command.split() else "--admin-key"
         path = self.options.db_path
         database = ["--db-path", str(path)] if path != DEFAULT_DB else []
-        return shell(PROGRAM, "--url", server, key, "--verify", *database)
+        return shell(PROGRAM, "--url", server, key, mode.value, *database)
 
     # -- for machines and files ------------------------------------------------------------
     def for_machines(self) -> Dict[str, Any]:
@@ -265,6 +268,7 @@ class _StatusQuery:
             database=str(self._tracking.database.path),
             command=self.options.command(),
             rows=list(self._tracking.accounts.rows(self._scope)),
+            following=tuple(filter(None, [self._following()])),
         )
 
 
@@ -275,7 +279,7 @@ def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:
 def _end_of(run: RunInfo, living: bool) -> str:
     if living:
         return "working since"
-    if run.exit_code in (None, ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+    if run.exit_code in (None, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HUNG_UP):
         return "interrupted"
     return "ended well" if run.exit_code == ExitCode.OK else f"exit {run.exit_code}"
 

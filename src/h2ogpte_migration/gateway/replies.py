@@ -63,6 +63,9 @@ _PLAIN_HTTP_SERVER = (
     "PACKET_LENGTH_TOO_LONG",
 )
 _NO_COMMON_TLS = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "HANDSHAKE_FAILURE", "CERTIFICATE")
+_WHICH_PROXY = (
+    "HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment say what goes through which."
+)
 _PROXY_HINT = "The proxy wants a user name and a password: HTTPS_PROXY=http://user:password@host"
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 
@@ -321,7 +324,8 @@ def read_failure(error: BaseException, host: str) -> Union[TlsRefused, RequestFa
     if isinstance(error, lib.ProxyError) and isinstance(
         error.original_error, lib.ConnectTimeoutError
     ):
-        return RequestFailure(f"the proxy can't be reached: {_reason(error)}", nothing_done=True)
+        what = f"the proxy can't be reached: {_reason(error)}"
+        return RequestFailure(what, nothing_done=True, hint=_WHICH_PROXY)
     if isinstance(error, lib.NewConnectionError):
         what = f"{host} can't be reached: {_reason(error)}"
         return RequestFailure(what, nothing_done=True, hint="Check --url and the network.")
@@ -360,7 +364,7 @@ def read_tls_failure(error: BaseException, host: str) -> Union[TlsRefused, Reque
     if isinstance(error, (ssl.SSLCertVerificationError, ssl.CertificateError)):
         why = safe(getattr(error, "verify_message", "") or reason)
         return TlsRefused(
-            f"The certificate of {host} is not trusted: {why}.",
+            f"The certificate of {host} is not trusted: {why.rstrip('.')}.",
             hint="Give the certificate of your authority with --cert FILE; "
             "--insecure accepts any certificate.",
         )

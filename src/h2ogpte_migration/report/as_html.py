@@ -27,6 +27,7 @@ BAR_SPANS = tuple(
 )
 
 _TITLES = {"run": "Migration report", "dry run": "Migration plan", "status": "Migration status"}
+_WORK = frozenset({"create", "resume"})
 _GOOD = frozenset({OutcomeKind.DONE.value, OutcomeKind.PLANNED.value})
 _OPEN = frozenset({OutcomeKind.RUNNING.value, OutcomeKind.DOCUMENTS_PENDING.value})
 _CALM = frozenset({"leave", OutcomeKind.LEASED_ELSEWHERE.value, OutcomeKind.ROLLED_BACK.value})
@@ -48,8 +49,13 @@ def parts(report: Report) -> Iterator[str]:
     yield _head(report)
     yield _tiles(report, lines)
     yield from _attention(report, lines)
-    yield _progress(report, lines)
-    yield _timeline(lines)
+    yield _following(report)
+    if report.about == "dry run":
+        yield _thoughts(report)
+        yield _extent(lines)
+    else:
+        yield _progress(lines)
+        yield _timeline(lines)
     yield from html_retrieval.section(lines)
     yield from _table(report, lines)
     yield f"</main><script>{SCRIPT}</script></body></html>\n"
@@ -98,7 +104,7 @@ def _run_tiles(lines: Sequence[Entry]) -> List[Tuple[str, str, str]]:
 def _plan_tiles(lines: Sequence[Entry]) -> List[Tuple[str, str, str]]:
     actions = Counter(item.action for item in lines if item.action)
     others = Counter(item.outcome for item in lines if not item.action)
-    work = [item for item in lines if item.action in ("create", "resume")]
+    work = [item for item in lines if item.action in _WORK]
     words = {"create": "to create", "resume": "to resume", "leave": "to leave alone"}
     tiles = [(_count(actions[action]), word, "") for action, word in words.items()]
     tiles += [(_count(number), word, _tone(word)) for word, number in others.items()]
@@ -135,19 +141,55 @@ def _attention(report: Report, lines: Sequence[Entry]) -> Iterator[str]:
     yield "</section>\n"
 
 
+def _following(report: Report) -> str:
+    if not report.following:
+        return ""
+    commands = "".join(f"<pre><code>{html_text(each)}</code></pre>" for each in report.following)
+    return f"<section><h2>Next</h2>\n{commands}</section>\n"
+
+
 def _said(text: str) -> str:
     return f'<p class="quiet">{html_text(text)}</p>' if text else ""
 
 
+# -- what a plan is about ------------------------------------------------------------------
+def _thoughts(report: Report) -> str:
+    if not report.notes:
+        return ""
+    notes = "".join(f"<li>{html_text(note)}</li>" for note in report.notes)
+    return f"<section><h2>To think of before</h2><ul>{notes}</ul></section>\n"
+
+
+def _extent(lines: Sequence[Entry]) -> str:
+    """How much of the plan falls to each model and owner: nothing is done yet."""
+    wanted = [item for item in lines if item.action in _WORK]
+    if not wanted:
+        return ""
+    by_model = _shares("By model", wanted, lambda item: f"{item.old_model} → {item.new_model}")
+    by_owner = _shares("By owner", wanted, lambda item: item.owner or "not known")
+    return f'<section class="two">{by_model}{by_owner}</section>\n'
+
+
+def _shares(title: str, lines: Sequence[Entry], name: Callable[[Entry], str]) -> str:
+    ordered = Counter(map(name, lines)).most_common()
+    rows = "".join(
+        _bar(
+            label,
+            _count(number),
+            f'<i class="plan" style="width:{100 * number / len(lines):.2f}%"></i>',
+        )
+        for label, number in ordered[:MOST_NAMES]
+    )
+    return f"<div><h2>{title}</h2>{rows}{_more(len(ordered) - MOST_NAMES)}</div>"
+
+
 # -- progress ----------------------------------------------------------------------------
-def _progress(report: Report, lines: Sequence[Entry]) -> str:
+def _progress(lines: Sequence[Entry]) -> str:
     wanted = [
         item for item in lines if item.outcome not in _GREY and (item.owner or item.new_model)
     ]
     if not wanted:
         return ""
-    if report.about == "dry run":
-        wanted = [item for item in wanted if item.action in ("create", "resume")]
     by_model = _bars("By model", wanted, lambda item: item.new_model or "not known")
     by_owner = _bars("By owner", wanted, lambda item: item.owner or "not known")
     return f'<section class="two">{by_model}{by_owner}</section>\n'
@@ -160,22 +202,27 @@ def _bars(title: str, lines: Sequence[Entry], name: Callable[[Entry], str]) -> s
         tally = tallies.setdefault(name(item), [0, 0, 0])
         tally[0 if item.outcome in _GOOD else 1 if item.outcome in _OPEN else 2] += 1
     ordered = sorted(tallies.items(), key=lambda pair: (-pair[1][2], -sum(pair[1]), pair[0]))
-    rows = "".join(_bar(label, tally) for label, tally in ordered[:MOST_NAMES])
-    left = len(ordered) - MOST_NAMES
-    more = f'<p class="quiet">and {left} more</p>' if left > 0 else ""
-    return f"<div><h2>{title}</h2>{rows}{more}</div>"
+    rows = "".join(_done_of(label, tally) for label, tally in ordered[:MOST_NAMES])
+    return f"<div><h2>{title}</h2>{rows}{_more(len(ordered) - MOST_NAMES)}</div>"
 
 
-def _bar(label: str, tally: Sequence[int]) -> str:
+def _more(left: int) -> str:
+    return f'<p class="quiet">and {left} more</p>' if left > 0 else ""
+
+
+def _done_of(label: str, tally: Sequence[int]) -> str:
     total = sum(tally)
     strips = "".join(
         f'<i class="{tone}" style="width:{100 * number / total:.2f}%"></i>'
         for number, tone in zip(tally, ("good", "open", "bad"))
         if number
     )
+    return _bar(label, f"{_count(tally[0])} of {_count(total)}", strips)
+
+
+def _bar(label: str, count: str, strips: str) -> str:
     return (
-        f'<div class="bar"><span>{html_text(label)}</span>'
-        f'<span class="count">{_count(tally[0])} of {_count(total)}</span>'
+        f'<div class="bar"><span>{html_text(label)}</span><span class="count">{count}</span>'
         f'<div class="strip">{strips}</div></div>'
     )
 
@@ -243,6 +290,7 @@ def _columns(report: Report) -> List[Column]:
             ("Size", "number", lambda item: _size(item.size_bytes), lambda item: item.size_bytes),
             ("Connectors", "number", lambda item: _count(item.connectors), None),
             ("Chats", "number", lambda item: _count(item.chats), None),
+            ("Shared with, lifecycle", "small text", _shared, None),
             ("Remarks", "small text", _remarks, None),
         ]
     return [
@@ -327,6 +375,10 @@ def _moved(item: Entry) -> str:
     return f"{_count(item.connectors_moved or 0)}, {_count(item.chats_moved or 0)}"
 
 
+def _shared(item: Entry) -> str:
+    return "<br>".join(map(html_text, (*item.permissions, *item.lifecycle)))
+
+
 def _remarks(item: Entry) -> str:
     said = [item.reason, *item.findings, *(f"Warning: {text}" for text in item.warnings)]
     return "<br>".join(html_text(text) for text in dict.fromkeys(said) if text)
@@ -338,7 +390,7 @@ def _badge(word: str) -> str:
 
 
 def _tone(word: str) -> str:
-    if word in _GOOD or word in ("create", "resume"):
+    if word in _GOOD or word in _WORK:
         return "good"
     if word in _GREY or word in _CALM:
         return "grey"

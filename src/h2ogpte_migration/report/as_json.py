@@ -25,6 +25,8 @@ def parts(report: Report) -> Iterator[str]:
         "total": len(report.rows),
         "counts": report.counts(),
         "remarks": list(report.remarks),
+        "notes": list(report.notes),
+        "next": list(report.following),
     }
     text = json.dumps(head, indent=2)
     yield text[: text.rindex("\n}")] + ',\n  "collections": ['

@@ -98,7 +98,7 @@ def _page(check: ServerCheck) -> Iterator[str]:
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th style="padding: 8px 10px">{name}</th>' for name in heads)
+    head = "".join(f"<th>{name}</th>" for name in heads)
     body = "".join(
         "<tr>" + "".join(f'<td class="small">{cell}</td>' for cell in row) + "</tr>\n"
         for row in rows

@@ -30,6 +30,8 @@ class Report:
         server: its address; empty where the database does not know it.
         command: what made it, without keys.
         remarks: what is to be said of the whole.
+        notes: what to think of before, in a dry run.
+        following: the commands to type next; empty where there is nothing to do.
     """
 
     about: str
@@ -41,6 +43,8 @@ class Report:
     rows: Sequence[Result]
     exit_code: Optional[int] = None
     remarks: Tuple[str, ...] = ()
+    notes: Tuple[str, ...] = ()
+    following: Tuple[str, ...] = ()
 
     def sorted_rows(self) -> List[Result]:
         """Failures first; the others in their order."""
@@ -80,6 +84,8 @@ class Entry:
     action: str
     connectors: Optional[int]
     chats: Optional[int]
+    permissions: Tuple[str, ...]
+    lifecycle: Tuple[str, ...]
     reason: str
     hint: str
     warnings: Tuple[str, ...]
@@ -129,6 +135,8 @@ def entry(row: Result) -> Entry:
         action=plan.action if plan else "",
         connectors=plan.connectors if plan else None,
         chats=plan.chats if plan else None,
+        permissions=plan.permissions if plan else (),
+        lifecycle=plan.lifecycle if plan else (),
         reason=row.reason,
         hint=row.hint,
         warnings=row.warnings,

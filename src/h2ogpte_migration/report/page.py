@@ -32,10 +32,12 @@ section { margin-top: 26px; }
 .two > div { padding: 14px; min-width: 0; }
 .bar { display: grid; grid-template-columns: 1fr max-content; gap: 2px 10px; margin-bottom: 8px;
   font-size: 13px; } .bar span { overflow-wrap: anywhere; min-width: 0; }
+pre { margin: 0 0 8px; padding: 10px 14px; white-space: pre-wrap; overflow-wrap: anywhere;
+  background: var(--box); border: 1px solid var(--line); border-radius: 8px; }
 .count { color: var(--quiet); }
 .strip { grid-column: 1 / -1; display: flex; height: 8px; background: var(--line);
   border-radius: 4px; overflow: hidden; }
-i.good { background: var(--good); } i.open { background: var(--open); } i.bad { background: var(--bad); }
+i.plan { background: var(--accent); } i.good { background: var(--good); } i.open { background: var(--open); } i.bad { background: var(--bad); }
 .timeline { display: flex; align-items: flex-end; gap: 2px; height: 90px; padding: 8px; }
 .timeline i { flex: 1 1 0; min-width: 2px; max-width: 60px; background: var(--accent);
   border-radius: 2px 2px 0 0; }
@@ -45,7 +47,8 @@ i.good { background: var(--good); } i.open { background: var(--open); } i.bad { 
 input, select { font: inherit; color: inherit; background: var(--box); padding: 6px 10px;
   border: 1px solid var(--line); border-radius: 6px; } input { flex: 1 1 260px; max-width: 460px; }
 table { width: 100%; border-collapse: separate; border-spacing: 0; font-size: 14px; }
-th { position: sticky; top: 0; background: var(--box); text-align: left; z-index: 1; }
+th { position: sticky; top: 0; background: var(--box); text-align: left; z-index: 1;
+  padding: 8px; font-size: 13px; } #collections th { padding: 0; }
 th button { all: unset; cursor: pointer; font-weight: 600; font-size: 13px; padding: 8px;
   display: block; } th button:focus-visible { outline: 2px solid var(--accent); }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.again import again
+from h2ogpte_migration.cli.again import again, continued
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId, spelled
@@ -42,7 +42,7 @@ def tell(session: Session, result: RunResult) -> int:
         _tell_quietly(session, result, told)
     else:
         say(session, told)
-    reporting.write(session, result, "run")
+    reporting.write(session, result, "run", following)
     if result.fatal is not None:
         raise result.fatal
     return result.exit_code
@@ -57,18 +57,16 @@ def tell_plan(session: Session, result: RunResult) -> int:
     """Say what would be done; returns the exit code."""
     session.progress.close()
     options = _aloud(session)
-    stopped = session.clock.stop.is_set()
+    idle = session.clock.stop.is_set() or not plan.worked_on(result)
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
-    following = () if stopped else (Following("", options.command(without=without)),)
-    told = plan.lines(
-        result,
-        summary_options(session, following),
-        with_chats=options.migrate_chats or options.rollback,
-        keys_made=session.credentials.keys_made,
-    )
-    say(session, told)
-    reporting.write(session, result, "dry run")
+    following = () if idle else (Following("", options.command(without=without)),)
+    with_chats = options.migrate_chats or options.rollback
+    how = summary_options(session, following)
+    keys_made = session.credentials.keys_made
+    say(session, plan.lines(result, how, with_chats=with_chats, keys_made=keys_made))
+    notes = plan.thoughts(result, how, with_chats=with_chats)
+    reporting.write(session, result, "dry run", following, notes)
     return result.exit_code
 
 
@@ -83,7 +81,15 @@ def summary_options(session: Session, following: Tuple[Following, ...]) -> Summa
         status=shell(*words),
         asked=spelled(options.collections),
         following=following,
+        beside=_of_the_key(options),
     )
+
+
+def _of_the_key(options: Options) -> str:
+    """What commands to type leave out, as others may read them: the key."""
+    flag = options.key_flag
+    typed = f"The key is not repeated here: type it after {flag.name}, or put it into {flag.env}."
+    return typed if options.key_typed else ""
 
 
 def say(session: Session, told: Sequence[Line]) -> None:
@@ -147,8 +153,12 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to continue", options.command())
         return
     failed = [row for row in results if row.kind == OutcomeKind.FAILED]
-    if OutcomeKind.NOT_STARTED in kinds or any(row.position != Position.FAILED for row in failed):
+    if OutcomeKind.NOT_STARTED in kinds:
         yield Following("to continue", options.command())
+    elif any(row.position != Position.FAILED for row in failed):
+        # This run has ended: what it made afresh would be made once more by the same command.
+        plain = options.command(without=["--force-remigrate", "--retry-failed"])
+        yield Following("to continue", plain)
     yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
     held = [row for row in results if row.kind == OutcomeKind.HELD]
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
@@ -156,6 +166,7 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
         command = session.tracking.runs.last_migration()
         if command is not None:
+            command = continued(command, session.tracking.runs.is_beginning_afresh())
             yield Following("to continue what was interrupted", command)
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
         yield Following("to look after the imports", _verification(session))
@@ -180,7 +191,7 @@ def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
     if not failed or options.force_remigrate:
         return
     purpose = "to try failed imports afresh"
-    if options.mode is not Mode.VERIFY:
+    if options.mode is Mode.MIGRATE:
         again = [] if options.retry_failed else ["--retry-failed"]
         yield Following(purpose, options.command(add=again))
         return
@@ -209,7 +220,7 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     options = _aloud(session)
     if not rows:
         return
-    if options.mode is not Mode.VERIFY:
+    if options.mode is Mode.MIGRATE:
         yield options.command(add=["--retry-failed"])
         return
     last = session.tracking.runs.last_migration()
@@ -222,6 +233,6 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     for model in dict.fromkeys(row.target_model for row in rows):
         ids = ",".join(row.source_id for row in rows if row.target_model == model)
         yield options.command(
-            without=[*_LOOKS, "--ignore-validation", "--users", "--all-users"],
+            without=[*_LOOKS, "--rollback", "--ignore-validation", "--users", "--all-users"],
             add=["--collections", ids, "--target-model", model, "--retry-failed"],
         )

@@ -28,6 +28,10 @@ from h2ogpte_migration.ui.console import Console
 
 NOT_ALLOWED = (401, 403, 404)
 """What servers answer to those who may not; some hide what is not for everybody."""
+EACH_SANDBOX_IS_NEW = (
+    "Each command with --sandbox has a server of its own. For several commands on one, start "
+    "python -m h2ogpte_migration.sandbox, and use the address and keys that it prints."
+)
 OLDEST_SERVER = (1, 6, 57)
 NEWEST_TRIED = (1, 7)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -55,7 +59,9 @@ def check_binding(options: Options, tracking: Tracking) -> None:
         return
     bound, asked = tracking.runs.bound_server(), normalise_url(options.url)
     if bound is not None and bound != asked:
-        raise other_server(str(tracking.database.path), bound, asked)
+        refusal = other_server(str(tracking.database.path), bound, asked)
+        refusal.hint = EACH_SANDBOX_IS_NEW if options.sandbox else refusal.hint
+        raise refusal
 
 
 def warn_about_transport(options: Options, console: Console) -> None:
@@ -173,7 +179,9 @@ def database_is_there(options: Options) -> None:
     if options.mode in on_record and not options.db_path.exists():
         raise ToolError(
             f"There is no tracking database {options.db_path.absolute()}: nothing to work on.",
-            "Run it in the folder of the migration, or name the file with --db-path.",
+            EACH_SANDBOX_IS_NEW
+            if options.sandbox
+            else "Run it in the folder of the migration, or name the file with --db-path.",
             ExitCode.USAGE,
         )
 

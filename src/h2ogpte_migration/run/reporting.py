@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import AbstractSet, List, Union
+from typing import AbstractSet, List, Sequence, Union
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.checked import ServerCheck
@@ -14,11 +14,18 @@ from h2ogpte_migration.results import OWN_TARGET, Result, RunResult
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.records import utc_now
+from h2ogpte_migration.ui.summary import Following
 from h2ogpte_migration.ui.text import safe
 
 
-def write(session: Session, result: RunResult, about: str) -> None:
-    """Write the report that was asked for, if one was.
+def write(
+    session: Session,
+    result: RunResult,
+    about: str,
+    following: Sequence[Following],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the report that was asked for, if one was; ``notes`` are what to think of before.
 
     One that can't be written is a remark of the run, and nothing worse: the work is done.
     """
@@ -42,6 +49,8 @@ def write(session: Session, result: RunResult, about: str) -> None:
             ),
             exit_code=session.stopper.answer(result.exit_code),
             remarks=tuple(remarks),
+            notes=tuple(notes),
+            following=tuple(dict.fromkeys(item.command for item in following)),
         )
         report.write(options.report, told)
     except (OSError, TrackingError) as error:

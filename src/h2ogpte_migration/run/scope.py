@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import (
+    AbstractSet,
     Dict,
     Iterable,
     Iterator,
@@ -227,7 +228,7 @@ class Known:
 
     records: Mapping[str, Record]
     targets: Mapping[str, Record]
-    past_targets: Set[str]
+    past_targets: AbstractSet[str]
     reserved: Mapping[str, Set[str]]
     undone: Set[str]
 
@@ -377,9 +378,9 @@ def _conflict(
         others = foreign.of(collection, model)
         if others:
             return (
-                f"another database seems to have migrated it already: {others[0].name} "
-                f"({others[0].id}) has the wanted model; nothing was started. Use the database "
-                "of that migration (--db-path), or --force-remigrate to migrate it again"
+                "another database seems to have migrated it already: use that one (--db-path), "
+                "or --force-remigrate to migrate it again; "
+                f"{others[0].id} has the wanted model: {others[0].name}"
             )
     if record is None or record.source_id in known.undone:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import (
     Callable,
@@ -70,6 +70,7 @@ class Session:
     credentials: Credentials
     tracking: Tracking
     shared: Shared
+    _told: Set[str] = field(default_factory=set)
 
     @property
     def admin(self) -> bool:
@@ -162,6 +163,7 @@ class Session:
         )
         result = scheduler.run(migrations, importing, first)
         result.remarks += said
+        result.remarks += self._keys_that_stay()
         result.requests = self.transport.requests_sent
         result.peak_requests = self.transport.peak_in_flight
         return result
@@ -200,19 +202,32 @@ class Session:
                 except ServerError as error:
                     log.warning("test chats of %s could not be deleted: %s", source_id, error)
 
-    def clean_up(self) -> None:
-        """Delete what keys are left, and say which may still exist."""
+    def _keys_that_stay(self) -> List[str]:
+        """What people have to do about temporary keys; each of them is told once."""
+        new = {
+            name: text for name, text in self.credentials.stay().items() if name not in self._told
+        }
+        self._told.update(new)
+        return list(new.values())
+
+    def clean_up(self) -> bool:
+        """Delete what keys are left, and say which may still exist. False: people have to."""
         self.progress.close()
         try:
             left = self.credentials.close()
         except ToolError as error:
             self.console.attention(f"Temporary keys could not be tidied up: {error.message}")
-            return
+            return True
         for name in left:
             log.warning("the temporary key '%s' may still exist", name)
-        if left:
-            keys, it = plural(len(left), "temporary key"), "it" if len(left) == 1 else "them"
+        for text in self._keys_that_stay():
+            self.console.attention(f"Attention: {text}.")
+        stay = self.credentials.stay()
+        number = sum(name not in stay for name in left)
+        if number:
+            keys, it = plural(number, "temporary key"), "it" if number == 1 else "them"
             self.console.attention(f"{keys} may still exist; the next run deletes {it}.")
+        return not stay
 
 
 def _limits(options: Options) -> Limits:

@@ -8,7 +8,7 @@ unanswered submission is looked for among the owner's jobs and in the target's o
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, List, Optional, Union
@@ -29,6 +29,7 @@ from h2ogpte_migration.sending import (
 from h2ogpte_migration.states import Position, StepName, TargetState
 from h2ogpte_migration.steps import permissions, refusals
 from h2ogpte_migration.steps.presence import (
+    found_nowhere_else,
     is_empty,
     is_gone,
     listed,
@@ -38,7 +39,7 @@ from h2ogpte_migration.steps.presence import (
 )
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
-from h2ogpte_migration.tracking.records import Intent, RunInfo
+from h2ogpte_migration.tracking.records import Attempt, Intent, RunInfo
 from h2ogpte_migration.ui.text import plural
 
 log = logging.getLogger(__name__)
@@ -336,7 +337,8 @@ def by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
             return Absent()
         fill_baseline(migration, comparison)
         if comparison.same(BASELINE, TARGET):
-            return Import(None, adopted=True)
+            others = _of_other_sizes(migration)
+            return Import(None, adopted=True) if not others else _somebodys(migration, others)
         foreign = comparison.foreign()[0]
 
     def rather() -> Optional[Import]:
@@ -344,6 +346,34 @@ def by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
         return Import(None, adopted=True) if used else None
 
     return Ambiguous("the target holds documents of an import whose job is not known", rather)
+
+
+def _of_other_sizes(migration: Migration) -> int:
+    """How many documents of the target bear a name of the source's, and are surely none of them.
+
+    Version 1.2.0 kept no trace of what it sent: where it copied, only names and sizes tell.
+    """
+    if migration.attempt.origin != Attempt.LEGACY:
+        return 0
+    with suppress(NotFound):  # without the source, there is nothing to tell them by
+        return found_nowhere_else(migration, migration.attempt)
+    return 0
+
+
+def _somebodys(migration: Migration, others: int) -> Ambiguous:
+    """Neither given up, as somebody may work there, nor taken for imported."""
+    target_id = migration.target_id
+
+    def rather() -> None:
+        what = f"{plural(others, 'document')} of it" + (" has" if others == 1 else " have")
+        raise StepFailed(
+            f"version 1.2.0 left no trace of an import into the target {target_id}, and {what} a "
+            "name of the source's and another size: somebody may have put that there",
+            "Look at that collection. --force-remigrate makes a new target and leaves it alone.",
+            "not known to be imported",
+        )
+
+    return Ambiguous("the target holds documents of somebody", rather)
 
 
 def all_there(migration: Migration) -> bool:

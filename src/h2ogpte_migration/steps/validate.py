@@ -20,8 +20,8 @@ from h2ogpte_migration.states import StepName, TargetState, Verdict
 from h2ogpte_migration.steps import (
     arrived,
     importing,
+    late_shares,
     latecomers,
-    permissions,
     ragcheck,
     retrieval,
 )
@@ -64,7 +64,7 @@ def run(migration: Migration) -> Optional[Result]:
     """Validate afresh; blocking findings hold connectors and chats back."""
     ragcheck.sweep(migration.gateway, migration.tracking.leftovers, migration.source_id)
     try:
-        still_shared = permissions.shrink(migration)
+        still_shared = late_shares.follow(migration)
         latecomers.await_unanswered(migration)
         found = _with_latecomers(migration, compare_all(migration))
         found = _held_by(found, still_shared, retrieval.kept_finding(migration))

@@ -34,6 +34,7 @@ _MARK = "\x1f"
 """Between several texts in one cell."""
 
 _ROLLED_BACK = has_done("a.id", StepName.ROLLED_BACK)
+_ROLLING_BACK = has_done("a.id", StepName.ROLLBACK)
 
 # What a position is told by. Where there is an attempt, its target counts: the row of a source
 # is written over when it is begun anew.
@@ -49,7 +50,7 @@ _STANDING = f"""
     (SELECT max(state = 'open' AND sends > 0) FROM intents
       WHERE attempt_id = a.id AND step = '{StepName.IMPORT}') AS import_sent,
     coalesce(v.verdict, '') AS verdict, coalesce(v.ignored, 0) AS ignored,
-    {has_done("a.id", StepName.ROLLBACK)} AS rolling_back,
+    {_ROLLING_BACK} AS rolling_back,
     {_ROLLED_BACK} AS rolled_back,
     {BRINGING_OVER} AS bringing_over,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
@@ -214,7 +215,7 @@ class Accounts:
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND NOT ({CONNECTED} AND NOT ({BRINGING_OVER})) "
+            f"AND (NOT ({CONNECTED} AND NOT ({BRINGING_OVER})) OR {_ROLLING_BACK}) "
             f"AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
             f"ORDER BY {_RANK}, m.error, m.rowid LIMIT :limit",

@@ -17,6 +17,7 @@ from h2ogpte_migration.model import (
     JobId,
     JobKind,
     Json,
+    Permissions,
     SourceId,
     parse_time,
 )
@@ -175,10 +176,12 @@ class Questions:
         )
         return int(row["n"]) if row else 0
 
-    def past_targets(self) -> Set[str]:
-        """Ids of every target ever made, current or not."""
-        rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
-        return {row["target_id"] for row in rows}
+    def past_targets(self) -> Dict[str, str]:
+        """Every target ever made, current or not, with the source that it was made for."""
+        rows = self._db.rows(
+            "SELECT target_id, source_id FROM attempts WHERE target_id IS NOT NULL"
+        )
+        return {row["target_id"]: row["source_id"] for row in rows}
 
     def undone(self) -> Set[str]:
         """Sources whose migration was rolled back, or is being rolled back."""
@@ -317,6 +320,14 @@ class Questions:
         if row is None or since is None:
             return None
         return Watched(json.loads(row["detail"]), since)
+
+    def late_rights(self, attempt: Attempt) -> Permissions:
+        """What was about to be given to a target after its import, and may not have arrived."""
+        row = self._db.row(
+            "SELECT detail FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": StepName.LATE_SHARES},
+        )
+        return Permissions.from_json(json.loads(row["detail"]) if row else {})
 
     def baseline(self, attempt: Attempt) -> Iterator[Document]:
         """The documents that the source had at submission, as a stream."""

@@ -276,6 +276,20 @@ class Store(Questions):
         with self._held(lease) as db:
             _write_rights(db, attempt, permissions, warnings)
 
+    def record_late_rights(
+        self, lease: Lease, attempt: Attempt, permissions: Permissions, late: Permissions
+    ) -> None:
+        """What the target may have by now, with what is about to be given after its import.
+
+        ``late`` is empty once that was given.
+        """
+        with self._held(lease) as db:
+            db.execute(
+                "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
+                {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
+            )
+            write_checkpoint(db, attempt, StepName.LATE_SHARES, late.to_json())
+
     def finish_step(
         self,
         lease: Lease,

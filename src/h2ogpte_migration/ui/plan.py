@@ -6,7 +6,15 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, SummaryOptions, grouped, named, next_lines, skips
+from h2ogpte_migration.ui.summary import (
+    Line,
+    SummaryOptions,
+    grouped,
+    likeness,
+    named,
+    next_lines,
+    skips,
+)
 from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
@@ -30,7 +38,9 @@ def lines(
     told: List[Line] = []
     if how.details or len(planned) <= FEW:
         told += [Line(text) for row in planned for text in collection(row)]
-    moving = [row for row in planned if _plan(row).action != "leave"]
+    else:
+        told += _settings(planned)
+    moving = worked_on(result)
     if len(moving) > 1:
         told += _table("by model", moving, _models, how)
         told += _table("by owner", moving, lambda row: safe(row.owner, 40), how)
@@ -41,8 +51,34 @@ def lines(
     if keys_made:
         keys = plural(keys_made, "temporary key")
         told.append(Line(f"To look, {keys} for the owners were made at the server, and deleted."))
-    folded = [Line(fold(line.text, how.width), line.attention) for line in told]
-    return folded + [Line(line.text) for line in next_lines(how.following)]
+    told += [Line(line.text) for line in next_lines(how)]
+    return [Line(fold(line.text, how.width), line.attention) for line in told]
+
+
+def thoughts(result: RunResult, how: SummaryOptions, *, with_chats: bool = False) -> List[str]:
+    """What to think of before, in a report whose table names each collection by itself."""
+    told = [*_imports(result.of(OutcomeKind.PLANNED)), *_whole(worked_on(result), with_chats, how)]
+    guests = plural(result.guests, "guest account")
+    return [line.text for line in told] + ([f"Would skip: {guests}"] if result.guests else [])
+
+
+def worked_on(result: RunResult) -> List[Result]:
+    """What the command would do something with, were it no dry run."""
+    return [row for row in result.of(OutcomeKind.PLANNED) if _plan(row).action != "leave"]
+
+
+def _settings(planned: Sequence[Result]) -> Iterator[Line]:
+    """How all are imported, and where the rest is told that each has of its own."""
+    told = list(_imports(planned))
+    yield from told
+    if told:
+        yield Line("Permissions and lifecycle settings of each collection: with --details")
+
+
+def _imports(planned: Sequence[Result]) -> Iterator[Line]:
+    for settings in dict.fromkeys(_plan(row).import_settings for row in planned):
+        if settings:
+            yield Line(f"Import: {'; '.join(settings)}")
 
 
 def _plan(row: Result) -> Plan:
@@ -153,12 +189,16 @@ def _left(planned: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
 def _attention(
     result: RunResult, moving: Sequence[Result], with_chats: bool, how: SummaryOptions
 ) -> Iterator[Line]:
-    missing: Dict[Tuple[bool, str], List[Result]] = {}
+    missing: Dict[Tuple[bool, Tuple[str, ...]], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
-        missing.setdefault((row.plan is not None, row.reason), []).append(row)
+        missing.setdefault((row.plan is not None, likeness(row)), []).append(row)
     for (readable, _), group in missing.items():
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)
+    yield from _whole(moving, with_chats, how)
+
+
+def _whole(moving: Sequence[Result], with_chats: bool, how: SummaryOptions) -> Iterator[Line]:
     chats = [_plan(row).chats or 0 for row in moving]
     if sum(chats) and not with_chats:
         yield Line(

@@ -63,6 +63,7 @@ class SummaryOptions:
         status: the command that lists everything.
         asked: ids that were asked for one by one, so that each deserves an answer.
         following: what to type next.
+        beside: what to heed when that is typed.
     """
 
     width: Optional[int] = None
@@ -70,6 +71,7 @@ class SummaryOptions:
     status: str = "h2ogpte-migrate --status"
     asked: AbstractSet[str] = frozenset()
     following: Tuple[Following, ...] = ()
+    beside: str = ""
 
 
 def lines(result: RunResult, how: SummaryOptions) -> List[Line]:
@@ -85,7 +87,7 @@ def lines(result: RunResult, how: SummaryOptions) -> List[Line]:
     told += _left_alone(rows, how)
     told += skips(result, how, "Skipped")
     told += [Line(counts(result)), *_gains(rows), *_times(result)]
-    told += next_lines(how.following)
+    told += next_lines(how)
     return [Line(fold(line.text, how.width), line.attention) for line in told]
 
 
@@ -126,17 +128,18 @@ def _attention(result: RunResult, how: SummaryOptions) -> Iterator[Line]:
         alike: Dict[Tuple[str, ...], List[Result]] = {}
         for row in rows:
             if row.kind == kind:
-                alike.setdefault(_likeness(row), []).append(row)
+                alike.setdefault(likeness(row), []).append(row)
         for group in sorted(alike.values(), key=len, reverse=True):
             for text in grouped(kind.value.capitalize(), group, how):
                 yield Line(text, True)
 
 
-def _likeness(row: Result) -> Tuple[str, ...]:
+def likeness(row: Result) -> Tuple[str, ...]:
     """What makes two results a group: the sort of their failure, free of ids."""
     codes = sorted({finding.code for finding in row.findings if finding.blocking})
-    told = row.reason if row.kind == OutcomeKind.NOT_AVAILABLE else without_ids(gist(row.reason))
-    return tuple(codes) or (told,)
+    if row.kind == OutcomeKind.NOT_AVAILABLE:
+        return (gist(row.reason) if row.source_id else row.reason,)  # or else each deserves a line
+    return tuple(codes) or (without_ids(gist(row.reason)),)
 
 
 def grouped(word: str, group: Sequence[Result], how: SummaryOptions) -> Iterator[str]:
@@ -341,14 +344,16 @@ def _times(result: RunResult) -> Iterator[Line]:
         yield Line(f"Slowest: {words}.")
 
 
-def next_lines(following: Sequence[Following]) -> Iterator[Line]:
+def next_lines(how: SummaryOptions) -> Iterator[Line]:
     """What to type next; with its purpose where there is a choice."""
     commands: Dict[str, List[str]] = {}
-    for item in following:
+    for item in how.following:
         commands.setdefault(item.command, []).append(item.purpose)
-    if len(commands) == 1:
-        yield Line(f"Next: {next(iter(commands))}", True)
-        return
     for command, purposes in commands.items():
-        yield Line(f"Next, {' and '.join(purposes)}:", True)
-        yield Line(f"  {command}", True)
+        if len(commands) == 1:
+            yield Line(f"Next: {command}", True)
+        else:
+            yield Line(f"Next, {' and '.join(purposes)}:", True)
+            yield Line(f"  {command}", True)
+    if commands and how.beside:
+        yield Line(how.beside, True)
