@@ -17,7 +17,7 @@ from h2ogpte_migration.model import Document, JobId, SourceId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.presence import read_documents
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -152,7 +152,7 @@ class Remover:
 
     def _documents(self, home: str) -> List[Document]:
         try:
-            return listed(self._gateway, home, list)
+            return read_documents(self._gateway, home, list)
         except NotFound:
             return []
 
