@@ -81,6 +81,7 @@ PROMISES: Tuple[Promise, ...] = _rows(
     ("migrated.public", ITEMS, "Public collections stay public with the same rights; an empty list stays empty."),
     ("migrated.user-shares", ITEMS, "Users keep their rights, also where a share has no list."),
     ("migrated.group-shares", ITEMS, "Groups keep their rights."),
+    ("migrated.late-shares", NEW, "What the source grants, or withdraws, while its import runs follows with the validation; what people gave on the target stays."),
     ("migrated.before-the-import", ITEMS, "Create, permissions, import, connectors, chats: in this order."),
     ("migrated.settings", ITEMS, "Collection settings arrive, with keys that no client knows."),
     ("migrated.chat-settings", ITEMS, "Chat settings arrive, with keys that no client knows."),
@@ -97,6 +98,7 @@ PROMISES: Tuple[Promise, ...] = _rows(
     # -- authentication
     ("admin.temporary-keys", ADMIN, "Owners get one temporary key per run, gone afterwards, after failures too."),
     ("admin.keys-only-where-needed", ADMIN, "Keys are made only for owners of something to migrate."),
+    ("admin.keys-that-stay", NEW, "A key of an earlier run that the server does not delete is for people: named, with what to do, exit 1."),
     ("admin.keys-go-early", NEW, "A temporary key goes as soon as its owner's work in the run is done."),
     ("admin.own-collections", ADMIN, "The admin's own collections use the admin's key."),
     ("self-service.own-only", SELF, "A user key migrates what its user owns, not what is shared or public."),

@@ -81,7 +81,7 @@ def _bug(console: Console, error: Exception) -> int:
 
 
 def _with_server(options: Options, command: Command, console: Console, stack: ExitStack) -> int:
-    from h2ogpte_migration.run.heartbeat import Heartbeat
+    from h2ogpte_migration.run.heartbeat import beating
     from h2ogpte_migration.run.session import opened
     from h2ogpte_migration.run.signals import Stopper
 
@@ -97,11 +97,12 @@ def _with_server(options: Options, command: Command, console: Console, stack: Ex
     code: int = ExitCode.ATTENTION
     try:
         session = stack.enter_context(opened(options, console, stopper))
-        with Heartbeat(session.tracking.runs):
+        with beating(session.tracking.runs):
             try:
                 code = command.run(session)
             finally:
-                session.clean_up()
+                if not session.clean_up() and code == ExitCode.OK:
+                    code = ExitCode.ATTENTION
     except Interrupted:
         code = ExitCode.INTERRUPTED
     except ToolError as error:

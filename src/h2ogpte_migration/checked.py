@@ -10,7 +10,7 @@ from h2ogpte_migration.assumptions import ASSUMPTIONS, BY_HABIT, Assumption
 from h2ogpte_migration.errors import ExitCode
 
 
-class Verdict(str, Enum):
+class Judgement(str, Enum):
     """Whether an assumption holds at a server."""
 
     HOLDS = "holds"
@@ -23,7 +23,7 @@ class Observation:
     """One assumption, and what was seen of it."""
 
     assumption: Assumption
-    verdict: Verdict
+    verdict: Judgement
     seen: str = ""
 
 
@@ -36,15 +36,15 @@ class Notes:
     def note(self, habit: str, holds: Optional[bool], seen: str = "") -> None:
         """Something was seen of an assumption; None: nothing that tells."""
         known = self._seen.get(habit)
-        if holds is None or (known is not None and known.verdict == Verdict.DIFFERS):
+        if holds is None or (known is not None and known.verdict == Judgement.DIFFERS):
             return
-        verdict = Verdict.HOLDS if holds else Verdict.DIFFERS
+        verdict = Judgement.HOLDS if holds else Judgement.DIFFERS
         self._seen[habit] = Observation(BY_HABIT[habit], verdict, seen)
 
     def observations(self) -> Tuple[Observation, ...]:
         """The whole table in its order."""
         return tuple(
-            self._seen.get(row.habit, Observation(row, Verdict.UNKNOWN)) for row in ASSUMPTIONS
+            self._seen.get(row.habit, Observation(row, Judgement.UNKNOWN)) for row in ASSUMPTIONS
         )
 
 
@@ -101,7 +101,7 @@ class ServerCheck:
         """0 where the pipeline worked through and nothing is left behind."""
         return ExitCode.OK if self.worked and not self.left else ExitCode.ATTENTION
 
-    def of(self, verdict: Verdict) -> List[Observation]:
+    def of(self, verdict: Judgement) -> List[Observation]:
         """The observations of one verdict, in the table's order."""
         return [one for one in self.observations if one.verdict == verdict]
 
@@ -111,6 +111,6 @@ class ServerCheck:
         return [one for one in self.compared if not one.same]
 
 
-def counts(check: ServerCheck, verdicts: Iterable[Verdict] = Verdict) -> Dict[str, int]:
+def counts(check: ServerCheck, verdicts: Iterable[Judgement] = Judgement) -> Dict[str, int]:
     """How many assumptions there are of each verdict."""
     return {verdict.value: len(check.of(verdict)) for verdict in verdicts}

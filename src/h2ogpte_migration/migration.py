@@ -1,21 +1,15 @@
-"""One collection in this run: what is asked of it, its record, its lease, and what it came to.
-
-Here also stands, once, how something is sent that must not be sent twice (``send_once``): it is
-on record before it is sent; an answer that does not come is looked for, twice; and what is
-found is booked as if it had been answered.
-"""
+"""One collection in this run: what is asked of it, its record, its lease, and what it came to."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import defaultdict
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import (
     Any,
     Callable,
-    ContextManager,
     DefaultDict,
     Dict,
     List,
@@ -24,17 +18,15 @@ from typing import (
     Tuple,
     TypeVar,
     Union,
-    cast,
 )
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
+    BadReply,
     Forbidden,
-    Interrupted,
     LeaseLost,
     NotFound,
-    OutcomeUnknown,
     ServerError,
     StepFailed,
     Unavailable,
@@ -47,7 +39,6 @@ from h2ogpte_migration.model import (
     Json,
     SourceId,
     TargetId,
-    parse_time,
 )
 from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
@@ -85,20 +76,22 @@ class Down:
     def __init__(self) -> None:
         self._failures: Dict[str, Tuple[int, ServerError]] = {}
 
-    def failed(self, what: str, error: ServerError) -> None:
-        """A request was retried in vain."""
-        times, _ = self._failures.get(what, (0, error))
-        self._failures[what] = (times + 1, error)
+    def ask(self, what: str, send: Callable[[], T]) -> T:
+        """Make a request of some sort, or raise what it failed with the last time.
 
-    def worked(self, what: str) -> None:
-        """A request was answered."""
+        Raises:
+            Unavailable, BadReply: it was, or had been, retried in vain.
+        """
+        times, failure = self._failures.get(what, (0, None))
+        if failure is not None and times >= self.MOST:
+            raise failure
+        try:
+            answer = send()
+        except (Unavailable, BadReply) as error:
+            self._failures[what] = (times + 1, error)
+            raise
         self._failures.pop(what, None)
-
-    def refuse(self, what: str) -> None:
-        """Raise what it failed with, if it is not to be made any more."""
-        times, error = self._failures.get(what, (0, None))
-        if error is not None and times >= self.MOST:
-            raise error
+        return answer
 
 
 @dataclass(frozen=True)
@@ -132,21 +125,49 @@ class Carried:
     unread: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Absent:
-    """Looked, and what was to be done is not there."""
+@dataclass
+class Seen:
+    """What one run has seen of the live target, and done about it; nothing of it counts for another.
 
-
-@dataclass(frozen=True)
-class Ambiguous:
-    """Looked, and can't tell: the target has to be given up for a fresh one.
+    Times are those of the run's clock.
 
     Args:
-        rather: looks for what to book instead of giving up what somebody works in already.
+        created: the answer to its creation, if this run made it.
+        created_at: when this run made or found it.
+        announced: the step whose request is on record as sent, but was not sent yet.
+        reconciled: it was looked at before anything was sent to it.
+        settings_compared: its settings are known to be what was asked for, or warned of.
+        rights_copied_at: when it was shared as its source was.
+        waited_for_slot: its import had to wait, so that people may have used it meanwhile.
+        job: the import job as it was asked last; None where the server keeps no record of it.
+        job_looked_at: the job was asked in this turn, and there is more to do than to wait.
+        job_changed: how the job stood when it was seen to change last.
+        job_recorded: that was recorded in this run.
+        compare_at_s: for how long the job has to stand still before documents are compared.
+        documents: how many it holds.
+        checked_at: when it and what validation found were read last.
+        empty_at: by step, when the source was seen to hold nothing that it moves.
+        retrieval: what the check of the retrieval came to.
+        done: the steps of once a run that are done.
     """
 
-    reason: str
-    rather: Callable[[], object] = lambda: None
+    created: Optional[Collection] = None
+    created_at: float = 0.0
+    announced: str = ""
+    reconciled: bool = False
+    settings_compared: bool = False
+    rights_copied_at: Optional[float] = None
+    waited_for_slot: bool = False
+    job: Optional[Job] = None
+    job_looked_at: bool = False
+    job_changed: Optional[Watched] = None
+    job_recorded: bool = False
+    compare_at_s: float = field(default_factory=lambda: patience.SEEMS_OVER_S)
+    documents: Optional[int] = None
+    checked_at: Optional[float] = None
+    empty_at: Dict[str, float] = field(default_factory=dict)
+    retrieval: Optional[Retrieval] = None
+    done: Set[str] = field(default_factory=set)
 
 
 class Migration:
@@ -187,31 +208,15 @@ class Migration:
         self.lease_held: Optional[Lease] = None
         self.overview: Optional[Overview] = None
         self.tracked: Optional[Tracked] = None
-        self.carried: Optional[Carried] = None
-        self.created: Optional[Collection] = None
-        self.created_at = 0.0
-        self.rights_copied_at: Optional[float] = None
-        self.refused_settings: Set[str] = set()
-        self.settings_compared = False
-        self.job: Optional[Job] = None
-        self.job_looked_at = False
         self.polled_at_version: Optional[int] = None
-        self.watched: Optional[Watched] = None
-        self.compare_at_s = patience.SEEMS_OVER_S
-        self.job_recorded: Optional[Watched] = None
-        self.done: Set[str] = set()
-        self.notes: List[str] = []
-        self.warnings: List[str] = []
-        self.documents: Optional[int] = None
-        self.moved: Dict[str, int] = {}
-        self.retrieval: Optional[Retrieval] = None
-        self.empty_at: Dict[str, float] = {}
-        self.seen_at: Optional[float] = None
-        self.announced = ""
+        self.carried: Optional[Carried] = None
         self.source_gone = False
         self.owner_confirmed = False
-        self.reconciled = False
-        self.waited_for_slot = False
+        self.refused_settings: Set[str] = set()
+        self.seen = Seen()
+        self.moved: Dict[str, int] = {}
+        self.notes: List[str] = []
+        self.warnings: List[str] = []
 
     # -- what is on record -------------------------------------------------------------
     @property
@@ -303,13 +308,6 @@ class Migration:
         version 1.2.0 does not tell whether it copied."""
         return self.how.copy_document or self.attempt.origin == Attempt.LEGACY
 
-    @property
-    def was_restarted(self) -> bool:
-        """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
-        return bool(
-            self.tracked and self.tracked.attempt and self.tracked.attempt.origin == Attempt.RESTART
-        )
-
     # -- before and after a request ----------------------------------------------------
     def before_write(self) -> None:
         """Right before every mutating call: still ours, and nobody asked to stop.
@@ -362,9 +360,9 @@ class Migration:
 
     def freshness(self) -> float:
         """How long the target may yet take to be visible, in seconds; 0 where it is no new one."""
-        if self.created is None:
+        if self.seen.created is None:
             return 0.0
-        return max(0.0, self.created_at + patience.VISIBLE_WITHIN_S - self.clock.now())
+        return max(0.0, self.seen.created_at + patience.VISIBLE_WITHIN_S - self.clock.now())
 
     def warn(self, text: str) -> None:
         """Something could not be carried over; the step that ends next keeps it."""
@@ -388,7 +386,7 @@ class Migration:
         )
         self._begun()
 
-    def restart(self, fate: TargetState, reason: str) -> None:
+    def restart(self, state: TargetState, reason: str) -> None:
         """Give up the target for a fresh one; it stays in the history.
 
         Raises:
@@ -403,32 +401,19 @@ class Migration:
             raise StepFailed(what, "Look at it first; --retry-failed makes one more.", "given up")
         log.warning("giving up the target for a fresh one: %s", reason)
         self.job_ended()
-        store.restart(self.lease, fate, reason, self._unused_name)
+        store.restart(self.lease, state, reason, self._unused_name)
         self.notes.append(f"a first target was given up: {reason}")
         self._begun()
 
-    def forget_what_was_seen(self) -> None:
-        """Another target is the live one now: what this run saw of the last one does not count."""
-        self.created = self.job = None
-        self.job_looked_at = self.reconciled = self.waited_for_slot = False
-        self.watched = self.job_recorded = None
-        self.compare_at_s = patience.SEEMS_OVER_S
-        self.seen_at = self.rights_copied_at = None
-        self.empty_at.clear()
-        self.done.clear()
-        self.retrieval = None
-        self.announced = ""
-
     def drop_details(self) -> None:
         """It has ended in this run: what was read of it is not kept, as there may be very many."""
-        self.carried = self.tracked = self.job = None
-        if self.created is not None:
-            self.created = replace(self.created, raw=None)
+        self.carried = self.tracked = self.seen.job = None
+        if self.seen.created is not None:
+            self.seen.created = replace(self.seen.created, raw=None)
 
     def _begun(self) -> None:
-        self.forget_what_was_seen()
+        self.seen = Seen(announced=StepName.CREATE)
         self.warnings.clear()
-        self.announced = StepName.CREATE
         self.reload()
 
     def _unused_name(self, taken: Set[str]) -> str:
@@ -451,9 +436,9 @@ class Migration:
             "target_name": record.target_name if record else "",
             "target_model": (record.target_model if record else "") or self.model,
             "notes": tuple(self.notes),
-            "documents": self.documents,
+            "documents": self.seen.documents,
             "moved": tuple(self.moved.items()),
-            "retrieval": self.retrieval,
+            "retrieval": self.seen.retrieval,
         }
         if self.tracked:
             filled["position"] = self.tracked.position
@@ -472,6 +457,14 @@ class Migration:
             hint=error.hint or _what_next(error, self.owner, self.policy.force),
             cause=error.kind,
             needs_attention=True,
+        )
+
+    def running(self) -> Result:
+        """The import runs at the server: there is nothing to do until it ends."""
+        return self.result(
+            OutcomeKind.RUNNING,
+            step=StepName.JOB,
+            reason="the import runs at the server",
         )
 
     def import_failed(self, reason: str, cause: str, hint: str = "") -> Result:
@@ -499,140 +492,3 @@ def _what_next(error: Union[ServerError, StepFailed], owner: str, forced: bool) 
     if forced:  # what a run forced that came to its end, the same command forces once more
         return "Run the same command without --force-remigrate; it continues from here."
     return "Run the same command again; it continues from here."
-
-
-# -- sending exactly once ----------------------------------------------------------------
-def send_once(
-    migration: Migration,
-    step: str,
-    send: Callable[[], T],
-    find: Callable[[], Union[Absent, Ambiguous, T]],
-    book: Callable[[T], None],
-    announce: Optional[Callable[[], None]] = None,
-    alone: Callable[[], ContextManager[Any]] = nullcontext,
-) -> None:
-    """Send what must not be sent twice, until what came of it is known and booked.
-
-    Args:
-        send: makes the request; ``OutcomeUnknown`` means that ``find`` has to look.
-        find: looks for what an unanswered request may have done.
-        book: records what was answered, or found.
-        announce: commits that it is about to be sent.
-        alone: held until what came of it is known.
-
-    Raises:
-        Unavailable: no answer came, as often as it was sent.
-        ServerError, StepFailed, Interrupted: nothing was done.
-    """
-    _refuse_endless(migration, step)
-    for _ in range(patience.SENDS_PER_RUN):
-        with alone():
-            (announce or (lambda: record_send(migration, step)))()
-            try:
-                answer = send()
-            except OutcomeUnknown as error:
-                _record_no_answer(migration, step, error.timed_out)
-                if settle_doubt(migration, step, find, book, timed_out=error.timed_out):
-                    return
-            except (ServerError, StepFailed, Interrupted):
-                # All of these say that nothing was done.
-                migration.tracking.store.record_unsent(migration.lease, migration.attempt, step)
-                raise
-            else:
-                book(answer)
-                return
-    times = patience.SENDS_PER_RUN
-    raise Unavailable(f"the server did not answer {times} times to the request of {step}")
-
-
-def _refuse_endless(migration: Migration, step: str) -> None:
-    """A request that was sent again and again without an answer, over all runs, ends the attempt."""
-    store = migration.tracking.store
-    sent = store.sends(migration.attempt, step) - (migration.announced == step)
-    if sent < patience.MOST_SENDS:
-        return
-    what = f"the server never answered the request of {step}, which was sent {sent} times"
-    store.end_attempt(migration.lease, TargetState.FAILED, what)
-    raise StepFailed(what, "--retry-failed tries once more, with a new target.", "no answer")
-
-
-def record_send(migration: Migration, step: str) -> bool:
-    """Commit that a request is about to be sent, unless that is on record already.
-
-    Returns False where another import of the same owner is in doubt.
-    """
-    if migration.announced == step:
-        migration.announced = ""
-        return True
-    return migration.tracking.store.record_send(migration.lease, migration.attempt, step)
-
-
-def _record_no_answer(migration: Migration, step: str, timed_out: bool) -> None:
-    store = migration.tracking.store
-    store.record_no_answer(migration.lease, migration.attempt, step, timed_out)
-
-
-def settle_doubt(
-    migration: Migration,
-    step: str,
-    find: Callable[[], Union[Absent, Ambiguous, T]],
-    book: Callable[[T], None],
-    *,
-    timed_out: bool,
-) -> bool:
-    """Find out what an unanswered request did, and book it. False: surely nothing."""
-    found = look_until_sure(migration, step, find, timed_out=timed_out)
-    if isinstance(found, Ambiguous):
-        instead = found.rather()
-        if instead is not None:
-            book(cast(T, instead))
-            return True
-        migration.restart(TargetState.ABANDONED, found.reason)
-        return True
-    if isinstance(found, Absent):
-        migration.tracking.store.record_absent(migration.lease, migration.attempt, step)
-        return False
-    book(found)
-    return True
-
-
-def look_until_sure(
-    migration: Migration, step: str, look: Callable[[], T], *, timed_out: bool
-) -> T:
-    """Look, and where nothing certain is there, again later: it may still be on its way.
-
-    What was sent a moment ago may take a while to show in any listing, so the looks go on,
-    further and further apart, until it is as old as that; there are two at least.
-    """
-    found = look()
-    pause_s = patience.second_look(timed_out)
-    waited_s = seconds_since(migration, step)
-    while isinstance(found, (Absent, Ambiguous)):
-        migration.clock.sleep(pause_s)
-        found = look()
-        waited_s += pause_s
-        if waited_s >= patience.VISIBLE_WITHIN_S:
-            break
-        pause_s = min(2 * pause_s, patience.VISIBLE_WITHIN_S - waited_s)
-    return found
-
-
-def seconds_since(migration: Migration, step: str) -> float:
-    """About how long ago a request was sent last; the future counts as just now."""
-    tracked = migration.reload()
-    sent = [intent for intent in tracked.intents if intent.step == step] if tracked else []
-    sent_at = parse_time(sent[-1].opened_at) if sent else None
-    if sent_at is None:
-        return 0.0
-    return max(0.0, (migration.clock.utc() - sent_at).total_seconds())
-
-
-def in_doubt(migration: Migration, step: str) -> Optional[bool]:
-    """Whether a request of a step may have been sent without an answer: whether it timed out.
-
-    None where nothing is in doubt. What this run has only announced is none.
-    """
-    intent = migration.record.intent(step)
-    if intent is None or intent.sends == 0 or migration.announced == step:
-        return None
-    return intent.timed_out

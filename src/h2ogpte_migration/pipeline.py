@@ -20,13 +20,15 @@ from h2ogpte_migration.errors import (
     Unauthorized,
 )
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.planner import Action, Plan, plan
+from h2ogpte_migration.model import SourceId
+from h2ogpte_migration.planner import Action, Decision, Policy, decide
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetState
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
-from h2ogpte_migration.tracking.records import Holder
+from h2ogpte_migration.tracking.records import RunInfo, Tracked
+from h2ogpte_migration.tracking.runs import Runs
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +61,17 @@ def advance(migration: Migration) -> Result:
             if left is not None:
                 return left
             claimed = migration.tracking.leases.claim(migration.source_id)
-            if isinstance(claimed, Holder):
+            if isinstance(claimed, RunInfo):
                 return migration.result(
                     OutcomeKind.LEASED_ELSEWHERE, reason=f"{claimed} works on it"
                 )
             migration.lease_held = claimed
-            migration.seen_at = None
+            migration.seen.checked_at = None
             if migration.tracking.database.changes_elsewhere() != before:
                 migration.reload()  # whoever had the lease may have gone on with it
         keep = False
         try:
-            result = _carried_through(migration, waited=waited)
+            result = _one_turn(migration, waited=waited)
             keep = result.kind in (OutcomeKind.RUNNING, OutcomeKind.WAITING_FOR_SLOT)
             return result
         finally:
@@ -84,16 +86,16 @@ def release(migration: Migration) -> None:
         migration.lease_held = None
 
 
-def _carried_through(migration: Migration, *, waited: bool) -> Result:
+def _one_turn(migration: Migration, *, waited: bool) -> Result:
     """One turn of a collection, its errors as results."""
     step = ""
     try:
         if waited and migration.reload_for_poll() is not None:
-            ended_before = migration.job_looked_at
+            ended_before = migration.seen.job_looked_at
             if not _worth_a_look(migration):
-                return _still_running(migration)
+                return job.still_running(migration)
             if not ended_before and _makes_room(migration):
-                return _at_the_server(migration)
+                return migration.running()
         migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
@@ -107,7 +109,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             if reconcile.is_due(migration):
                 reconcile.run(migration)
             tracked = migration.record
-            following = due(tracked, migration.policy, frozenset(migration.done))
+            following = due(tracked, migration.policy, frozenset(migration.seen.done))
             if following is None:
                 return _done(migration)
             if before == (following.name, tracked):
@@ -116,7 +118,7 @@ def _carried_through(migration: Migration, *, waited: bool) -> Result:
             migration.on_step(step)
             result = following.run(migration)
             if following.once_a_run and result is None:
-                migration.done.add(step)
+                migration.seen.done.add(step)
         return result
     except Interrupted:
         return migration.result(OutcomeKind.INTERRUPTED, step=step, reason="interrupted")
@@ -138,45 +140,37 @@ def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
     return migration.result(kind, step=step, reason=error.message, needs_attention=True)
 
 
-# -- while a job runs --------------------------------------------------------------------
 def _worth_a_look(migration: Migration) -> bool:
     """Whether there is more to do than to wait: the job is asked, and nothing else."""
-    if migration.record.position != Position.IMPORTING or migration.job_looked_at:
+    if migration.record.position != Position.IMPORTING or migration.seen.job_looked_at:
         return True
     return job.look(migration)
 
 
 def _makes_room(migration: Migration) -> bool:
     """Whether imports that waited for this one's end are submitted before it is gone on with."""
-    seen = migration.job if migration.job_looked_at else None
+    seen = migration.seen.job if migration.seen.job_looked_at else None
     return seen is not None and seen.ended and migration.makes_room()
 
 
-def _still_running(migration: Migration) -> Result:
-    job.record_running(migration)
-    return _at_the_server(migration)
-
-
-def _at_the_server(migration: Migration) -> Result:
-    return migration.result(
-        OutcomeKind.RUNNING,
-        step="job",
-        reason="the import runs at the server",
-        job_id=migration.record.record.job_id,
-    )
-
-
 # -- where a turn begins -----------------------------------------------------------------
-def _plan(migration: Migration) -> Plan:
-    tracked, start = migration.tracked, migration.policy.forced_start
-    runs = migration.tracking.runs
-    return plan(
+def decision(
+    runs: Runs, source_id: SourceId, tracked: Optional[Tracked], policy: Policy
+) -> Decision:
+    """What a run does with a source that stands on record like this."""
+    start = policy.forced_start
+    return decide(
         tracked.position if tracked else Position.NEW,
-        migration.policy,
-        started=start is not None and runs.has_started(migration.source_id, start),
-        restarted=migration.was_restarted,
-        due=tracked is not None and due(tracked, migration.policy) is not None,
+        policy,
+        started=start is not None and runs.has_started(source_id, start),
+        restarted=tracked is not None and tracked.was_restarted,
+        due=tracked is not None and due(tracked, policy) is not None,
     )
+
+
+def _decision(migration: Migration) -> Decision:
+    runs = migration.tracking.runs
+    return decision(runs, migration.source_id, migration.tracked, migration.policy)
 
 
 def _left_without_a_lease(migration: Migration) -> Optional[Result]:
@@ -184,7 +178,7 @@ def _left_without_a_lease(migration: Migration) -> Optional[Result]:
     tracked = migration.reload()
     if tracked is None or tracked.attempt is None:
         return None
-    decided = _plan(migration)
+    decided = _decision(migration)
     over = tracked.position in (Position.CONNECTED, Position.FINISHED)
     unsettled = any(intent.open for intent in tracked.intents) or not reconcile.agrees(tracked)
     if decided.action == Action.LEAVE and over and not unsettled:
@@ -199,11 +193,14 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
             reconcile.agree(migration)
             moves.settle_open(migration)
         except StepFailed as error:
-            if not reconcile.agrees(migration.record) and _plan(migration).action == Action.BEGIN:
+            if (
+                not reconcile.agrees(migration.record)
+                and _decision(migration).action == Action.BEGIN
+            ):
                 log.warning("begun afresh, and left alone: %s", error.message)
             else:
                 raise
-    decided = _plan(migration)
+    decided = _decision(migration)
     if decided.action == Action.LEAVE:
         tracked = migration.tracked
         interrupted = tracked is not None and tracked.position in BEFORE_IMPORT
@@ -217,7 +214,7 @@ def _begin_or_leave(migration: Migration) -> Optional[Result]:
     return None
 
 
-def _left(migration: Migration, decided: Plan) -> Result:
+def _left(migration: Migration, decided: Decision) -> Result:
     tracked = migration.tracked
     where = tracked.position if tracked else Position.NEW
     reason, hint = decided.reason, decided.hint

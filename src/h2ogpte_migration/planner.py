@@ -50,7 +50,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Decision:
     """An action and the words for it; ``hint`` is what people may do."""
 
     action: Action
@@ -59,15 +59,15 @@ class Plan:
     hint: str = ""
 
 
-_CONTINUE = Plan(Action.CONTINUE)
-_FAILED_EARLIER = Plan(
+_CONTINUE = Decision(Action.CONTINUE)
+_FAILED_EARLIER = Decision(
     Action.LEAVE, "its import failed", True, "--retry-failed makes a new target."
 )
 
 
-def plan(
-    position: Position, policy: Policy, *, started: bool, restarted: bool, due: bool = True
-) -> Plan:
+def decide(
+    position: Position, policy: Policy, *, started: bool, restarted: bool, due: bool
+) -> Decision:
     """What to do with a collection at ``position``.
 
     Args:
@@ -77,7 +77,7 @@ def plan(
     """
     forced = policy.force and not policy.verify and not started
     if position == Position.INCONSISTENT and not forced:
-        return Plan(
+        return Decision(
             Action.LEAVE,
             "its record holds a combination that cannot arise; nothing was done. "
             "--force-remigrate makes a new target",
@@ -90,49 +90,49 @@ def plan(
     if policy.verify:
         return _plan_verify(position, restarted)
     if forced and position != Position.NEW:
-        return Plan(Action.BEGIN, "forced")
+        return Decision(Action.BEGIN, "forced")
     if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
-        return Plan(Action.BEGIN, "retried")
+        return Decision(Action.BEGIN, "retried")
     return _plan_migrate(position, policy, due)
 
 
 _ROLLED_BACK = {
-    Position.ROLLING_BACK: Plan(
+    Position.ROLLING_BACK: Decision(
         Action.LEAVE, "its rollback was interrupted; --rollback goes on with it", True
     ),
-    Position.ROLLED_BACK: Plan(
+    Position.ROLLED_BACK: Decision(
         Action.LEAVE, "it was rolled back; --force-remigrate migrates it anew"
     ),
 }
 
 
-def _plan_rollback(position: Position) -> Plan:
+def _plan_rollback(position: Position) -> Decision:
     if position in (Position.NEW, Position.FAILED, *BEFORE_IMPORT, Position.IMPORTING):
-        return Plan(Action.LEAVE, "nothing of it was moved")
+        return Decision(Action.LEAVE, "nothing of it was moved")
     if position == Position.ROLLED_BACK:
-        return Plan(Action.LEAVE, "it was rolled back before")
+        return Decision(Action.LEAVE, "it was rolled back before")
     return _CONTINUE
 
 
-def _plan_migrate(position: Position, policy: Policy, due: bool) -> Plan:
+def _plan_migrate(position: Position, policy: Policy, due: bool) -> Decision:
     if position == Position.NEW:
-        return Plan(Action.BEGIN)
+        return Decision(Action.BEGIN)
     if position == Position.FAILED:
         return _FAILED_EARLIER
     if position in (Position.CONNECTED, Position.FINISHED) and not due:
-        return Plan(Action.LEAVE, "already migrated")
+        return Decision(Action.LEAVE, "already migrated")
     if position == Position.IMPORTING and not policy.wait:
-        return Plan(Action.LEAVE, "its import is running; --verify looks after it")
+        return Decision(Action.LEAVE, "its import is running; --verify looks after it")
     return _CONTINUE
 
 
-def _plan_verify(position: Position, restarted: bool) -> Plan:
+def _plan_verify(position: Position, restarted: bool) -> Decision:
     if position == Position.FAILED:
         return _FAILED_EARLIER
     if position == Position.NEW or (
         position in BEFORE_IMPORT and position != Position.SUBMITTING and not restarted
     ):
-        return Plan(
+        return Decision(
             Action.LEAVE,
             "its migration was interrupted before the import; run the migration command again",
             True,

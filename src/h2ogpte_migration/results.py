@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Dict, List, Optional, Tuple
 
 from h2ogpte_migration.errors import ExitCode, ToolError
-from h2ogpte_migration.model import Collection, Finding, JobId
+from h2ogpte_migration.model import Collection, Finding
 from h2ogpte_migration.retrieval import Retrieval
 from h2ogpte_migration.states import Position
 
@@ -33,6 +33,9 @@ class OutcomeKind(str, Enum):
     NOT_STARTED = "not started"
     PLANNED = "planned"  # a dry run: what would be done
 
+
+OVER = (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
+"""Kinds in which nothing is left to do."""
 
 WELL = (
     OutcomeKind.DONE,
@@ -121,7 +124,6 @@ class Result:
     cause: str = ""
     needs_attention: bool = False
     earlier: bool = False
-    job_id: Optional[JobId] = None
     findings: Tuple[Finding, ...] = ()
     warnings: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()

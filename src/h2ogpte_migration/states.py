@@ -13,7 +13,7 @@ from typing import Dict, Optional
 
 
 class StepName:
-    """Steps that the record speaks of by name (intents, kept warnings)."""
+    """What record, times and reports call the steps, and what else is sent or done but once."""
 
     CREATE = "create"
     SETTINGS = "settings"
@@ -28,8 +28,13 @@ class StepName:
     ROLLED_BACK = "rolled back"
     TARGET_DELETED = "target deleted"
     LATECOMERS = "late documents"
+    LATE_SHARES = "late shares"
     CONNECTORS = "connectors"
     CHATS = "chats"
+    FORMER_CONNECTORS = "former connectors"
+    FORMER_CHATS = "former chats"
+    QUESTION = "question"
+    LOOK = "look"
 
 
 class JobStatus:
@@ -172,6 +177,15 @@ BEFORE_IMPORT = (
     Position.SUBMITTING,
 )
 """Begun, and nothing was imported for certain."""
+
+AFTER_IMPORT = (
+    Position.IMPORTED,
+    Position.HELD,
+    Position.VALIDATED,
+    Position.CONNECTED,
+    Position.FINISHED,
+)
+"""Imported, and not given back."""
 
 
 @dataclass(frozen=True)

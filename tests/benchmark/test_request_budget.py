@@ -10,6 +10,7 @@ from typing import Iterator, Tuple
 
 import pytest
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.app import main
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -51,11 +52,14 @@ SAFETY = Counter(
         f"GET {C}/chats": 1,
     }
 )
+# With whom the source was shared while its import ran is to be shared the target as well.
+SHARED_SINCE = Counter({f"GET {C}/permissions": 1, f"GET {C}/group_permissions": 1})
 # In another run than that of the submission the target's settings are compared once more.
-VERIFICATION = NEEDED + SAFETY + Counter({f"GET {C}/settings": 1})
+VERIFICATION = NEEDED + SAFETY + SHARED_SINCE + Counter({f"GET {C}/settings": 1})
 # Once more than pages: nothing tells how many documents the source has by now.
 # Whether its listing is as long as its count is asked of the source where no listing tells the count.
 SOURCE_COUNT = Counter({f"GET {C}": 1})
+# (Shares are asked for once more where the import took longer than a moment.)
 AFTERMATH = NEEDED + SAFETY + SOURCE_COUNT + Counter({f"GET {C}/documents": 1})
 # What tells of all of an owner's collections at once: which jobs have ended, the counts, and
 # which assistants point at them.
@@ -64,6 +68,8 @@ COUNTS = Counter({"GET /collections": 2})
 OVERVIEW = Counter({"GET /jobs": 1}) + COUNTS + ASSISTANTS
 # A single one is asked for its counts, and its source's listing read to the end.
 INSTEAD_OF_COUNTS = SOURCE_COUNT + Counter({f"GET {C}/documents": 1, f"GET {C}/chats/count": 1})
+# Whether it is public as well.
+INSTEAD_OF_COUNTS += SOURCE_COUNT
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def test_submission_costs_fourteen_requests_a_collection_and_three_an_owner(
 
 
 @pytest.mark.parametrize("collections", [1, 2, 5])
-def test_verification_costs_eight_requests_a_collection_and_five_an_owner(
+def test_verification_costs_ten_requests_a_collection_and_five_an_owner(
     busy: SandboxServer, busy_world: World, collections: int
 ) -> None:
     for number in range(1, collections):
@@ -131,12 +137,18 @@ def test_with_nothing_left_to_do_no_collection_costs_a_request_and_no_owner_a_ke
     assert "POST /admin/api_keys" not in whole
 
 
-def test_waiting_costs_twenty_three_requests_and_the_polls(busy: SandboxServer) -> None:
+@pytest.mark.parametrize("import_is_short", [True, False])
+def test_waiting_costs_twenty_three_requests_and_the_polls(
+    busy: SandboxServer, import_is_short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not import_is_short:
+        monkeypatch.setattr(patience, "FRESH_RIGHTS_S", 0.15)
     asked = run(
         busy, "--all-users", "--use-model-mappings", "--wait-for-completion", "--migrate-chats"
     )
     polls = asked.pop(POLL)
-    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER + ASSISTANTS
+    since = Counter() if import_is_short else SHARED_SINCE + SOURCE_COUNT
+    assert asked == SUBMISSION + AFTERMATH + since + OF_THE_OWNER + ASSISTANTS
     assert 1 <= polls < 20
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from h2ogpte_migration.sandbox.faults import call, reply
 from h2ogpte_migration.sandbox.habits import Fate
+from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import by_this_tool, by_version_1_2_0
 from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
@@ -110,8 +111,43 @@ def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
     source = by_this_tool(operator, "finished")
     world.drop_collection(operator.target_of(source.id).id)
     said = operator.admin(ROLLBACK, code=1)
-    assert "does not exist any more; nothing is left to move" in said.out
-    assert "rolled back" not in operator.plain("--status").out
+    assert "the target was deleted after the end: nothing is left to move back" in said.out
+    assert "--rollback --retry-failed" not in said.out
+    assert f"{MAPPED} --wait-for-completion --migrate-chats --collections {source.id}" in said.out
+    status = operator.plain("--status", "--check", code=1).out
+    assert "1 failed" in status
+    assert "rolled back" not in status
+    operator.admin(*SCOPE, WAIT, "--retry-failed")
+    assert len(operator.target_of(source.id).documents) == 2
+    operator.plain("--status", "--check")
+
+
+@pytest.mark.parametrize("kind", [JobKind.MOVE_CONNECTORS, JobKind.MOVE_CHATS])
+def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
+    operator: Operator, world: World, kind: str
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    world.set_fate(target.id, Fate.REFUSE, kind=kind)
+    operator.admin(ROLLBACK, code=1)
+    status = operator.plain("--status", "--check", code=1).out
+    assert "failed       Alpha" in status
+    assert status.splitlines()[-1].endswith("--admin-key --rollback")
+    world.drop_collection(target.id)
+    said = operator.admin(ROLLBACK, code=1)
+    assert "nothing is left to move back" in said.out
+    assert "1 failed" in operator.plain("--status", "--check", code=1).out
+
+
+def test_a_deleted_middle_of_a_chain_is_no_failure_of_its_first_link(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    world.drop_collection(middle.id)
+    said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    assert "was itself migrated on" in said.out
+    operator.plain("--status", "--check")
 
 
 def test_a_plain_run_notes_the_way_back_of_what_it_leaves_as_finished(

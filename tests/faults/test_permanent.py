@@ -271,6 +271,34 @@ def test_a_revoked_admin_key_stops_the_run_and_says_so(
     assert not wrong, wrong
 
 
+@pytest.mark.promise("admin.keys-that-stay")
+def test_a_key_that_is_never_deleted_is_for_people_from_the_second_run_on(
+    clock: JumpingClock, tmp_path: Path
+) -> None:
+    world = small_world()
+    with serving(world) as server:
+        admin = ["--url", server.url, "--admin-key", "sk-sandbox-admin"]
+        server.faults.add(reply(403), route="DELETE /admin/api_keys/{key_id}", times=None)
+        words = ("--users", "bertil", "--use-model-mappings", "--wait-for-completion")
+        first = run(tmp_path, *admin, *words)
+        assert first.code == 0, first.text
+        assert "1 temporary key may still exist; the next run deletes it" in first.out
+        (name,) = [key.name for key in world.alive_keys() if key.name.startswith("h2ogpte-migrate")]
+        for command in (["--verify"], ["--cleanup", "--yes"], ["--verify", "--quiet"]):
+            later = run(tmp_path, *admin, *command)
+            told = " ".join(later.text.split())
+            assert later.code == 1, later.text
+            assert told.count(f"the temporary key '{name}' of bertil") == 1
+            assert "delete it by hand, in h2oGPTe among the API keys" in told
+            assert "the next run deletes it" not in told
+        again = run(tmp_path, *admin, "--verify", "--quiet")
+        assert (again.code, again.out) == (1, ""), "once a day is enough"
+        server.faults.clear()
+        mended = run(tmp_path, *admin, "--verify")
+        assert mended.code == 0, mended.text
+    assert name not in [key.name for key in world.alive_keys()]
+
+
 @pytest.mark.parametrize("more", [(), ("--quiet",)], ids=["aloud", "quiet"])
 def test_what_is_known_is_told_and_reported_where_the_key_is_refused_in_mid_run(
     more: Tuple[str, ...], clock: JumpingClock, tmp_path: Path

@@ -25,7 +25,7 @@ from h2ogpte_migration.results import (
 )
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.ui import live, plan, summary
-from h2ogpte_migration.ui.summary import Following, Telling
+from h2ogpte_migration.ui.summary import Following, SummaryOptions
 from h2ogpte_migration.ui.tally import Tally
 from h2ogpte_migration.ui.text import plural
 
@@ -142,7 +142,7 @@ FOLLOWING = (
 
 
 def summary_text(run: RunResult, width: Optional[int], **more: object) -> str:
-    how = Telling(width=width, following=FOLLOWING, **more)  # type: ignore[arg-type]
+    how = SummaryOptions(width=width, following=FOLLOWING, **more)  # type: ignore[arg-type]
     return "\n".join(line.text for line in summary.lines(run, how))
 
 
@@ -172,8 +172,8 @@ def test_what_another_database_migrated_is_one_group_as_a_run_and_as_a_plan_tell
     rows = [
         not_available(source(n).id, why.format(n), source(n).name, "jane.doe") for n in range(300)
     ]
-    how = Telling(width=80)
-    planned_text = "\n".join(line.text for line in plan.lines(RunResult(rows), plan.Asked(), how))
+    how = SummaryOptions(width=80)
+    planned_text = "\n".join(line.text for line in plan.lines(RunResult(rows), how))
     for text in (summary_text(RunResult(rows), 80), planned_text):
         assert "Not available: 300: another database seems to have" in text
         assert text.count("(c0000") == 10
@@ -282,15 +282,15 @@ def planned() -> RunResult:
 
 @WIDTHS
 def test_plan(width: int) -> None:
-    how = Telling(width=width, following=FOLLOWING[:1])
-    told = plan.lines(planned(), plan.Asked(keys=3), how)
+    how = SummaryOptions(width=width, following=FOLLOWING[:1])
+    told = plan.lines(planned(), how, keys_made=3)
     text = "\n".join(line.text for line in told)
     fits(text, width)
     same_as_file(f"plan_{width}", text)
 
 
 def test_a_plan_with_details_shows_every_collection() -> None:
-    told = plan.lines(planned(), plan.Asked(migrate_chats=True), Telling(details=True))
+    told = plan.lines(planned(), SummaryOptions(details=True), with_chats=True)
     text = "\n".join(line.text for line in told)
     assert all(row.source_id in text for row in planned().results)
     assert "Chats stay" not in text

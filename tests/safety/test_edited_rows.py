@@ -293,3 +293,114 @@ def test_what_is_written_while_an_import_is_waited_for_is_seen_at_the_next_poll(
         result = lab.migrate()
     assert "its row was deleted meanwhile" in result.text
     assert len(polls) == 3, "no poll after the row was gone"
+
+
+# -- a row that names what can't be its target -----------------------------------------------
+THIRD = "intfloat/e5-large-v2"
+
+
+def _of_another_model(lab: Lab) -> Collection:
+    other = lab.world.add_collection("anna", "Mine", LARGE, documents=["x.pdf"], connectors=1)
+    _write(lab, "new_collection_id", other.id)
+    return other
+
+
+@pytest.mark.parametrize("history", ["kept", "lost"])
+def test_what_cannot_be_the_target_that_its_row_names_is_a_collection_like_any_other(
+    tmp_path: Path, history: str
+) -> None:
+    with laboratory(tmp_path) as lab:
+        _finished(lab)
+        target = lab.target
+        if history == "lost":
+            for table in ("attempts", "intents", "checkpoints", "baseline", "jobs", "validations"):
+                lab.sql(f"DELETE FROM {table}")
+            target.name = "Something else"
+        other = _of_another_model(lab)
+        result = lab.command("--all-users", "--target-model", M3, "--wait-for-completion")
+        assert result.code == 1
+        assert f"inconsistent: the row names the target {other.id}, which" in result.text
+        assert "stands for it" not in result.text
+        (row,) = lab.sql(
+            "SELECT * FROM collection_migrations WHERE old_collection_id = ?", other.id
+        )
+        assert row["connectors_migrated"]
+        assert len(target.connectors) == 2
+
+
+def test_what_belongs_to_somebody_else_does_not_stand_for_a_source(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        _finished(lab)
+        _somebody_elses(lab)
+        result = lab.command("--all-users", "--target-model", THIRD, "--wait-for-completion")
+        assert "Not available: Papers" in result.text
+        assert "stands for it" not in result.text
+
+
+def test_the_target_of_another_source_stays_that_ones_whatever_a_row_says(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        _finished(lab)
+        _the_target_of_another_source(lab)
+        (theirs,) = [item for item in lab.targets if "(Migrated) Other - " in item.name]
+        edited = "SELECT * FROM collection_migrations WHERE old_collection_id = ?"
+        lab.sql(f"INSERT OR REPLACE INTO collection_migrations {edited}", lab.source.id)
+        result = lab.command("--target-model", THIRD, "--wait-for-completion")
+        assert "Not available: Papers" in result.text
+        assert "Not available: Other" not in result.text
+        assert lab.sql(edited, theirs.id), "migrated on, in place of its source"
+
+
+# -- what version 1.2.0 may have imported ------------------------------------------------------
+def _by_reference(lab: Lab, target: Collection) -> None:
+    target.documents = list(lab.source.documents)
+
+
+def _as_copies(lab: Lab, target: Collection) -> None:
+    for line in lab.source.documents:
+        lab.world.add_document(target.id, line.document.name)
+
+
+def _by_somebody(lab: Lab, target: Collection) -> None:
+    _as_copies(lab, target)
+    target.documents[0].document.size += 1
+
+
+def _left_by_version_1_2_0(lab: Lab, import_it: Callable[[Lab, Collection], None]) -> Collection:
+    """A target that it made, with documents in it, and no trace of an import."""
+    _created(lab)
+    for table in ("attempts", "intents", "checkpoints", "baseline", "jobs"):
+        lab.sql(f"DELETE FROM {table}")
+    import_it(lab, lab.target)
+    return lab.target
+
+
+@pytest.mark.parametrize("command", ["migrate", "verify"])
+@pytest.mark.parametrize("import_it", [_by_reference, _as_copies])
+def test_what_version_1_2_0_imported_without_a_trace_is_taken_up(
+    tmp_path: Path, import_it: Callable[[Lab, Collection], None], command: str
+) -> None:
+    with laboratory(tmp_path) as lab:
+        target = _left_by_version_1_2_0(lab, import_it)
+        result = lab.migrate("--copy-document") if command == "migrate" else lab.verify()
+        assert result.code == 0, result.text
+        assert lab.target is target
+        assert len(target.connectors) == 2
+
+
+@pytest.mark.parametrize("command", ["migrate", "verify"])
+def test_somebodys_files_of_the_sources_names_are_not_taken_for_an_import(
+    tmp_path: Path, command: str
+) -> None:
+    with laboratory(tmp_path) as lab:
+        target = _left_by_version_1_2_0(lab, _by_somebody)
+        for _ in range(2):
+            result = lab.migrate("--copy-document") if command == "migrate" else lab.verify()
+            assert result.code == 1, result.text
+            assert "1 document of it has a name of the source's and another size" in result.text
+            assert lab.target is target
+        assert not lab.row()["import_completed"]
+        assert len(lab.source.connectors) == 2
+        result = lab.migrate("--copy-document", "--force-remigrate")
+        assert result.code == 0, result.text
+        assert len(lab.targets[-1].connectors) == 2
+        assert len(target.documents) == 3

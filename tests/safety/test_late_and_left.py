@@ -121,6 +121,26 @@ def test_chats_do_not_stay_in_the_middle_of_a_chain_whose_end_has_moved_its_own(
     assert lab.chats_of(middle.id) == 0
 
 
+@pytest.mark.parametrize("links", [1, 2])
+def test_a_forced_first_link_of_a_chain_names_what_its_later_links_hold(
+    lab: Lab, links: int
+) -> None:
+    assert lab.migrate().code == 0
+    middle = lab.target
+    for model in ("BAAI/bge-large-en-v1.5", "intfloat/e5-large-v2")[:links]:
+        onwards = ("--collections", lab.targets[-1].id, "--target-model", model)
+        assert lab.command(*onwards, WAIT, CHATS).code == 0
+    last = lab.targets[-1]
+    result = lab.command("--collections", lab.source.id, "--target-model", M3, FORCE, WAIT, CHATS)
+    assert result.code == 0, result.text
+    told = " ".join(result.text.split())
+    assert f"{last.id}, to which the former target {middle.id} was migrated on, holds" in told
+    assert "holds 2 connectors, 2 chats" in told
+    words = f"--move-connectors --move-chats --from {last.id} --to {lab.targets[-1].id}"
+    assert words in told
+    assert (len(last.connectors), lab.chats_of(last.id)) == (2, 2)
+
+
 def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
     lab.migrate()
     lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
@@ -242,6 +262,20 @@ def replaced(lab: Lab) -> Collection:
     former = lab.target
     assert lab.migrate(FORCE).code == 0
     return former
+
+
+def test_a_former_target_is_listed_once_to_tell_whether_it_may_be_deleted(lab: Lab) -> None:
+    former = replaced(lab)
+    lab.server.forget_requests()
+    assert "1 former target to delete" in lab.command("--cleanup", "--dry-run").text
+    listings = [
+        request
+        for request in lab.server.requests
+        if request.route == "GET /collections/{collection_id}/documents"
+        and former.id in request.path
+        and request.query.get("offset", "0") == "0"
+    ]
+    assert len(listings) == 2, "whether there is any, and which"
 
 
 def test_a_document_that_a_former_target_counts_and_does_not_list_yet_is_not_deleted(

@@ -1,11 +1,12 @@
-"""Rights only shrink in doubt: the target is never shared more widely than its source is now."""
+"""Rights follow the source, and only shrink in doubt: the target is never shared more widely."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
 import pytest
 
@@ -189,9 +190,7 @@ def test_a_narrower_list_of_rights_counts_as_well(
         result = verify(server, tmp_path)
     assert result.code == 0, result.text
     (target,) = targets(world, source)
-    # Before the import all is copied anew; later on rights only shrink.
-    carla = ["read", "chat"] if when == "before the import" else ["read"]
-    assert target.shares == {"bertil": ["read"], "dora": ["read"], "carla": carla}
+    assert target.shares == {"bertil": ["read"], "dora": ["read"], "carla": ["read", "chat"]}
     assert list(target.group_shares.values()) == [["chat"]]
     assert target.public_permissions == ["read"]
 
@@ -428,3 +427,195 @@ def test_a_server_that_is_down_is_no_broken_listing(world: World, tmp_path: Path
         assert migrate(server, tmp_path).code == 0
     (target,) = targets(world, source)
     assert set(target.shares) == {"bertil", "carla"}
+
+
+# -- shares that come to the source while its import runs ----------------------------------
+def widen(source: Collection) -> None:
+    """Dora, the staff and the public may see it as well; Carla may do more."""
+    source.shares.update(dora=["read"], carla=["read", "chat"])
+    source.group_shares["staff"] = ["read"]
+    source.is_public, source.public_permissions = True, ["read"]
+
+
+@pytest.mark.promise("migrated.late-shares")
+@pytest.mark.parametrize("before", ["shared", "private"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_shares_given_on_the_source_after_the_import_follow_with_the_verify(
+    world: World, tmp_path: Path, before: str, others: int
+) -> None:
+    world.groups["staff"] = "Staff"
+    source = shared(world, **({} if before == "shared" else {"shares": {}, "group_shares": {}}))
+    for number in range(others):
+        shared(world, f"Other {number}", shares={}, group_shares={})
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        widen(source)
+        server.forget_requests()
+        result = verify(server, tmp_path, "--details")
+        written = [r for r in server.requests if r.route in (SHARE, SHARE_GROUP, PUBLIC)]
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert (target.shares, target.group_shares) == (source.shares, source.group_shares)
+    assert target.public_permissions == ["read"]
+    assert "shared with group staff, the public, user carla, user dora" in result.text
+    assert not kept_warnings(tmp_path)
+    assert len(written) == 4
+    assert rights_on_record(tmp_path, source) == {"carla", "dora", *source.shares}
+
+
+def rights_on_record(folder: Path, source: Collection) -> Set[str]:
+    """The users to whom the target of a source was given something, as is on record."""
+    with closing(sqlite3.connect(str(folder / DATABASE))) as db:
+        ((text,),) = db.execute(
+            "SELECT permissions FROM attempts WHERE source_id = ?", (source.id,)
+        )
+    return {share["grantee"] for share in json.loads(text)["users"]}
+
+
+@pytest.mark.parametrize("done", ["given", "taken", "widened"])
+def test_shares_that_came_late_are_told_where_somebody_changed_who_may_see_the_target(
+    world: World, tmp_path: Path, done: str
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        if done == "given":
+            target.is_public = True
+        elif done == "taken":
+            del target.shares["bertil"]
+        else:
+            target.shares["carla"] = ["read", "chat"]
+        there = dict(target.shares)
+        source.shares["dora"] = ["read"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target.shares == there
+    told = "since its import the source was shared with user dora"
+    assert any(told in text for text in kept_warnings(tmp_path))
+    assert "share it in h2oGPTe" in " ".join(result.text.split())
+
+
+def test_who_was_given_the_same_rights_on_both_sides_is_not_told(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        source.shares["dora"] = ["read"]
+        target.shares["dora"] = ["read", "chat"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target.shares["dora"] == ["read", "chat"]
+    assert not kept_warnings(tmp_path)
+
+
+def test_a_late_share_that_was_not_given_to_its_end_is_given_by_the_next_verify(
+    world: World, tmp_path: Path
+) -> None:
+    world.add_user("erik")
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        source.shares.update(dora=["read"], erik=["read"])
+        # Dora's arrives and its answer does not; Erik's is never sent.
+        server.faults.add(close(after=True), route=SHARE, times=None)
+        assert verify(server, tmp_path, "--retries", "0").code == 1
+        server.faults.clear()
+        (target,) = targets(world, source)
+        assert "erik" not in target.shares
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target.shares == source.shares
+    assert not kept_warnings(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["on the source", "on the target"])
+def test_a_late_share_that_is_withdrawn_again_is_not_given_again(
+    world: World, tmp_path: Path, where: str
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        source.shares["dora"] = ["read"]
+        (target,) = targets(world, source)
+        world.wait_until_idle()
+        arrived, target.documents = target.documents, []
+        assert verify(server, tmp_path).code == 1
+        assert "dora" in target.shares
+        target.documents = arrived
+        del (source if where == "on the source" else target).shares["dora"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "dora" not in target.shares
+
+
+def test_a_late_share_that_is_refused_is_a_kept_warning_and_asked_for_once(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        source.group_shares["unknown"] = ["read"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert any("group unknown was refused" in text for text in kept_warnings(tmp_path))
+
+
+@pytest.mark.parametrize("broken", [USERS, GROUPS])
+def test_no_late_share_is_given_where_the_targets_own_can_not_be_read(
+    world: World, tmp_path: Path, broken: str
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        source.shares["dora"] = ["read"]
+        server.faults.add(
+            reply(403), route=broken, times=None, when=lambda asked: target.id in asked.path
+        )
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "dora" not in target.shares
+    assert "could not be read: share it in h2oGPTe" in kept_warnings(tmp_path)[0]
+
+
+@pytest.mark.parametrize("record", ["version 1.2.0", "backup"])
+def test_nothing_is_given_late_where_it_is_not_on_record_what_the_target_was_given(
+    world: World, tmp_path: Path, record: str
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        if record == "version 1.2.0":
+            as_version_1_2_0_left_it(tmp_path)
+        else:
+            with closing(sqlite3.connect(str(tmp_path / DATABASE))) as db, db:
+                db.execute("UPDATE collection_migrations SET permissions_copied = 0")
+        source.shares["dora"] = ["read"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert "dora" not in target.shares
+    assert any("user dora" in text for text in kept_warnings(tmp_path))
+
+
+@pytest.mark.parametrize("what", ["user", "public"])
+def test_what_somebody_gave_on_the_target_is_not_taken_with_what_the_source_withdrew(
+    world: World, tmp_path: Path, what: str
+) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        if what == "user":
+            target.shares["bertil"] = ["read", "chat", "write"]
+        else:
+            target.public_permissions = ["read", "chat"]
+        withdraw(source)
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert ("bertil" in target.shares, target.is_public) == (what == "user", what == "public")
+    assert target.group_shares == {}
+    assert any("that somebody gave there" in text for text in kept_warnings(tmp_path))

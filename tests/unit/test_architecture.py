@@ -29,6 +29,7 @@ LAYERS: Tuple[Tuple[str, ...], ...] = (
     ("cli",),
     ("pipeline",),
     ("steps",),
+    ("sending",),
     ("migration",),
     ("overview",),
     ("tracking", "gateway"),

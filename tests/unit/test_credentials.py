@@ -633,6 +633,53 @@ def test_a_run_sweeps_what_dead_runs_left_and_nothing_of_living_ones(tmp_path: P
     database.close()
 
 
+FORBIDDEN = Rejected("not allowed", status=403)
+
+
+def left_by_an_earlier_run(desk: Desk) -> Credentials:
+    """A key that its run could not delete; returns the credentials of the next run."""
+    desk.act_as("anna").secret()
+    desk.own.delete_troubles = [(FORBIDDEN, False)] * 2
+    desk.credentials.close()
+    assert desk.credentials.stay() == {}, "the next run deletes it"
+    return desk.another()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [FORBIDDEN, Unauthorized("not allowed", status=401), Unavailable("down", status=503)],
+)
+def test_a_key_that_the_next_run_cannot_delete_either_is_for_people_to_delete(
+    desk: Desk, trouble: ServerError
+) -> None:
+    later = left_by_an_earlier_run(desk)
+    desk.own.delete_troubles = [(trouble, False)] * 2
+    later.sweep()
+    (name,) = later.close()
+    (told,) = later.stay().values()
+    assert f"'{name}' of anna" in told
+    assert "delete it by hand" in told
+
+
+def test_a_key_that_could_be_deleted_in_the_end_is_not_for_people(desk: Desk) -> None:
+    later = left_by_an_earlier_run(desk)
+    desk.own.delete_troubles = [(FORBIDDEN, False)]
+    later.sweep()
+    assert later.stay()
+    assert later.close() == []
+    assert later.stay() == {}
+
+
+def test_a_key_that_ended_by_itself_is_not_there_any_more_whatever_its_deletion_says(
+    desk: Desk,
+) -> None:
+    later = left_by_an_earlier_run(desk)
+    desk.own.delete_troubles = [(FORBIDDEN, False)] * 20
+    desk.own.held = {key: replace(held, active=False) for key, held in desk.own.held.items()}
+    assert later.close() == []
+    assert later.stay() == {}
+
+
 def test_no_secret_is_on_record(tmp_path: Path) -> None:
     path = tmp_path / "tracking.db"
     database = Database.to_write(path)

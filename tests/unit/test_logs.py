@@ -17,7 +17,7 @@ import pytest
 
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.redact import Secret
-from h2ogpte_migration.ui.console import Console, format_table
+from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.logs import close_log, collection_tag, open_log, tagged
 
 NOW = datetime(2026, 3, 16, 22, 56, 45, tzinfo=timezone.utc)
@@ -172,13 +172,12 @@ def speak(console: Console) -> None:
     console.attention("attention")
     console.error("first", "second", hint="do this")
     console.result("result")
-    console.table(["A"], [["1"]])
 
 
 def test_each_kind_goes_to_its_stream() -> None:
     console = said()
     speak(console)
-    assert text_of(console.out) == "info\nattention\nresult\nA\n-\n1\n"
+    assert text_of(console.out) == "info\nattention\nresult\n"
     assert text_of(console.err) == "Error: first\nError: second\ndo this\n"
 
 
@@ -193,7 +192,7 @@ def test_everything_said_is_logged_also_when_quiet(tmp_path: Path) -> None:
     path = open_log(tmp_path, NOW)
     speak(said(quiet=True))
     found = "\n".join(lines_of(path))
-    for word in ("info", "attention", "second do this", "result", r"A\n-\n1"):
+    for word in ("info", "attention", "second do this", "result"):
         assert word in found
 
 
@@ -251,11 +250,3 @@ def test_lines_of_threads_are_not_mixed() -> None:
     pairs = list(zip(found[::2], found[1::2]))
     assert len(pairs) == 200
     assert all(first[:-1] == second[:-1] for first, second in pairs)
-
-
-def test_tables_are_aligned_by_what_letters_take() -> None:
-    assert format_table(["Name", "N"], [["日本", "1"], ["e\u0301", "22"], ["x"]]) == (
-        "Name  N\n----  --\n日本  1\ne\u0301     22\nx"
-    )
-    assert format_table(["A\n"], [["\x1b"]]) == "A\\n\n----\n\\x1b"
-    assert format_table(["A", "B"], []) == "A  B\n-  -"

@@ -8,13 +8,14 @@ from typing import Any, Iterator, Tuple
 
 import pytest
 
+from h2ogpte_migration import planner
 from h2ogpte_migration.model import ImportOptions
-from h2ogpte_migration.planner import Action, Plan, Policy, plan
+from h2ogpte_migration.planner import Action, Decision, Policy
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
 
 PLAIN = Policy(ImportOptions())
 FLAGS = ("verify", "wait", "migrate_chats", "retry_failed", "force", "ignore_validation")
-Case = Tuple[Position, Policy, bool, bool, Plan]
+Case = Tuple[Position, Policy, bool, bool, Decision]
 
 
 def every_case() -> Iterator[Case]:
@@ -29,15 +30,15 @@ def every_case() -> Iterator[Case]:
                     policy,
                     started,
                     restarted,
-                    plan(where, policy, started=started, restarted=restarted),
+                    planner.decide(where, policy, started=started, restarted=restarted, due=True),
                 )
 
 
 EVERYTHING = tuple(every_case())
 
 
-def decide(where: Position, policy: Policy, **more: bool) -> Plan:
-    return plan(
+def decide(where: Position, policy: Policy, **more: bool) -> Decision:
+    return planner.decide(
         where,
         policy,
         started=more.get("started", False),

@@ -18,7 +18,7 @@ from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.console import Console
 from h2ogpte_migration.ui.live import LiveProgress, bar, shows_unicode
 from h2ogpte_migration.ui.plain import PlainProgress
-from h2ogpte_migration.ui.progress import Progress, SilentProgress, choose
+from h2ogpte_migration.ui.progress import Progress, choose
 from h2ogpte_migration.ui.tally import Tally
 
 ALPHA = Collection("a", "Al\x1bpha", "jane", "old", document_count=10)
@@ -147,7 +147,7 @@ def test_a_server_that_slows_us_down_is_told_with_its_beginning(times: Times) ->
     assert tally.server("429", 1, 6)
     times.now = 50.0
     assert not tally.server("429", 1, 6)
-    assert str(tally.now().trouble) == "The server asks to slow down: 429 since 00:16"
+    assert str(tally.now().failure) == "The server asks to slow down: 429 since 00:16"
 
 
 def test_listing_says_how_many_now_and_then(times: Times) -> None:
@@ -323,7 +323,7 @@ def test_who_gets_the_live_view(
     main, terminal = open_terminal(columns)
     with terminal:
         assert type(choose(Console(terminal, terminal), quiet=False)) is kind
-        assert type(choose(Console(terminal, terminal), quiet=True)) is SilentProgress
+        assert type(choose(Console(terminal, terminal), quiet=True)) is Progress
     os.close(main)
 
 

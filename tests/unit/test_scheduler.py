@@ -24,7 +24,7 @@ from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.ui.progress import SilentProgress
+from h2ogpte_migration.ui.progress import Progress
 
 Answer = Union[Result, Exception, Callable[[Migration], Result]]
 
@@ -155,7 +155,7 @@ class Bench:
         self.remarks: Callable[[Migration, Result], Result] = lambda _, result: result
         self.scheduler = Scheduler(
             limits,
-            SilentProgress(),
+            Progress(),
             self.owner_done,
             self.stop,
             lambda one, came_of_it: self.remarks(one, came_of_it),

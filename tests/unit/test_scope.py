@@ -10,7 +10,6 @@ import pytest
 from h2ogpte_migration import naming
 from h2ogpte_migration.errors import NotFound, Rejected
 from h2ogpte_migration.model import Collection, Identity
-from h2ogpte_migration.run import chains
 from h2ogpte_migration.run.preflight import no_admin
 from h2ogpte_migration.run.scope import (
     SINGLE_LOOKUPS,
@@ -24,6 +23,7 @@ from h2ogpte_migration.run.scope import (
     find_own,
     select,
 )
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.tracking.records import Record
 
 STAMP = "20260101_120000"

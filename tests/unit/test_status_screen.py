@@ -40,7 +40,7 @@ NEEDS = [
         ]
     )
 ]
-VIEW = status.Overview(
+VIEW = status.View(
     server="https://h2ogpte.example.com",
     database="migration_tracking.db",
     scope="",
@@ -62,7 +62,7 @@ VIEW = status.Overview(
 )
 
 
-def drawn(view: status.Overview, columns: int, *, ascii_only: bool = False) -> str:
+def drawn(view: status.View, columns: int, *, ascii_only: bool = False) -> str:
     return "\n".join(status.lines(view, columns, ascii_only=ascii_only)) + "\n"
 
 

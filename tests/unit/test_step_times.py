@@ -13,7 +13,7 @@ from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run import scheduler
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
-from h2ogpte_migration.ui.progress import SilentProgress
+from h2ogpte_migration.ui.progress import Progress
 
 
 class Stub:
@@ -54,7 +54,7 @@ def test_waiting_for_a_slot_is_time_in_no_step(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(patience, "poll_delay", lambda _: 0.0)
     stubs: List[Any] = [Stub("a", clock, 50.0), Stub("b", clock, 7.0)]
     parked = []
-    progress = SilentProgress()
+    progress = Progress()
     monkeypatch.setattr(progress, "waits_for_slot", lambda source: parked.append(source.id))
     ran = Scheduler(
         Limits(workers=1, jobs=1, begun=2, max_failures=0),

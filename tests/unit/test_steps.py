@@ -10,7 +10,7 @@ import pytest
 
 from h2ogpte_migration import steps
 from h2ogpte_migration.model import ImportOptions
-from h2ogpte_migration.planner import Action, Policy, plan
+from h2ogpte_migration.planner import Action, Policy, decide
 from h2ogpte_migration.retrieval import RetrievalCheck
 from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import BY_NAME, STEPS, Step
@@ -136,7 +136,7 @@ def test_what_the_planner_continues_has_a_step_or_is_done() -> None:
     """Else a collection would be claimed only to be told that nothing is to be done."""
     over = (Position.CONNECTED, Position.FINISHED)
     for where, policy in product(Position, POLICIES):
-        decided = plan(
+        decided = decide(
             where,
             policy,
             started=True,

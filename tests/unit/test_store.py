@@ -140,7 +140,7 @@ def test_nothing_is_on_record_about_what_was_never_begun(desk: Desk) -> None:
     assert desk.store.load(C1) is None
     assert list(desk.store.records()) == []
     assert desk.store.history(C1) == []
-    assert desk.store.past_targets() == set()
+    assert set(desk.store.past_targets()) == set()
     assert desk.store.reserved_names() == {}
 
 
@@ -227,7 +227,7 @@ def test_an_attempt_keeps_what_it_began_with(desk: Desk) -> None:
     assert attempt.source_facts == FACTS_OF_SOURCE
     assert attempt.permissions == rights
     assert (attempt.target_id, attempt.target_created_at) == ("t1", MADE_AT)
-    assert (attempt.fate, attempt.origin, attempt.adopted) == (TargetState.LIVE, "run", False)
+    assert (attempt.state, attempt.origin, attempt.adopted) == (TargetState.LIVE, "run", False)
     later = MADE_AT.replace(year=2027)
     desk.store.record_target_time(desk.lease(), attempt, later)
     assert desk.attempt().target_created_at == later
@@ -278,10 +278,10 @@ def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
         None
     ] * 4
     old, new = desk.store.history(C1)
-    assert (old.id, old.fate, old.target_id) == (first.id, TargetState.SUPERSEDED, "t1")
+    assert (old.id, old.state, old.target_id) == (first.id, TargetState.SUPERSEDED, "t1")
     assert old.reason
-    assert (new.fate, new.target_id) == (TargetState.LIVE, None)
-    assert desk.store.past_targets() == {"t1"}
+    assert (new.state, new.target_id) == (TargetState.LIVE, None)
+    assert set(desk.store.past_targets()) == {"t1"}
     assert desk.store.job_is_claimed(JobId("j1"))
     assert desk.tracking.runs.has_started(C1, "force")
     assert desk.count("warnings") == 1
@@ -296,7 +296,7 @@ def test_a_restart_gives_the_target_up_and_begins_another_with_the_same_wishes(d
     assert (second.owner, second.source_name) == ("anna", "name of c1")
     assert second.target_name != first.target_name
     old = desk.store.history(C1)[0]
-    assert (old.fate, old.reason) == (TargetState.ABANDONED, "its content is in doubt")
+    assert (old.state, old.reason) == (TargetState.ABANDONED, "its content is in doubt")
     row = desk.columns()
     assert (row["old_model"], row["user_id"], row["job_id"]) == ("old", "id-anna", None)
 
@@ -309,10 +309,10 @@ def test_a_failed_import_stays_failed_with_its_reason_and_its_target(desk: Desk)
     assert tracked.attempt is None
     assert (tracked.record.error, tracked.record.target_id) == ("disk full on the server", "t1")
     (attempt,) = desk.store.history(C1)
-    assert (attempt.fate, attempt.target_id) == (TargetState.FAILED, "t1")
+    assert (attempt.state, attempt.target_id) == (TargetState.FAILED, "t1")
     desk.begin(start="retry")
     assert desk.position() == Position.CREATING
-    assert [attempt.fate for attempt in desk.store.history(C1)] == [
+    assert [attempt.state for attempt in desk.store.history(C1)] == [
         TargetState.FAILED,
         TargetState.LIVE,
     ]
@@ -339,10 +339,10 @@ def test_a_target_that_appears_late_goes_into_the_history_once(desk: Desk) -> No
         "anna", Collection("t1", "x", "anna", "new"), attempt, "known already"
     )
     live, late = desk.store.history(C1)
-    assert (live.target_id, live.fate) == ("t1", TargetState.LIVE)
-    assert (late.target_id, late.origin, late.fate) == ("t2", "twin", TargetState.ABANDONED)
+    assert (live.target_id, live.state) == ("t1", TargetState.LIVE)
+    assert (late.target_id, late.origin, late.state) == ("t2", "twin", TargetState.ABANDONED)
     assert desk.tracked().record.target_id == "t1"
-    assert desk.store.past_targets() == {"t1", "t2"}
+    assert set(desk.store.past_targets()) == {"t1", "t2"}
 
 
 # -- requests that may have been sent ------------------------------------------------------
@@ -821,6 +821,9 @@ FACTS: Dict[str, Fact] = {
     "record_rights": lambda store, lease, attempt: store.record_rights(
         lease, attempt, Permissions(False)
     ),
+    "record_late_rights": lambda store, lease, attempt: store.record_late_rights(
+        lease, attempt, Permissions(True), Permissions(False)
+    ),
     "rename_target": lambda store, lease, attempt: store.rename_target(lease, attempt, free_name),
     "finish_rollback": lambda store, lease, attempt: store.finish_rollback(lease, attempt),
     "finish_import": lambda store, lease, attempt: store.finish_import(lease, attempt),
@@ -905,13 +908,13 @@ def test_a_source_that_was_given_back_can_be_taken_again_and_is_then_held(desk: 
 def test_a_step_without_a_column_is_done_for_its_attempt_alone(desk: Desk) -> None:
     attempt = desk.imported()
     assert desk.tracked().checkpoints == frozenset()
-    desk.store.finish_step(desk.lease(), attempt, "tags", ["1 tag too long"], {"tags": 3})
-    desk.store.finish_step(desk.lease(), attempt, "tags", ["1 tag too long"], {"tags": 4})
+    desk.store.finish_step(desk.lease(), attempt, "tags", ["1 tag too long"])
+    desk.store.finish_step(desk.lease(), attempt, "tags", ["1 tag too long"])
     assert desk.tracked().checkpoints == frozenset({"tags"})
     assert desk.position() == Position.IMPORTED, "positions are the documented columns' own"
     assert desk.store.warnings(C1) == [KeptWarning(C1, "tags", "1 tag too long")]
     (row,) = desk.database.rows("SELECT * FROM checkpoints")
-    assert (row["attempt_id"], row["step"], row["detail"]) == (attempt.id, "tags", '{"tags": 4}')
+    assert (row["attempt_id"], row["step"], row["detail"]) == (attempt.id, "tags", None)
     assert datetime.fromisoformat(row["done_at"]).utcoffset() is not None
     desk.begin()
     assert desk.tracked().checkpoints == frozenset(), "a fresh target has none of it"
@@ -1108,11 +1111,11 @@ def test_a_row_of_version_1_2_0_continues_where_it_stood(
         assert desk.position() == expected, "adopting changes nothing, once or twice"
     assert desk.columns() == before
     history = desk.store.history(C1)
-    assert [attempt.fate for attempt in history] == ([fate] if fate else [])
+    assert [attempt.state for attempt in history] == ([fate] if fate else [])
     if history:
         assert (history[0].target_id, history[0].origin) == ("t1", Attempt.LEGACY)
         assert history[0].import_options == OPTIONS
-        assert desk.store.past_targets() == {"t1"}
+        assert set(desk.store.past_targets()) == {"t1"}
     desk.database.close()
 
 
@@ -1135,7 +1138,11 @@ def test_status_reads_a_database_of_version_1_2_0_as_it_is(
     tracked = store.load(C1)
     assert tracked is not None
     assert tracked.position == expected
-    assert (store.past_targets(), store.reserved_names(), store.warnings(C1)) == (set(), {}, [])
+    assert (set(store.past_targets()), store.reserved_names(), store.warnings(C1)) == (
+        set(),
+        {},
+        [],
+    )
     database.close()
 
 
@@ -1164,5 +1171,5 @@ def test_a_legacy_target_that_is_forced_anew_stays_in_the_history(path: Path) ->
     desk.begin(start="force")
     desk.store.agree(desk.lease(), OPTIONS)
     assert [attempt.target_id for attempt in desk.store.history(C1)] == [TargetId("t1"), None]
-    assert desk.store.history(C1)[0].fate == TargetState.SUPERSEDED
+    assert desk.store.history(C1)[0].state == TargetState.SUPERSEDED
     desk.database.close()

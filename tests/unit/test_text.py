@@ -110,7 +110,7 @@ def test_a_quoted_word_is_safe_to_see_and_comes_back(word: str) -> None:
 def test_counting() -> None:
     assert plural(0, "collection") == "0 collections"
     assert plural(1, "collection") == "1 collection"
-    assert plural(2, "query", "queries") == "2 queries"
+    assert plural(2, "collection") == "2 collections"
 
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])

@@ -39,17 +39,20 @@ def continued(command: str, afresh: bool) -> str:
     return command if afresh or not words else shell(*_without(words, dropped))
 
 
-def verification(command: str, server: str) -> str:
+def verification(command: str, server: str, mode: Mode = Mode.VERIFY) -> str:
     """What looks after everything that was begun, as a migration on record reaches the server.
+
+    Args:
+        mode: or what brings it back.
 
     Nothing where the command has a word that only a shell could read.
     """
     words = _words(command)
     if not words:
         return ""
-    dropped = {row.name for row in FLAGS if row.choice == "scope" or Mode.VERIFY not in row.modes}
+    dropped = {row.name for row in FLAGS if row.choice == "scope" or mode not in row.modes}
     program, *kept = _without(words, dropped | {"--quiet", "--url", "--rebind-server"})
-    return shell(program, "--url", server, *kept, "--verify")
+    return shell(program, "--url", server, *kept, mode.value)
 
 
 def _words(command: str) -> List[str]:

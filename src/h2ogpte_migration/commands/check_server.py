@@ -24,7 +24,7 @@ from h2ogpte_migration.run.check.removing import Remover
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session, target_models_exist
 from h2ogpte_migration.run.tidying import to_its_end
-from h2ogpte_migration.tracking.records import Holder, utc_now
+from h2ogpte_migration.tracking.records import RunInfo, utc_now
 from h2ogpte_migration.tracking.scratch import path_beside
 from h2ogpte_migration.ui import server_check
 
@@ -40,7 +40,7 @@ def run(session: Session) -> int:
     """
     leases = session.tracking.leases
     alone = leases.claim(_ALONE)
-    if isinstance(alone, Holder):
+    if isinstance(alone, RunInfo):
         raise ToolError(
             f"Another check works in this folder: {alone}.",
             "Wait for its end, or give this one another --db-path.",

@@ -12,13 +12,11 @@ from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import ExitCode, ServerError, ToolError, UsageError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope
 from h2ogpte_migration.states import TargetState
 from h2ogpte_migration.steps.spare import Gone, why_kept
-from h2ogpte_migration.tracking.records import Attempt, Holder
+from h2ogpte_migration.tracking.records import Attempt, RunInfo
 from h2ogpte_migration.ui.text import brief, plural, safe
 
 
@@ -42,9 +40,8 @@ def run(session: Session) -> int:
     records, missing = in_scope(session, store.records())
     migrations = [session.tracked_migration(record, session.policy()) for record in records]
     migrations = [item for item in migrations if store.spare_targets(item.source_id)]
-    if session.admin and any(m.source.owner != session.identity.username for m in migrations):
-        check_admin(session.gateway, session.identity)
-    sweep_leftovers(session)
+    session.check_rights(item.source.owner for item in migrations)
+    session.sweep_leftovers()
     candidates = [item for migration in migrations for item in _candidates(session, migration)]
     spare = [item for item in candidates if not item.kept]
     asks = bool(spare) and not (session.options.yes or session.options.dry_run)
@@ -73,16 +70,16 @@ def _candidates(session: Session, migration: Migration) -> List[Candidate]:
 
 def _list(candidates: List[Candidate], say: Callable[[str], None]) -> None:
     for item in candidates:
-        words = f"Kept: {item}: {item.kept}." if item.kept else f"To delete: {item}: {_fate(item)}"
+        words = f"Kept: {item}: {item.kept}." if item.kept else f"To delete: {item}: {_state(item)}"
         say(words)
     spare = sum(not item.kept for item in candidates)
     say(f"{plural(spare, 'former target')} to delete, {len(candidates) - spare} kept.")
 
 
-def _fate(item: Candidate) -> str:
+def _state(item: Candidate) -> str:
     former = item.former
     reason = f": {brief(former.reason)}" if former.reason else ""
-    return f"{'rolled back' if former.fate == TargetState.LIVE else former.fate.value}{reason}."
+    return f"{'rolled back' if former.state == TargetState.LIVE else former.state.value}{reason}."
 
 
 def _somebody_to_ask(session: Session) -> None:
@@ -145,7 +142,7 @@ def _delete_all(session: Session, spare: List[Candidate]) -> int:
 def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
     leases, source_id = session.tracking.leases, item.migration.source_id
     claimed = leases.claim(source_id)
-    if isinstance(claimed, Holder):
+    if isinstance(claimed, RunInfo):
         return False, f"{claimed} works on its source"
     try:
         item.migration.reload()
@@ -164,5 +161,5 @@ def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
         leases.release(claimed)
 
 
-def _end(session: Session, former: Attempt, fate: TargetState) -> None:
-    session.tracking.store.end_former(former, fate)
+def _end(session: Session, former: Attempt, state: TargetState) -> None:
+    session.tracking.store.end_former(former, state)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import List, Optional
 
+from h2ogpte_migration import pipeline
 from h2ogpte_migration.errors import NotFound
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Collection, Json, SourceId
-from h2ogpte_migration.planner import Action, plan
+from h2ogpte_migration.planner import Action
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.discovery import discover
@@ -16,10 +17,9 @@ from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, import_options, target_models_exist
 from h2ogpte_migration.states import Position
-from h2ogpte_migration.steps import due, permissions, settings
+from h2ogpte_migration.steps import permissions, settings
 from h2ogpte_migration.steps.moves import CHATS_PAGE
 from h2ogpte_migration.steps.source import lifecycle_warnings
-from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
 from h2ogpte_migration.validation import LIFECYCLE_FIELDS
 
@@ -124,17 +124,10 @@ def _import_settings(session: Session) -> List[str]:
 def _planned(session: Session, item: Selected, seen: Plan) -> Result:
     """What the migration would do, from what is on record."""
     source = item.collection
-    tracked = session.tracking.store.load(SourceId(source.id))
+    source_id = SourceId(source.id)
+    tracked = session.tracking.store.load(source_id)
     where = tracked.position if tracked else Position.NEW
-    policy = session.policy()
-    start, runs = policy.forced_start, session.tracking.runs
-    decided = plan(
-        where,
-        policy,
-        started=bool(start and runs.has_started(SourceId(source.id), start)),
-        restarted=bool(tracked and tracked.attempt and tracked.attempt.origin == Attempt.RESTART),
-        due=tracked is not None and due(tracked, policy) is not None,
-    )
+    decided = pipeline.decision(session.tracking.runs, source_id, tracked, session.policy())
     action = {Action.LEAVE: "leave", Action.BEGIN: "create", Action.CONTINUE: "resume"}
     reason = where.value if decided.action == Action.CONTINUE else decided.reason
     return Result(

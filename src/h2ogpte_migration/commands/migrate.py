@@ -13,7 +13,6 @@ from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, target_models_exist
-from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.states import STANDINGS, JobStatus, Position
 from h2ogpte_migration.tracking.records import Tracked
 from h2ogpte_migration.ui.text import plural
@@ -25,7 +24,7 @@ def run(session: Session) -> int:
     target_models_exist(session, {item.model for item in found.selected})
     tracked = {item.collection.id: _on_record(session, item) for item in found.selected}
     _announce(session, found, tracked)
-    sweep_leftovers(session)
+    session.sweep_leftovers()
     migrations, importing = _migrations(session, found, tracked)
     migrations += _sources_gone(session, found)
     seen = {item.id for item in found.scope.listed}

@@ -14,7 +14,7 @@ from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import moves, ragcheck
 from h2ogpte_migration.steps.moves import MOVES, Way
 from h2ogpte_migration.tracking.leases import Lease
-from h2ogpte_migration.tracking.records import Holder
+from h2ogpte_migration.tracking.records import RunInfo
 
 
 def run(session: Session) -> int:
@@ -110,7 +110,7 @@ def _lease(session: Session, ids: List[str]) -> List[Lease]:
     for collection_id in ids:
         for source_id in session.tracking.store.sources_behind(collection_id):
             claimed = held.claim(source_id)
-            if isinstance(claimed, Holder):
+            if isinstance(claimed, RunInfo):
                 for lease in leases:
                     held.release(lease)
                 raise ToolError(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import List
 
+from h2ogpte_migration import pipeline
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import SourceId
-from h2ogpte_migration.planner import Action, plan
+from h2ogpte_migration.planner import Action
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
-from h2ogpte_migration.run import chains, closing
-from h2ogpte_migration.run.preflight import check_admin
+from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import in_scope, is_in_scope
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.steps.moves import MOVES
 from h2ogpte_migration.ui.text import plural
 
@@ -22,8 +21,7 @@ from h2ogpte_migration.ui.text import plural
 def run(session: Session) -> int:
     """Roll back everything in scope that was migrated; returns the exit code."""
     records, missing = in_scope(session, session.tracking.store.imported())
-    if session.admin and any(record.owner != session.identity.username for record in records):
-        check_admin(session.gateway, session.identity)
+    session.check_rights(record.owner for record in records)
     policy = session.policy(rollback=True)
     migrations = [session.tracked_migration(record, policy) for record in records]
     session.console.info(f"To roll back: {plural(len(migrations), 'collection')}.")
@@ -35,7 +33,7 @@ def run(session: Session) -> int:
             lambda migration: migration.result(OutcomeKind.PLANNED, plan=Plan("")),
         )
         return closing.tell_plan(session, RunResult([*planned, *missing]))
-    sweep_leftovers(session)
+    session.sweep_leftovers()
     result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
     result.results += missing
     result.remarks += _still_to_come(session)
@@ -59,10 +57,8 @@ def _still_to_come(session: Session) -> List[str]:
 
 def _look(session: Session, migration: Migration) -> Result:
     """What would be moved back, as the target holds it now."""
-    tracked = session.tracking.store.load(SourceId(migration.source.id))
-    migration.tracked = tracked
-    where = tracked.position if tracked else Position.NEW
-    decided = plan(where, migration.policy, started=False, restarted=False)
+    tracked, runs = migration.reload(), session.tracking.runs
+    decided = pipeline.decision(runs, migration.source_id, tracked, migration.policy)
     target_id = tracked.record.target_id if tracked else None
     if decided.action == Action.LEAVE or target_id is None:
         return migration.result(

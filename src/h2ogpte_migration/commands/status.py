@@ -13,13 +13,13 @@ from typing import Any, Dict, List, Optional
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.cli.again import again, continued, verification
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
 from h2ogpte_migration.errors import ExitCode, ToolError
-from h2ogpte_migration.report.document import line
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.report.document import fields_of
+from h2ogpte_migration.results import OVER, OutcomeKind
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
-from h2ogpte_migration.tracking.accounts import Counts, Scope
+from h2ogpte_migration.tracking.accounts import Counts, Filter
 from h2ogpte_migration.tracking.records import RunInfo
 from h2ogpte_migration.tracking.runs import is_migration
 from h2ogpte_migration.ui import status
@@ -70,7 +70,7 @@ def _print(asked: _StatusQuery, console: Console) -> None:
     for note in asked.options.notes:
         console.info(note)
     columns = shutil.get_terminal_size((100, 24)).columns
-    for text in status.lines(asked.overview(), columns, ascii_only=console.ascii_only):
+    for text in status.lines(asked.view(), columns, ascii_only=console.ascii_only):
         say(text)
 
 
@@ -93,18 +93,18 @@ def _watch(options: Options, console: Console) -> None:
         while True:
             _once(options, console)
             time.sleep(WATCH_PLAIN_EVERY_S)
-    from h2ogpte_migration.ui.screen import Screen
+    from h2ogpte_migration.ui.screen import drawing
 
-    with Screen(console) as screen:
+    with drawing(console) as show:
         while True:
-            screen.show(_screenful(options, console))
+            show(_screenful(options, console))
             time.sleep(WATCH_EVERY_S)
 
 
 def _screenful(options: Options, console: Console) -> List[str]:
     size = shutil.get_terminal_size()
     with closing(Database.to_read(options.db_path)) as database:
-        view = _StatusQuery(options, Tracking(database)).overview()
+        view = _StatusQuery(options, Tracking(database)).view()
         told = list(status.lines(view, size.columns, ascii_only=console.ascii_only))
     return told[: max(1, size.lines - 2)]
 
@@ -115,7 +115,7 @@ class _StatusQuery:
     def __init__(self, options: Options, tracking: Tracking) -> None:
         self.options = options
         self._tracking = tracking
-        self._scope = Scope(options.users, options.collections)
+        self._scope = Filter(options.users, options.collections)
         self._not_begun = 0
         self._now = datetime.now(timezone.utc)
         self.counts: Counts = tracking.accounts.counts(self._scope)
@@ -128,8 +128,7 @@ class _StatusQuery:
     @property
     def open(self) -> int:
         """How many are not done."""
-        over = (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
-        return self.counts.total - sum(self.counts.kinds.get(kind, 0) for kind in over)
+        return self.counts.total - sum(self.counts.kinds.get(kind, 0) for kind in OVER)
 
     @property
     def _needs_count(self) -> int:
@@ -155,11 +154,11 @@ class _StatusQuery:
         return told + [f"The collection {safe(one)} is not on record." for one in ids]
 
     # -- for people ------------------------------------------------------------------------
-    def overview(self) -> status.Overview:
+    def view(self) -> status.View:
         """What people are shown."""
         accounts, most = self._tracking.accounts, None if self.options.all else status.MOST_LISTED
         number, kept = accounts.warnings(self._scope, most)
-        return status.Overview(
+        return status.View(
             server=self._tracking.runs.bound_server() or "",
             database=str(self._tracking.database.path),
             scope=", ".join((*self.options.users, *self.options.collections)),
@@ -202,6 +201,8 @@ class _StatusQuery:
         migration = self._last_migration()
         if self._living:
             return ""
+        if self.counts.positions.get(Position.ROLLING_BACK):
+            return self._verification(migration, Mode.ROLLBACK)
         if migration is not None and (before or failed):
             begun_anew = (Position.FAILED, Position.HELD)
             fresh = any(self.counts.positions.get(where) for where in begun_anew)
@@ -217,16 +218,16 @@ class _StatusQuery:
                 return run
         return None
 
-    def _verification(self, migration: Optional[RunInfo]) -> str:
+    def _verification(self, migration: Optional[RunInfo], mode: Mode = Mode.VERIFY) -> str:
         server = self._tracking.runs.bound_server() or "https://..."
         command = migration.command if migration is not None else ""
-        told = verification(command, server)
+        told = verification(command, server, mode)
         if migration is not None and told:
             return _there(migration, told)
         key = "--user-key" if "--user-key" in command.split() else "--admin-key"
         path = self.options.db_path
         database = ["--db-path", str(path)] if path != DEFAULT_DB else []
-        return shell(PROGRAM, "--url", server, key, "--verify", *database)
+        return shell(PROGRAM, "--url", server, key, mode.value, *database)
 
     # -- for machines and files ------------------------------------------------------------
     def for_machines(self) -> Dict[str, Any]:
@@ -246,7 +247,7 @@ class _StatusQuery:
             "positions": {where.value: counts.positions.get(where, 0) for where in Position},
             "owners": _done_and_open(counts.owners),
             "models": _done_and_open(counts.models),
-            "unfinished": [_row(row) for row in rows if row.kind != OutcomeKind.DONE],
+            "unfinished": [fields_of(row) for row in rows if row.kind != OutcomeKind.DONE],
             "retrieval": asdict(accounts.retrieval(self._scope)),
             "warning_count": number,
             "warnings": [asdict(item) for item in kept],
@@ -254,7 +255,7 @@ class _StatusQuery:
             "next": self._following() or None,
         }
         if self.options.all:
-            told["collections"] = [_row(row) for row in rows]
+            told["collections"] = [fields_of(row) for row in rows]
         return told
 
     def report(self) -> report.Report:
@@ -269,10 +270,6 @@ class _StatusQuery:
             rows=list(self._tracking.accounts.rows(self._scope)),
             following=tuple(filter(None, [self._following()])),
         )
-
-
-def _row(row: Result) -> Dict[str, Any]:
-    return {key: None if value == "" else value for key, value in asdict(line(row)).items()}
 
 
 def _done_and_open(table: Dict[str, Any]) -> Dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Iterator, List, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Result, not_available
-from h2ogpte_migration.run import chains, closing, former
-from h2ogpte_migration.run.preflight import check_admin
+from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.run.sweep import sweep_leftovers
 from h2ogpte_migration.run.tracked import count_in_scope, in_scope, is_in_scope
 from h2ogpte_migration.states import STANDINGS, Position
+from h2ogpte_migration.steps import chains
 from h2ogpte_migration.tracking.records import Record
 from h2ogpte_migration.ui.text import plural
 
@@ -21,9 +20,8 @@ def run(session: Session) -> int:
     if not session.options.verify:
         records, unfinished = _finished_ones(session, records)
         missing += unfinished
-    if session.admin and any(record.owner != session.identity.username for record in records):
-        check_admin(session.gateway, session.identity)
-    sweep_leftovers(session)
+    session.check_rights(record.owner for record in records)
+    session.sweep_leftovers()
     failed = _failed_in_scope(session)
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
     policy = session.policy(verify=True)

@@ -11,7 +11,7 @@ import io
 from dataclasses import fields
 from typing import Iterator, Tuple, Union
 
-from h2ogpte_migration.report.document import Line, Report, line
+from h2ogpte_migration.report.document import Entry, Report, entry
 from h2ogpte_migration.ui.text import csv_cell
 
 Value = Union[str, int, float, bool, None, Tuple[object, ...]]
@@ -22,10 +22,10 @@ BOM = "\ufeff"
 
 def parts(report: Report) -> Iterator[str]:
     """The text, line by line; the first one names the columns."""
-    yield BOM + _row(field.name for field in fields(Line))
+    yield BOM + _row(field.name for field in fields(Entry))
     for row in report.sorted_rows():
-        told = line(row)
-        yield _row(_cell(getattr(told, field.name)) for field in fields(Line))
+        told = entry(row)
+        yield _row(_cell(getattr(told, field.name)) for field in fields(Entry))
 
 
 def _row(cells: Iterator[str]) -> str:

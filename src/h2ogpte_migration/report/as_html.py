@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 
 from h2ogpte_migration.model import parse_time
 from h2ogpte_migration.report import html_retrieval
-from h2ogpte_migration.report.document import Line, Report, line
+from h2ogpte_migration.report.document import Entry, Report, entry
 from h2ogpte_migration.report.page import SCRIPT, STYLE
 from h2ogpte_migration.results import OutcomeKind
 from h2ogpte_migration.ui.text import html_text, plural
@@ -36,7 +36,7 @@ _GREY = frozenset({OutcomeKind.SKIPPED.value, OutcomeKind.LEFT.value})
 
 def parts(report: Report) -> Iterator[str]:
     """The page, piece by piece."""
-    lines = [line(row) for row in report.sorted_rows()]
+    lines = [entry(row) for row in report.sorted_rows()]
     title = html_text(f"{_TITLES[report.about]}: {report.server or report.database}")
     yield (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -76,7 +76,7 @@ def _head(report: Report) -> str:
 
 
 # -- tiles -------------------------------------------------------------------------------
-def _tiles(report: Report, lines: Sequence[Line]) -> str:
+def _tiles(report: Report, lines: Sequence[Entry]) -> str:
     tiles = _plan_tiles(lines) if report.about == "dry run" else _run_tiles(lines)
     cells = "".join(
         f'<div class="tile {tone}"><b>{number}</b><span>{words}</span></div>'
@@ -85,7 +85,7 @@ def _tiles(report: Report, lines: Sequence[Line]) -> str:
     return f'<section class="tiles">{cells}</section>\n'
 
 
-def _run_tiles(lines: Sequence[Line]) -> List[Tuple[str, str, str]]:
+def _run_tiles(lines: Sequence[Entry]) -> List[Tuple[str, str, str]]:
     kinds = Counter(item.outcome for item in lines)
     done = [item for item in lines if item.outcome == OutcomeKind.DONE.value]
     worked = len(lines) - sum(kinds[kind] for kind in _GREY)
@@ -101,7 +101,7 @@ def _run_tiles(lines: Sequence[Line]) -> List[Tuple[str, str, str]]:
     return tiles
 
 
-def _plan_tiles(lines: Sequence[Line]) -> List[Tuple[str, str, str]]:
+def _plan_tiles(lines: Sequence[Entry]) -> List[Tuple[str, str, str]]:
     actions = Counter(item.action for item in lines if item.action)
     others = Counter(item.outcome for item in lines if not item.action)
     work = [item for item in lines if item.action in _WORK]
@@ -116,12 +116,12 @@ def _plan_tiles(lines: Sequence[Line]) -> List[Tuple[str, str, str]]:
     return tiles
 
 
-def _total(lines: Iterable[Line], number: Callable[[Line], Optional[int]]) -> int:
+def _total(lines: Iterable[Entry], number: Callable[[Entry], Optional[int]]) -> int:
     return sum(number(item) or 0 for item in lines)
 
 
 # -- what needs attention ----------------------------------------------------------------
-def _attention(report: Report, lines: Sequence[Line]) -> Iterator[str]:
+def _attention(report: Report, lines: Sequence[Entry]) -> Iterator[str]:
     bad = [item for item in lines if item.needs_attention]
     if not bad and not report.remarks:
         yield "<section><h2>Needs attention</h2><p>Nothing.</p></section>\n"
@@ -160,7 +160,7 @@ def _thoughts(report: Report) -> str:
     return f"<section><h2>To think of before</h2><ul>{notes}</ul></section>\n"
 
 
-def _extent(lines: Sequence[Line]) -> str:
+def _extent(lines: Sequence[Entry]) -> str:
     """How much of the plan falls to each model and owner: nothing is done yet."""
     wanted = [item for item in lines if item.action in _WORK]
     if not wanted:
@@ -170,7 +170,7 @@ def _extent(lines: Sequence[Line]) -> str:
     return f'<section class="two">{by_model}{by_owner}</section>\n'
 
 
-def _shares(title: str, lines: Sequence[Line], name: Callable[[Line], str]) -> str:
+def _shares(title: str, lines: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     ordered = Counter(map(name, lines)).most_common()
     rows = "".join(
         _bar(
@@ -184,7 +184,7 @@ def _shares(title: str, lines: Sequence[Line], name: Callable[[Line], str]) -> s
 
 
 # -- progress ----------------------------------------------------------------------------
-def _progress(lines: Sequence[Line]) -> str:
+def _progress(lines: Sequence[Entry]) -> str:
     wanted = [
         item for item in lines if item.outcome not in _GREY and (item.owner or item.new_model)
     ]
@@ -195,7 +195,7 @@ def _progress(lines: Sequence[Line]) -> str:
     return f'<section class="two">{by_model}{by_owner}</section>\n'
 
 
-def _bars(title: str, lines: Sequence[Line], name: Callable[[Line], str]) -> str:
+def _bars(title: str, lines: Sequence[Entry], name: Callable[[Entry], str]) -> str:
     """A bar for each name, those with most to do first."""
     tallies: Dict[str, List[int]] = {}
     for item in lines:
@@ -234,7 +234,7 @@ class _Bucket:
     number: int
 
 
-def _timeline(lines: Sequence[Line]) -> str:
+def _timeline(lines: Sequence[Entry]) -> str:
     """How many imports ended when."""
     times = sorted(filter(None, (parse_time(item.imported_at) for item in lines)))
     if not times:
@@ -272,7 +272,7 @@ def _span(span: timedelta) -> str:
 
 # -- the table ---------------------------------------------------------------------------
 # Heading, class of its cells, cell in HTML, what to sort by where that is something else.
-Column = Tuple[str, str, Callable[[Line], str], Optional[Callable[[Line], object]]]
+Column = Tuple[str, str, Callable[[Entry], str], Optional[Callable[[Entry], object]]]
 
 
 def _columns(report: Report) -> List[Column]:
@@ -304,11 +304,11 @@ def _columns(report: Report) -> List[Column]:
     ]
 
 
-def _times(item: Line) -> str:
+def _times(item: Entry) -> str:
     return "<br>".join(_short_when(text) for text in (item.begun_at, item.imported_at) if text)
 
 
-def _table(report: Report, lines: Sequence[Line]) -> Iterator[str]:
+def _table(report: Report, lines: Sequence[Entry]) -> Iterator[str]:
     columns = _columns(report)
     plan = report.about == "dry run"
     words = dict.fromkeys((plan and item.action) or item.outcome for item in lines)
@@ -329,7 +329,7 @@ def _table(report: Report, lines: Sequence[Line]) -> Iterator[str]:
     yield "</tbody></table></section>\n"
 
 
-def _td(column: Column, item: Line) -> str:
+def _td(column: Column, item: Entry) -> str:
     title, tone, show, key = column
     sort = ""
     if key is not None:
@@ -338,7 +338,7 @@ def _td(column: Column, item: Line) -> str:
     return f'<td class="{tone}" data-label="{title}"{sort}>{show(item)}</td>'
 
 
-def _name(item: Line) -> str:
+def _name(item: Entry) -> str:
     new = (
         f" &rarr; <code>{html_text(item.new_collection_id)}</code>"
         if item.new_collection_id
@@ -351,35 +351,35 @@ def _name(item: Line) -> str:
     )
 
 
-def _models(item: Line) -> str:
+def _models(item: Entry) -> str:
     return f"{html_text(item.old_model)} &rarr; {html_text(item.new_model or '?')}"
 
 
-def _documents(item: Line) -> Optional[int]:
+def _documents(item: Entry) -> Optional[int]:
     return item.documents_before if item.documents_after is None else item.documents_after
 
 
-def _before_after(item: Line) -> str:
+def _before_after(item: Entry) -> str:
     if item.documents_before is None and item.documents_after is None:
         return ""
     return f"{_count(item.documents_before)} &rarr; {_count(item.documents_after)}"
 
 
-def _checked(item: Line) -> str:
+def _checked(item: Entry) -> str:
     return f"{html_text(item.verdict)}<br>{_short_when(item.validated_at)}" if item.verdict else ""
 
 
-def _moved(item: Line) -> str:
+def _moved(item: Entry) -> str:
     if item.connectors_moved is None and item.chats_moved is None:
         return ""
     return f"{_count(item.connectors_moved or 0)}, {_count(item.chats_moved or 0)}"
 
 
-def _shared(item: Line) -> str:
+def _shared(item: Entry) -> str:
     return "<br>".join(map(html_text, (*item.permissions, *item.lifecycle)))
 
 
-def _remarks(item: Line) -> str:
+def _remarks(item: Entry) -> str:
     said = [item.reason, *item.findings, *(f"Warning: {text}" for text in item.warnings)]
     return "<br>".join(html_text(text) for text in dict.fromkeys(said) if text)
 

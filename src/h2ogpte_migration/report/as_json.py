@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Iterator
 
-from h2ogpte_migration.report.document import Report, line
+from h2ogpte_migration.report.document import Report, fields_of
 
 SCHEMA = "h2ogpte-migrate/report/1"
 """Grows with every change that could break a reader; new fields do not count as such."""
@@ -32,6 +31,5 @@ def parts(report: Report) -> Iterator[str]:
     text = json.dumps(head, indent=2)
     yield text[: text.rindex("\n}")] + ',\n  "collections": ['
     for number, row in enumerate(report.sorted_rows()):
-        fields = {key: None if value == "" else value for key, value in asdict(line(row)).items()}
-        yield (",\n    " if number else "\n    ") + json.dumps(fields)
+        yield (",\n    " if number else "\n    ") + json.dumps(fields_of(row))
     yield "\n  ]\n}\n"

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Iterable, Iterator, Sequence, Tuple
 
-from h2ogpte_migration.checked import ServerCheck, Verdict, counts
+from h2ogpte_migration.checked import Judgement, ServerCheck, counts
 from h2ogpte_migration.report.page import STYLE
 from h2ogpte_migration.ui.text import html_text
 
 SCHEMA = "h2ogpte-migrate/check/1"
 """Grows with every change that could break a reader; new fields do not count as such."""
-_TONES = {Verdict.HOLDS: "good", Verdict.DIFFERS: "open", Verdict.UNKNOWN: "grey"}
+_TONES = {Judgement.HOLDS: "good", Judgement.DIFFERS: "open", Judgement.UNKNOWN: "grey"}
 
 
 def parts(path: Path, check: ServerCheck, exit_code: int) -> Iterator[str]:

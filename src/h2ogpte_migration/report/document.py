@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Recorded, Result
@@ -58,7 +58,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Line:
+class Entry:
     """One collection as every format shows it: text, numbers, or None for what is not known."""
 
     collection_id: str
@@ -106,12 +106,12 @@ class Line:
     retrieval_problem: str = ""
 
 
-def line(row: Result) -> Line:
+def entry(row: Result) -> Entry:
     """A result in the fields of a report. What a run saw itself wins over what is on record."""
     kept, plan = row.recorded or Recorded(), row.plan
     moved = dict(row.moved)
     verdict = f"{kept.verdict}, accepted" if kept.verdict and kept.accepted else kept.verdict
-    return Line(
+    return Entry(
         collection_id=row.source_id,
         name=row.source_name,
         owner=row.owner,
@@ -143,6 +143,11 @@ def line(row: Result) -> Line:
         findings=tuple(map(str, row.findings)),
         **_retrieval(row.retrieval or kept.retrieval),
     )
+
+
+def fields_of(row: Result) -> Dict[str, Any]:
+    """The same for JSON: what is empty is not known."""
+    return {key: None if value == "" else value for key, value in asdict(entry(row)).items()}
 
 
 def _retrieval(outcome: Optional[Retrieval]) -> Dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
-from h2ogpte_migration.report.document import Line
+from h2ogpte_migration.report.document import Entry
 from h2ogpte_migration.retrieval import Answered
 from h2ogpte_migration.ui.text import html_text, plural
 
 MOST_LISTED = 500
 MOST_ANSWERS = 200
 
-_MEASURES: Tuple[Tuple[str, Callable[[Line], object], Callable[[Line], object]], ...] = (
+_MEASURES: Tuple[Tuple[str, Callable[[Entry], object], Callable[[Entry], object]], ...] = (
     ("Found", lambda item: item.found, lambda item: item.found_before),
     ("Recall@1", lambda item: item.recall_at_1, lambda item: item.recall_at_1_before),
     ("Recall@10", lambda item: item.recall_at_10, lambda item: item.recall_at_10_before),
@@ -19,7 +19,7 @@ _MEASURES: Tuple[Tuple[str, Callable[[Line], object], Callable[[Line], object]],
 )
 
 
-def section(lines: Sequence[Line]) -> Iterator[str]:
+def section(lines: Sequence[Entry]) -> Iterator[str]:
     """What was looked for and found, those first that lost most; nothing where nothing was."""
     checked = [item for item in lines if _was_checked(item)]
     if not checked:
@@ -40,11 +40,11 @@ def section(lines: Sequence[Line]) -> Iterator[str]:
     yield "</section>\n"
 
 
-def _was_checked(item: Line) -> bool:
+def _was_checked(item: Entry) -> bool:
     return bool(item.looked_for or item.retrieval_problem or item.questions)
 
 
-def _row(item: Line) -> str:
+def _row(item: Entry) -> str:
     measures = "".join(
         f'<td class="number">{_number(old(item))} &rarr; {_number(new(item))}</td>'
         for _, new, old in _MEASURES
@@ -65,7 +65,7 @@ def _number(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _answers(lines: Sequence[Line]) -> Iterator[str]:
+def _answers(lines: Sequence[Entry]) -> Iterator[str]:
     """People's questions, what the old index finds beside what the new one finds."""
     asked = [(item, answer) for item in lines for answer in item.questions]
     for item, answer in asked[:MOST_ANSWERS]:

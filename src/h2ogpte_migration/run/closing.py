@@ -16,7 +16,7 @@ from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
 from h2ogpte_migration.ui import logs, plan, summary
-from h2ogpte_migration.ui.summary import Following, Line, Telling
+from h2ogpte_migration.ui.summary import Following, Line, SummaryOptions
 from h2ogpte_migration.ui.text import shell
 
 _LOOKS = ("--verify", "--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall")
@@ -37,7 +37,7 @@ def tell(session: Session, result: RunResult) -> int:
     except TrackingError as error:
         result.fatal = result.fatal or error
     following = tuple(_following(session, result.results))
-    told = summary.lines(result, what_to_tell(session, following))
+    told = summary.lines(result, summary_options(session, following))
     if session.options.quiet:
         _tell_quietly(session, result, told)
     else:
@@ -61,19 +61,21 @@ def tell_plan(session: Session, result: RunResult) -> int:
     # The sandbox's own database is gone when the command ends.
     without = ["--dry-run", "--report", *(["--db-path"] if options.sandbox else [])]
     following = () if idle else (Following("", options.command(without=without)),)
-    asked = plan.Asked(options.migrate_chats or options.rollback, session.credentials.keys_made)
-    how = what_to_tell(session, following)
-    say(session, plan.lines(result, asked, how))
-    reporting.write(session, result, "dry run", following, plan.thoughts(result, asked, how))
+    with_chats = options.migrate_chats or options.rollback
+    how = summary_options(session, following)
+    keys_made = session.credentials.keys_made
+    say(session, plan.lines(result, how, with_chats=with_chats, keys_made=keys_made))
+    notes = plan.thoughts(result, how, with_chats=with_chats)
+    reporting.write(session, result, "dry run", following, notes)
     return result.exit_code
 
 
-def what_to_tell(session: Session, following: Tuple[Following, ...]) -> Telling:
+def summary_options(session: Session, following: Tuple[Following, ...]) -> SummaryOptions:
     """How this run's summary is told."""
     options = session.options
     words = [PROGRAM, "--status"]
     words += [] if options.db_path == DEFAULT_DB else ["--db-path", str(options.db_path)]
-    return Telling(
+    return SummaryOptions(
         width=session.console.width,
         details=options.details,
         status=shell(*words),
@@ -197,7 +199,7 @@ def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
     if not failed or options.force_remigrate:
         return
     purpose = "to try failed imports afresh"
-    if options.mode is not Mode.VERIFY:
+    if options.mode is Mode.MIGRATE:
         again = [] if options.retry_failed else ["--retry-failed"]
         yield Following(purpose, options.command(add=again))
         return
@@ -226,7 +228,7 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     options = _aloud(session)
     if not rows:
         return
-    if options.mode is not Mode.VERIFY:
+    if options.mode is Mode.MIGRATE:
         yield options.command(add=["--retry-failed"])
         return
     last = session.tracking.runs.last_migration()
@@ -239,6 +241,6 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     for model in dict.fromkeys(row.target_model for row in rows):
         ids = ",".join(row.source_id for row in rows if row.target_model == model)
         yield options.command(
-            without=[*_LOOKS, "--ignore-validation", "--users", "--all-users"],
+            without=[*_LOOKS, "--rollback", "--ignore-validation", "--users", "--all-users"],
             add=["--collections", ids, "--target-model", model, "--retry-failed"],
         )

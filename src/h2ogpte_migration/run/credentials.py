@@ -110,6 +110,7 @@ class Credentials:
         self._closed = False
         self._life_times = [policy.expires_in, *policy.shorter]
         self._missed: Dict[str, float] = {}
+        self._stay: Dict[str, str] = {}
 
     def gateway_for(self, owner: str, owner_id: Optional[str] = None) -> Gateway:
         """The server as ``owner`` sees it; the key is made when the first request needs it.
@@ -212,6 +213,11 @@ class Credentials:
             self.sweep()
         return [key.name for key in (*self._records.keys_left(), *self._records.keys_in_doubt())]
 
+    def stay(self) -> Dict[str, str]:
+        """By name, what to do about keys that earlier runs left and this one could not delete."""
+        with self._lock:
+            return dict(self._stay)
+
     def _may_yet_show(self) -> bool:
         """Whether a key on record was not found, and was not looked for long enough."""
         return any(key.name in self._missed for key in self._records.keys_left())
@@ -226,17 +232,30 @@ class Credentials:
         self._tidying.each(self._sweep_one, left)
 
     def _sweep_one(self, key: TempKey) -> None:
+        self._stay.pop(key.name, None)
         try:
             self._settle(key)
         except (ServerError, TrackingError) as error:
             # Each for itself: a disk that is full must not keep the others alive.
             log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+            if isinstance(error, ServerError) and not self._is_ours(key.name):
+                self._stay[key.name] = (
+                    f"the temporary key '{key.name}' of {key.username}, which an earlier run left, "
+                    f"could not be deleted: {error.message}. Where that stays so, delete it by hand, "
+                    f"in h2oGPTe among the API keys, as {key.username} or as an administrator"
+                )
 
     def _settle(self, key: TempKey) -> None:
+        refusal: Optional[ServerError] = None
         if key.key_id is not None and key.certain:
-            self._delete(key.name, key.key_id)
-            return
+            try:
+                self._delete(key.name, key.key_id)
+                return
+            except (Rejected, Unauthorized) as error:
+                refusal = error  # unless it has ended by itself
         found = self._find(key)
+        if found and refusal is not None:
+            raise refusal
         for key_id in found:
             self._delete(key.name, key_id)
         if not found:

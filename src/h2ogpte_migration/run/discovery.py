@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
@@ -156,11 +156,11 @@ def _knowledge(store: Store, scope: Scope) -> Known:
     Names given out to an owner are also theirs under a new name, which the scope tells.
     """
     records: Dict[str, Record] = {record.source_id: record for record in store.records()}
+    made_for, listed = store.past_targets(), {item.id: item for item in scope.listed}
     targets: Dict[str, Record] = {
         record.target_id: record
         for record in records.values()
-        # A source that its row names as its own target is none; that is told when it is worked on.
-        if record.target_id is not None and str(record.target_id) != record.source_id
+        if record.target_id is not None and _may_be_its_target(record, made_for, listed)
     }
     names = {
         owner: set(map(naming.folded, given)) for owner, given in store.reserved_names().items()
@@ -169,7 +169,26 @@ def _knowledge(store: Store, scope: Scope) -> Known:
         record = records.get(collection.id)
         if record is not None and record.owner != collection.owner:
             names.setdefault(collection.owner, set()).update(names.get(record.owner, set()))
-    return Known(records, targets, store.past_targets(), names, store.undone())
+    return Known(records, targets, made_for.keys(), names, store.undone())
+
+
+def _may_be_its_target(
+    record: Record, made_for: Mapping[str, str], listed: Mapping[str, Collection]
+) -> bool:
+    """Whether what a row names as its target can be that: the row is a claim.
+
+    What can't be counts as a collection like any other here; that the row is wrong is told when
+    its source is worked on (``reconcile.agree``). Of what was never seen made, owner and model tell.
+    """
+    target_id, source_id = str(record.target_id), str(record.source_id)
+    if target_id == source_id or made_for.get(target_id, source_id) != source_id:
+        return False
+    shown = listed.get(target_id)
+    if target_id in made_for or shown is None:
+        return True
+    source = listed.get(source_id)
+    owners = {"", record.owner, shown.owner if source is None else source.owner}
+    return shown.owner in owners and record.target_model in ("", shown.model)
 
 
 def _unknown_users(session: Session, scope: Scope) -> List[Missing]:
@@ -203,7 +222,7 @@ def _settled_attempt(store: Store, collection: Collection) -> Optional[Attempt]:
         if attempt.origin != Attempt.LATE_DUPLICATE
     ]
     for attempt in attempts:
-        if attempt.fate == TargetState.LIVE and attempt.target_id is None:
+        if attempt.state == TargetState.LIVE and attempt.target_id is None:
             return None
     return attempts[0] if attempts else None
 
@@ -218,7 +237,7 @@ def unknown_targets(session: Session, migrations: Sequence[Migration], seen: Set
         migrations: all of one owner, worked on in this run.
         seen: ids of collections that were there before the run, and were decided about then.
     """
-    begun = [item for item in migrations if item.created is not None]
+    begun = [item for item in migrations if item.seen.created is not None]
     if not begun:
         return []
     for migration in begun:

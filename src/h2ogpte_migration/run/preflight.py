@@ -37,7 +37,7 @@ NEWEST_TRIED = (1, 7)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def normal_url(url: str) -> str:
+def normalise_url(url: str) -> str:
     """A url as it names a server: lower-case host, no default port, no trailing slash."""
     parts = urlsplit(url)
     port = parts.port
@@ -57,7 +57,7 @@ def check_binding(options: Options, tracking: Tracking) -> None:
     """
     if options.rebind_server:
         return
-    bound, asked = tracking.runs.bound_server(), normal_url(options.url)
+    bound, asked = tracking.runs.bound_server(), normalise_url(options.url)
     if bound is not None and bound != asked:
         refusal = other_server(str(tracking.database.path), bound, asked)
         refusal.hint = EACH_SANDBOX_IS_NEW if options.sandbox else refusal.hint
@@ -196,5 +196,5 @@ def begin_run(options: Options, tracking: Tracking) -> str:
         tracking.leftovers.forget()
         runs.begin(__version__, options.command(), beside_others=True)
         return f"preview-{unique}"
-    runs.bind_server(normal_url(options.url), rebind=options.rebind_server)
+    runs.bind_server(normalise_url(options.url), rebind=options.rebind_server)
     return f"run-{runs.begin(__version__, options.command())}-{unique}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import AbstractSet, List, Sequence, Union
 
@@ -17,8 +16,6 @@ from h2ogpte_migration.tracking.accounts import Accounts
 from h2ogpte_migration.tracking.records import utc_now
 from h2ogpte_migration.ui.summary import Following
 from h2ogpte_migration.ui.text import safe
-
-log = logging.getLogger(__name__)
 
 
 def write(

@@ -138,10 +138,9 @@ class Scheduler:
         and the result has the error.
         """
         began = time.monotonic()
-        todo = self._todo
-        todo.extend(_Slot(migration) for migration in migrations)
+        self._todo.extend(_Slot(migration) for migration in migrations)
         self._owners.update(migration.source.owner for migration in migrations)
-        for slot in todo:
+        for slot in self._todo:
             self._wire(slot)
             if slot.migration.source.id in importing:
                 self._hold_job(slot)
@@ -149,10 +148,10 @@ class Scheduler:
         self._progress.started([migration.source for migration in migrations])
         pool = ThreadPoolExecutor(max_workers=self._limits.workers, thread_name_prefix="worker")
         try:
-            self._loop(pool, todo)
+            self._loop(pool)
         finally:
             pool.shutdown(wait=False)
-            self._finish(todo, began)
+            self._finish(began)
         return self._result
 
     def _hold_back(self, first: Mapping[str, str]) -> None:
@@ -162,8 +161,9 @@ class Scheduler:
             self._todo.remove(slot)
             self._held_back.setdefault(first[slot.migration.source.id], []).append(slot)
 
-    def _finish(self, todo: Deque[_Slot], began: float) -> None:
-        for slot in (*todo, *(slot for slots in self._held_back.values() for slot in slots)):
+    def _finish(self, began: float) -> None:
+        held_back = (slot for slots in self._held_back.values() for slot in slots)
+        for slot in (*self._todo, *held_back):
             self._result.results.append(
                 slot.migration.result(OutcomeKind.NOT_STARTED, reason="not started")
             )
@@ -172,16 +172,16 @@ class Scheduler:
         self._result.elapsed_s = time.monotonic() - began
 
     # -- the loop ----------------------------------------------------------------------
-    def _loop(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+    def _loop(self, pool: ThreadPoolExecutor) -> None:
         stopped_at: Optional[float] = None
         while True:
             if self._halted():
                 self._leave_waiting()
                 stopped_at = stopped_at or time.monotonic()
             else:
-                self._start_ready(pool, todo)
+                self._start_ready(pool)
             nothing_begun = not self._active and not self._due and not self._waiting
-            if nothing_begun and (not todo or self._halted() or self._breaker.tripped):
+            if nothing_begun and (not self._todo or self._halted() or self._breaker.tripped):
                 return
             if stopped_at is not None and time.monotonic() - stopped_at > patience.STOP_PATIENCE_S:
                 self._give_up_on_calls()
@@ -211,7 +211,7 @@ class Scheduler:
         due = self._due[0][0]
         return due if self._few_jobs() else max(due, self._next_poll)
 
-    def _start_ready(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+    def _start_ready(self, pool: ThreadPoolExecutor) -> None:
         now = time.monotonic()
         while self._waiting and self._job_is_free():
             slot = self._waiting.popleft()
@@ -221,20 +221,20 @@ class Scheduler:
             self._start(pool, heapq.heappop(self._due)[2])
             self._next_poll = max(self._next_poll, now) + 1 / patience.MOST_POLLS_A_SECOND
         if self._waiting and not self._active and not self._due:
-            self._start_one_that_runs(pool, todo)
+            self._start_one_that_runs(pool)
         if self._breaker.tripped:
             return
         most = self._most_begun()
-        while todo and (most is None or len(self._open) < most):
+        while self._todo and (most is None or len(self._open) < most):
             if most is None and self._active >= 2 * self._limits.workers:
                 return  # enough are queued to keep every worker busy
-            self._begin(pool, todo.popleft())
+            self._begin(pool, self._todo.popleft())
 
-    def _start_one_that_runs(self, pool: ThreadPoolExecutor, todo: Deque[_Slot]) -> None:
+    def _start_one_that_runs(self, pool: ThreadPoolExecutor) -> None:
         """All wait for a job to end that runs for a collection which is not begun: it comes first."""
-        slot = next((slot for slot in todo if slot.holds_job), None)
+        slot = next((slot for slot in self._todo if slot.holds_job), None)
         if slot is not None:
-            todo.remove(slot)
+            self._todo.remove(slot)
             self._begin(pool, slot)
 
     def _begin(self, pool: ThreadPoolExecutor, slot: _Slot) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import (
+    AbstractSet,
     Dict,
     Iterable,
     Iterator,
@@ -227,7 +228,7 @@ class Known:
 
     records: Mapping[str, Record]
     targets: Mapping[str, Record]
-    past_targets: Set[str]
+    past_targets: AbstractSet[str]
     reserved: Mapping[str, Set[str]]
     undone: Set[str]
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Set
+from typing import (
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+)
 
 from h2ogpte_migration.cli.flags import Mode, Options
 from h2ogpte_migration.clock import Clock
@@ -28,6 +37,7 @@ from h2ogpte_migration.run.credentials import (
 )
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
 from h2ogpte_migration.run.signals import Stopper
+from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.pointers import Pointers
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.records import Record
@@ -60,7 +70,7 @@ class Session:
     credentials: Credentials
     tracking: Tracking
     shared: Shared
-    began: float = field(default_factory=time.monotonic)
+    _told: Set[str] = field(default_factory=set)
 
     @property
     def admin(self) -> bool:
@@ -153,6 +163,7 @@ class Session:
         )
         result = scheduler.run(migrations, importing, first)
         result.remarks += said
+        result.remarks += self._keys_that_stay()
         result.requests = self.transport.requests_sent
         result.peak_requests = self.transport.peak_in_flight
         return result
@@ -168,19 +179,55 @@ class Session:
             for migration in together:
                 migration.overview = overview
 
-    def clean_up(self) -> None:
-        """Delete what keys are left, and say which may still exist."""
+    # -- before and after ----------------------------------------------------------------
+    def check_rights(self, owners: Iterable[str]) -> None:
+        """The key has to be an administrator's where collections of others are worked on.
+
+        Raises:
+            ToolError: it is not.
+        """
+        if self.admin and any(owner != self.identity.username for owner in owners):
+            preflight.check_admin(self.gateway, self.identity)
+
+    def sweep_leftovers(self) -> None:
+        """Delete keys and test chats on record that no living run uses."""
+        self.credentials.sweep()
+        leftovers = self.tracking.leftovers
+        for source_id in leftovers.sources_with_test_chats():
+            for owner in {chat.owner for chat in leftovers.test_chats_left(source_id)}:
+                if not self.admin and owner != self.identity.username:
+                    continue
+                try:
+                    ragcheck.sweep(self.credentials.gateway_for(owner), leftovers, source_id)
+                except ServerError as error:
+                    log.warning("test chats of %s could not be deleted: %s", source_id, error)
+
+    def _keys_that_stay(self) -> List[str]:
+        """What people have to do about temporary keys; each of them is told once."""
+        new = {
+            name: text for name, text in self.credentials.stay().items() if name not in self._told
+        }
+        self._told.update(new)
+        return list(new.values())
+
+    def clean_up(self) -> bool:
+        """Delete what keys are left, and say which may still exist. False: people have to."""
         self.progress.close()
         try:
             left = self.credentials.close()
         except ToolError as error:
             self.console.attention(f"Temporary keys could not be tidied up: {error.message}")
-            return
+            return True
         for name in left:
             log.warning("the temporary key '%s' may still exist", name)
-        if left:
-            keys, it = plural(len(left), "temporary key"), "it" if len(left) == 1 else "them"
+        for text in self._keys_that_stay():
+            self.console.attention(f"Attention: {text}.")
+        stay = self.credentials.stay()
+        number = sum(name not in stay for name in left)
+        if number:
+            keys, it = plural(number, "temporary key"), "it" if number == 1 else "them"
             self.console.attention(f"{keys} may still exist; the next run deletes {it}.")
+        return not stay
 
 
 def _limits(options: Options) -> Limits:

@@ -12,7 +12,7 @@ from typing import Callable, FrozenSet, Optional, Tuple
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
 from h2ogpte_migration.steps import (
     create,
     former,
@@ -54,30 +54,6 @@ class Step:
     of_the_target: bool = False
 
 
-def _asks_a_question(policy: Policy, _: Tracked) -> bool:
-    return policy.verify_query is not None
-
-
-def _looks_for_documents(policy: Policy, _: Tracked) -> bool:
-    return policy.retrieval is not None
-
-
-def _looks_again(policy: Policy, _: Tracked) -> bool:
-    return policy.look_again
-
-
-def _rolls_back(policy: Policy, _: Tracked) -> bool:
-    return policy.rollback
-
-
-def _wants_chats(policy: Policy, _: Tracked) -> bool:
-    return policy.migrate_chats
-
-
-def _has_former_targets(_: Policy, tracked: Tracked) -> bool:
-    return tracked.former_targets
-
-
 STEPS: Tuple[Step, ...] = (
     Step(StepName.CREATE, create.run, (Position.CREATING,), "creating", of_the_target=True),
     Step(
@@ -94,36 +70,30 @@ STEPS: Tuple[Step, ...] = (
     Step(
         StepName.ROLLBACK,
         rollback.begin,
-        (
-            Position.IMPORTED,
-            Position.HELD,
-            Position.VALIDATED,
-            Position.CONNECTED,
-            Position.FINISHED,
-        ),
+        AFTER_IMPORT,
         "rolling back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(
         StepName.CONNECTORS_BACK,
         rollback.connectors,
         (Position.ROLLING_BACK,),
         "moving connectors back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(
         StepName.CHATS_BACK,
         rollback.chats,
         (Position.ROLLING_BACK,),
         "moving chats back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(
         StepName.ROLLED_BACK,
         rollback.finish,
         (Position.ROLLING_BACK,),
         "rolling back",
-        wanted=_rolls_back,
+        wanted=lambda policy, _: policy.rollback,
     ),
     Step(StepName.JOB, job.run, (Position.IMPORTING,), "importing", of_the_target=True),
     Step(StepName.VALIDATE, validate.run, (Position.IMPORTED, Position.HELD), "validating"),
@@ -132,39 +102,45 @@ STEPS: Tuple[Step, ...] = (
         retrieval.run,
         (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
         "looking for documents",
-        wanted=_looks_for_documents,
+        wanted=lambda policy, _: policy.retrieval is not None,
         once_a_run=True,
     ),
     Step(
-        "question",
+        StepName.QUESTION,
         ragcheck.run,
         (Position.VALIDATED, Position.CONNECTED, Position.FINISHED),
         "asking",
-        wanted=_asks_a_question,
+        wanted=lambda policy, _: policy.verify_query is not None,
         once_a_run=True,
     ),
     Step(StepName.CONNECTORS, moves.connectors, (Position.VALIDATED,), "moving connectors"),
-    Step(StepName.CHATS, moves.chats, (Position.CONNECTED,), "moving chats", wanted=_wants_chats),
     Step(
-        former.FORMER_CONNECTORS,
+        StepName.CHATS,
+        moves.chats,
+        (Position.CONNECTED,),
+        "moving chats",
+        wanted=lambda policy, _: policy.migrate_chats,
+    ),
+    Step(
+        StepName.FORMER_CONNECTORS,
         former.connectors,
         (Position.CONNECTED, Position.FINISHED),
         "bringing over connectors",
-        wanted=_has_former_targets,
+        wanted=lambda _, tracked: tracked.former_targets,
     ),
     Step(
-        former.FORMER_CHATS,
+        StepName.FORMER_CHATS,
         former.chats,
         (Position.FINISHED,),
         "bringing over chats",
-        wanted=_has_former_targets,
+        wanted=lambda _, tracked: tracked.former_targets,
     ),
     Step(
-        "look",
+        StepName.LOOK,
         presence.run,
         (Position.CONNECTED, Position.FINISHED),
         "looking",
-        wanted=_looks_again,
+        wanted=lambda policy, _: policy.look_again,
         once_a_run=True,
     ),
 )

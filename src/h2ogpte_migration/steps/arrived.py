@@ -79,7 +79,7 @@ def _permissions(migration: Migration, target: Collection) -> List[Finding]:
 
 def _settings(migration: Migration, facts: Json) -> List[Finding]:
     """The target's settings against what was asked for, unless this run has just done that."""
-    if migration.settings_compared:
+    if migration.seen.settings_compared:
         return []
     gateway = migration.gateway
     found: List[Finding] = []

@@ -13,17 +13,10 @@ from typing import List, Optional, Set, Tuple, Union
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, Rejected, ServerError
-from h2ogpte_migration.migration import (
-    Absent,
-    Ambiguous,
-    Carried,
-    Migration,
-    in_doubt,
-    send_once,
-    settle_doubt,
-)
+from h2ogpte_migration.migration import Carried, Migration
 from h2ogpte_migration.model import Collection, Document, Json, SourceId
 from h2ogpte_migration.results import Result
+from h2ogpte_migration.sending import Absent, Ambiguous, in_doubt, send_once, settle_doubt
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import refusals
 from h2ogpte_migration.steps.presence import read_when_visible
@@ -77,9 +70,9 @@ def _book(migration: Migration, target: Target) -> None:
     source = carried(migration)
     asked = {**facts(source), "settings": _wanted_settings(migration, source)}
     store.record_target(migration.lease, attempt, created, asked)
-    migration.created_at = migration.clock.now()
+    migration.seen.created_at = migration.clock.now()
     if not target.adopted:
-        migration.created = created
+        migration.seen.created = created
         log.info("created the target %s (%s)", created.id, attempt.target_name)
         return
     log.info("adopted the target %s, whose creation was never answered", created.id)

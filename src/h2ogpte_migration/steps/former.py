@@ -10,33 +10,35 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Json
+from h2ogpte_migration.model import Json, SourceId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, left_in, move_all
-from h2ogpte_migration.steps.spare import found_nowhere_else
+from h2ogpte_migration.steps.presence import found_nowhere_else
 from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.ui.text import plural
-
-FORMER_CONNECTORS = "former connectors"
-FORMER_CHATS = "former chats"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What a former target holds that is nowhere else: counts."""
+    """What a former target holds that is nowhere else: counts.
+
+    Args:
+        beyond: the former target whose content may have gone to this one, as it was migrated on.
+    """
 
     target_id: str
     connectors: int
     chats: int
     documents: int = 0
+    beyond: str = ""
 
     def __str__(self) -> str:
         parts = [
@@ -48,17 +50,20 @@ class Holding:
             )
             if count
         ]
+        if self.beyond:
+            where = f"{self.target_id}, to which the former target {self.beyond} was migrated on,"
+            return f"{where} holds {', '.join(parts)}"
         return f"the former target {self.target_id} still holds {', '.join(parts)}"
 
 
 def connectors(migration: Migration) -> Optional[Result]:
     """Bring over the connectors that former targets hold."""
-    return _bring_all_over(migration, FORMER_CONNECTORS, StepName.CONNECTORS)
+    return _bring_all_over(migration, StepName.FORMER_CONNECTORS, StepName.CONNECTORS)
 
 
 def chats(migration: Migration) -> Optional[Result]:
     """Bring over the chat sessions that former targets hold."""
-    return _bring_all_over(migration, FORMER_CHATS, StepName.CHATS)
+    return _bring_all_over(migration, StepName.FORMER_CHATS, StepName.CHATS)
 
 
 def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Result]:
@@ -97,21 +102,41 @@ def _bring_over(migration: Migration, former: Attempt, step: str) -> None:
 
 
 def holdings(migration: Migration) -> List[Holding]:
-    """What former targets hold now, as far as the server tells; empty ones are left out."""
+    """What former targets hold now, and what they were migrated on to; empty ones are left out.
+
+    As far as the server tells. Of a chain nothing is brought over by itself: its end is in use.
+    """
     found = []
     for former in migration.tracking.store.former_targets(migration.source_id):
         with suppress(ServerError):
-            holding = _holding(migration, former)
-            if holding.connectors or holding.chats or holding.documents:
-                found.append(holding)
-    return found
+            found.append(_holding(migration, former))
+        for link in _migrated_on(migration, str(former.target_id)):
+            with suppress(ServerError):
+                connectors, chats = _moved(migration, link)
+                found.append(Holding(link, connectors, chats, beyond=str(former.target_id)))
+    return [item for item in found if item.connectors or item.chats or item.documents]
+
+
+def _migrated_on(migration: Migration, target_id: str) -> List[str]:
+    """The targets that a target was migrated on to, link by link."""
+    links = [target_id]
+    while True:
+        tracked = migration.tracking.store.load(SourceId(links[-1]))
+        onwards = tracked.record.target_id if tracked is not None else None
+        if onwards is None or onwards in links:
+            return links[1:]
+        links.append(str(onwards))
+
+
+def _moved(migration: Migration, collection_id: str) -> Tuple[int, int]:
+    """How many connectors and chats a collection holds."""
+    steps = (StepName.CONNECTORS, StepName.CHATS)
+    connectors, chats = (MOVES[step].count(migration.gateway, collection_id) for step in steps)
+    return connectors, chats
 
 
 def _holding(migration: Migration, former: Attempt) -> Holding:
     target_id, tracked = str(former.target_id), migration.tracked
     in_use = tracked.attempt.target_id if tracked and tracked.attempt else None
-    connectors, chats = (
-        MOVES[step].count(migration.gateway, target_id)
-        for step in (StepName.CONNECTORS, StepName.CHATS)
-    )
+    connectors, chats = _moved(migration, target_id)
     return Holding(target_id, connectors, chats, found_nowhere_else(migration, former, in_use))

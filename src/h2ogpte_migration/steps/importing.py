@@ -8,27 +8,28 @@ unanswered submission is looked for among the owner's jobs and in the target's o
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import List, Optional, Union
+from typing import Callable, List, Optional, Union
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
-from h2ogpte_migration.migration import (
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import Collection, Job, JobId, JobKind
+from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.sending import (
     Absent,
     Ambiguous,
-    Migration,
     in_doubt,
     record_send,
     send_once,
     settle_doubt,
 )
-from h2ogpte_migration.model import Collection, Job, JobId, JobKind
-from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.states import Position, StepName, TargetState
 from h2ogpte_migration.steps import permissions, refusals
 from h2ogpte_migration.steps.presence import (
+    found_nowhere_else,
     is_empty,
     is_gone,
     listed,
@@ -38,7 +39,7 @@ from h2ogpte_migration.steps.presence import (
 )
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
-from h2ogpte_migration.tracking.records import Holder, Intent
+from h2ogpte_migration.tracking.records import Attempt, Intent, RunInfo
 from h2ogpte_migration.ui.text import plural
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def run(migration: Migration) -> Optional[Result]:
             return _resolve(migration)
         if not migration.may_submit():
             permissions.outdate(migration)
-            migration.waited_for_slot = True
+            migration.seen.waited_for_slot = True
             return migration.result(OutcomeKind.WAITING_FOR_SLOT, step=StepName.IMPORT)
         return _submit(migration)
     except NotFound as error:
@@ -71,7 +72,7 @@ def _submit(migration: Migration) -> Optional[Result]:
     permissions.refresh(migration)
     if migration.record.position != Position.SHARED:
         return None  # the target turned out to be gone, and another one was begun
-    if migration.waited_for_slot and not _is_still_empty(migration):
+    if migration.seen.waited_for_slot and not _is_still_empty(migration):
         reason = "people put documents into it while it waited for its import; they stay there"
         migration.restart(TargetState.ABANDONED, reason)
         return None
@@ -86,7 +87,10 @@ def _submit(migration: Migration) -> Optional[Result]:
             announce=lambda: _announce(migration, scratch),
             alone=lambda: migration.shared.importing[migration.attempt.owner],
         )
-    return running(migration)
+    tracked = migration.reload()
+    if tracked is None or tracked.position != Position.IMPORTING:
+        return None
+    return migration.running()
 
 
 def _is_still_empty(migration: Migration) -> bool:
@@ -129,13 +133,12 @@ def _read_baseline(migration: Migration, scratch: DocumentComparison) -> None:
 
 
 def _announce(migration: Migration, scratch: DocumentComparison) -> None:
-    """Record that the import is about to be sent; another one in doubt is settled first."""
+    """Record that the import is about to be sent, with the documents that the source has now."""
     store, attempt = migration.tracking.store, migration.attempt
-    while not store.announce_import(migration.lease, attempt, scratch.documents(SOURCE)):
-        in_the_way = store.import_in_doubt(attempt.owner)
-        if in_the_way is not None and in_the_way.source_id != migration.source_id:
-            _settle_other(migration, in_the_way)
-        migration.clock.sleep(patience.BUSY_WAIT_S)
+    _when_nothing_is_in_doubt(
+        migration,
+        lambda: store.announce_import(migration.lease, attempt, scratch.documents(SOURCE)),
+    )
 
 
 def _send(migration: Migration) -> Import:
@@ -166,19 +169,6 @@ def book(migration: Migration, found: Import) -> None:
     log.info(words, found.job_id)
 
 
-def running(migration: Migration) -> Optional[Result]:
-    """The import runs at the server: there is nothing to do until it ends. None if it does not."""
-    tracked = migration.reload()
-    if tracked is None or tracked.position != Position.IMPORTING:
-        return None
-    return migration.result(
-        OutcomeKind.RUNNING,
-        step=StepName.JOB,
-        reason="the import runs at the server",
-        job_id=tracked.record.job_id,
-    )
-
-
 # -- an import in doubt ------------------------------------------------------------------
 def _resolve(migration: Migration) -> Optional[Result]:
     """An import may have been submitted: look, before anything is sent."""
@@ -187,9 +177,15 @@ def _resolve(migration: Migration) -> Optional[Result]:
         # Written by version 1.2.0, which kept no intents: the import counts as sent.
         timed_out = False
         mark_in_doubt(migration)
-    if _settle(migration, timed_out=timed_out):
+    if settle_doubt(
+        migration,
+        StepName.IMPORT,
+        lambda: _find(migration),
+        lambda found: book(migration, found),
+        timed_out=timed_out,
+    ):
         return None
-    if migration.policy.verify and not migration.was_restarted:
+    if migration.policy.verify and not migration.record.was_restarted:
         migration.reload()
         return migration.result(
             OutcomeKind.LEFT,
@@ -197,16 +193,6 @@ def _resolve(migration: Migration) -> Optional[Result]:
             needs_attention=True,
         )
     return None
-
-
-def _settle(migration: Migration, *, timed_out: bool) -> bool:
-    return settle_doubt(
-        migration,
-        StepName.IMPORT,
-        lambda: _find(migration),
-        lambda found: book(migration, found),
-        timed_out=timed_out,
-    )
 
 
 def mark_in_doubt(migration: Migration) -> None:
@@ -217,11 +203,7 @@ def mark_in_doubt(migration: Migration) -> None:
         if target.created_at is not None:
             store.record_target_time(migration.lease, migration.attempt, target.created_at)
             migration.reload()
-    while not record_send(migration, StepName.IMPORT):
-        in_the_way = store.import_in_doubt(migration.attempt.owner)
-        if in_the_way is not None and in_the_way.source_id != migration.source_id:
-            _settle_other(migration, in_the_way)
-        migration.clock.sleep(patience.BUSY_WAIT_S)
+    _when_nothing_is_in_doubt(migration, lambda: record_send(migration, StepName.IMPORT))
 
 
 def was_only_looked_for(migration: Migration) -> None:
@@ -230,6 +212,15 @@ def was_only_looked_for(migration: Migration) -> None:
     store.record_unsent(migration.lease, attempt, StepName.IMPORT)
     store.record_absent(migration.lease, attempt, StepName.IMPORT)
     migration.reload()
+
+
+def _when_nothing_is_in_doubt(migration: Migration, record: Callable[[], bool]) -> None:
+    """Record an import as sent, as soon as no other one of this owner is in doubt."""
+    while not record():
+        in_the_way = migration.tracking.store.import_in_doubt(migration.attempt.owner)
+        if in_the_way is not None and in_the_way.source_id != migration.source_id:
+            _settle_other(migration, in_the_way)
+        migration.clock.sleep(patience.BUSY_WAIT_S)
 
 
 def _settle_other(migration: Migration, intent: Intent) -> None:
@@ -250,7 +241,7 @@ def _settle_other(migration: Migration, intent: Intent) -> None:
 def _claim_and_settle(migration: Migration, intent: Intent) -> None:
     leases = migration.tracking.leases
     claimed = leases.claim(intent.source_id)
-    if isinstance(claimed, Holder):
+    if isinstance(claimed, RunInfo):
         return
     other = Migration(
         migration.shared,
@@ -346,7 +337,8 @@ def by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
             return Absent()
         fill_baseline(migration, comparison)
         if comparison.same(BASELINE, TARGET):
-            return Import(None, adopted=True)
+            others = _of_other_sizes(migration)
+            return Import(None, adopted=True) if not others else _somebodys(migration, others)
         foreign = comparison.foreign()[0]
 
     def rather() -> Optional[Import]:
@@ -354,6 +346,34 @@ def by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
         return Import(None, adopted=True) if used else None
 
     return Ambiguous("the target holds documents of an import whose job is not known", rather)
+
+
+def _of_other_sizes(migration: Migration) -> int:
+    """How many documents of the target bear a name of the source's, and are surely none of them.
+
+    Version 1.2.0 kept no trace of what it sent: where it copied, only names and sizes tell.
+    """
+    if migration.attempt.origin != Attempt.LEGACY:
+        return 0
+    with suppress(NotFound):  # without the source, there is nothing to tell them by
+        return found_nowhere_else(migration, migration.attempt)
+    return 0
+
+
+def _somebodys(migration: Migration, others: int) -> Ambiguous:
+    """Neither given up, as somebody may work there, nor taken for imported."""
+    target_id = migration.target_id
+
+    def rather() -> None:
+        what = f"{plural(others, 'document')} of it" + (" has" if others == 1 else " have")
+        raise StepFailed(
+            f"version 1.2.0 left no trace of an import into the target {target_id}, and {what} a "
+            "name of the source's and another size: somebody may have put that there",
+            "Look at that collection. --force-remigrate makes a new target and leaves it alone.",
+            "not known to be imported",
+        )
+
+    return Ambiguous("the target holds documents of somebody", rather)
 
 
 def all_there(migration: Migration) -> bool:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Optional
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, StepFailed
-from h2ogpte_migration.migration import Migration, seconds_since
+from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId
 from h2ogpte_migration.results import Result
+from h2ogpte_migration.sending import seconds_since
 from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.steps import validate
-from h2ogpte_migration.steps.importing import all_there, running
+from h2ogpte_migration.steps.importing import all_there
 from h2ogpte_migration.tracking.records import Watched
 from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, MISSING
-
-log = logging.getLogger(__name__)
 
 
 def look(migration: Migration) -> bool:
@@ -26,21 +24,21 @@ def look(migration: Migration) -> bool:
     There is when it has ended, when the server keeps no record of it any more, and when it stands
     still: then the target's documents decide.
     """
-    job_id = migration.record.record.job_id
-    job = migration.job = _ask(migration, job_id) if job_id else None
+    seen, job_id = migration.seen, migration.record.record.job_id
+    job = seen.job = _ask(migration, job_id) if job_id else None
     if job is None:
-        migration.job_looked_at = not _may_yet_show(migration)
+        seen.job_looked_at = not _may_yet_show(migration)
     else:
-        limit_s = min(migration.compare_at_s, patience.STALE_JOB_S)
-        migration.job_looked_at = job.ended or _stands_still(migration, job) >= limit_s
+        limit_s = min(seen.compare_at_s, patience.STALE_JOB_S)
+        seen.job_looked_at = job.ended or _stands_still(migration, job) >= limit_s
         migration.on_job(job)
-    return migration.job_looked_at
+    return seen.job_looked_at
 
 
 def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
     """The first time the owner's list of jobs may tell; a poll is a question of its own."""
     listed = None
-    if migration.overview is not None and migration.job is None:
+    if migration.overview is not None and migration.seen.job is None:
         listed = migration.overview.job(job_id)
     if listed is not None:
         return listed
@@ -51,7 +49,7 @@ def _ask(migration: Migration, job_id: JobId) -> Optional[Job]:
 def _may_yet_show(migration: Migration) -> bool:
     """Whether the job was submitted a moment ago, and may only not be visible yet."""
     record = migration.record.record
-    seen = migration.watched is not None or record.job_status == JobStatus.RUNNING
+    seen = migration.seen.job_changed is not None or record.job_status == JobStatus.RUNNING
     if seen or record.job_id is None:
         return False
     if seconds_since(migration, StepName.IMPORT) >= patience.VISIBLE_WITHIN_S:
@@ -62,19 +60,18 @@ def _may_yet_show(migration: Migration) -> bool:
 def _stands_still(migration: Migration, job: Job) -> float:
     """For how long nothing about the job has changed, over all runs, in seconds."""
     now = migration.clock.utc()
-    watched = migration.watched or migration.tracking.store.job_watched(migration.attempt)
-    if watched is None or watched.standing != job.standing or watched.since > now:
-        watched = Watched(job.standing, now)
-    migration.watched = watched
-    return (now - watched.since).total_seconds()
+    changed = migration.seen.job_changed or migration.tracking.store.job_watched(migration.attempt)
+    if changed is None or changed.standing != job.standing or changed.since > now:
+        changed = Watched(job.standing, now)
+    migration.seen.job_changed = changed
+    return (now - changed.since).total_seconds()
 
 
 def run(migration: Migration) -> Optional[Result]:
     """Book the end of the job. Running: come back later."""
-    if not migration.job_looked_at and not look(migration):
-        record_running(migration)
-        return running(migration)
-    job, migration.job_looked_at = migration.job, False
+    if not migration.seen.job_looked_at and not look(migration):
+        return still_running(migration)
+    job, migration.seen.job_looked_at = migration.seen.job, False
     if job is None or job.ended:
         migration.job_ended()
     if job is None:
@@ -83,17 +80,17 @@ def run(migration: Migration) -> Optional[Result]:
     return _ended(migration, job) if job.ended else _decide_standing(migration, job)
 
 
-def record_running(migration: Migration) -> None:
+def still_running(migration: Migration) -> Result:
     """The job was seen in progress: recorded once, and once more where it has moved since."""
-    watched = migration.watched
-    if migration.job is None or watched is None:
-        return
-    store, attempt = migration.tracking.store, migration.attempt
-    seen = migration.record.record.job_status == JobStatus.RUNNING
-    if not seen or (migration.job_recorded is None and store.job_watched(attempt) != watched):
-        store.record_job_running(migration.lease, attempt, watched)
-        migration.polled_at_version = None  # the next poll reads what was written
-    migration.job_recorded = watched
+    seen, changed = migration.seen, migration.seen.job_changed
+    if seen.job is not None and changed is not None:
+        store, attempt = migration.tracking.store, migration.attempt
+        known = migration.record.record.job_status == JobStatus.RUNNING
+        if not known or (not seen.job_recorded and store.job_watched(attempt) != changed):
+            store.record_job_running(migration.lease, attempt, changed)
+            migration.polled_at_version = None  # the next poll reads what was written
+        seen.job_recorded = True
+    return migration.running()
 
 
 def _ended(migration: Migration, job: Job) -> Optional[Result]:
@@ -123,10 +120,9 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
     if not found.lost:
         _finish(migration, what, found)
         return None
-    if migration.job is None and not look(migration) and migration.job is not None:
-        record_running(migration)
-        return running(migration)  # it was only out of sight
-    migration.job_looked_at = False
+    if migration.seen.job is None and not look(migration) and migration.seen.job is not None:
+        return still_running(migration)  # it was only out of sight
+    migration.seen.job_looked_at = False
     reason = f"{what}; {validate.blocking_words(found.findings)}"
     if validate.may_be_ours_twice(migration, found):
         migration.restart(TargetState.ABANDONED, reason)
@@ -134,7 +130,7 @@ def _decide_by_documents(migration: Migration, what: str, cause: str) -> Optiona
     return migration.import_failed(reason, cause)
 
 
-def _finish(migration: Migration, what: str, found: validate.Compared) -> None:
+def _finish(migration: Migration, what: str, found: validate.Comparison) -> None:
     """What the source had has arrived; what blocks all the same is for validation to hold."""
     migration.job_ended()
     missing = "no usable document is missing" if found.has(MISSING) else "no document is missing"
@@ -150,7 +146,7 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
     Raises:
         StepFailed: the job may yet be at work, and not all documents are there.
     """
-    stood_s = _stands_still(migration, job)
+    unchanged_s = _stands_still(migration, job)
     what = f"the import job stands still as {safe(job.raw_state) or 'unknown'}"
     try:
         found = validate.compare_all(migration)
@@ -159,10 +155,9 @@ def _decide_standing(migration: Migration, job: Job) -> Optional[Result]:
     if not found.lost and not found.pending_documents:
         _finish(migration, what, found)
         return None
-    if stood_s < patience.STALE_JOB_S:
-        migration.compare_at_s = 2 * stood_s
-        record_running(migration)
-        return running(migration)
+    if unchanged_s < patience.STALE_JOB_S:
+        migration.seen.compare_at_s = 2 * unchanged_s
+        return still_running(migration)
     migration.job_ended()
     why = validate.blocking_words(found.findings)
     if found.pending_documents:

@@ -11,7 +11,8 @@ from typing import List, Sequence, Set
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, Rejected
-from h2ogpte_migration.migration import Migration, in_doubt, record_send, seconds_since
+from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.sending import in_doubt, record_send, seconds_since
 from h2ogpte_migration.states import StepName
 
 log = logging.getLogger(__name__)

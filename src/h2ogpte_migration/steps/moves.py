@@ -26,7 +26,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId, JobKind, Json, SourceId, TargetId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import Position, StepName
-from h2ogpte_migration.steps import ragcheck, retrieval, validate
+from h2ogpte_migration.steps import chains, ragcheck, retrieval, validate
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.ui.text import plural
@@ -34,9 +34,6 @@ from h2ogpte_migration.ui.text import plural
 CHATS_PAGE = 100
 ROUND = 10
 """Pages are cut at multiples of that."""
-
-_MOVES_TO_COME = frozenset({Position.IMPORTED, Position.HELD, Position.VALIDATED})
-"""Where a migration stands whose connectors are still to be moved."""
 
 log = logging.getLogger(__name__)
 
@@ -307,8 +304,8 @@ def connectors(migration: Migration) -> Optional[Result]:
 
     Where chats are to follow they are looked at here for the first time: one pause serves both.
     """
-    validation, seen_at = migration.record.validation, migration.seen_at
-    stale = seen_at is None or migration.clock.now() - seen_at > patience.FRESH_FINDINGS_S
+    validation, checked_at = migration.record.validation, migration.seen.checked_at
+    stale = checked_at is None or migration.clock.now() - checked_at > patience.FRESH_FINDINGS_S
     if stale and validation is not None and not validation.ignored:
         result = validate.run(migration)
         if result is not None or migration.reload() is None:
@@ -319,7 +316,7 @@ def connectors(migration: Migration) -> Optional[Result]:
         # A refusal is for the step that moves them.
         with suppress(ServerError):
             if not _look(_way(migration), MOVES[StepName.CHATS]).listed:
-                migration.empty_at[StepName.CHATS] = migration.clock.now()
+                migration.seen.empty_at[StepName.CHATS] = migration.clock.now()
     return _run(migration, StepName.CONNECTORS)
 
 
@@ -334,41 +331,14 @@ def chats(migration: Migration) -> Optional[Result]:
     return _run(migration, StepName.CHATS)
 
 
-def _wait_for_the_first_link(migration: Migration) -> None:
-    """Of a chain: what the migration into this source still moves would be left in the middle."""
-    store = migration.tracking.store
-    into = store.record_of_target(migration.source_id)
-    first = store.load(into.source_id) if into is not None else None
-    if first is not None and first.position in _MOVES_TO_COME:
-        raise StepFailed(
-            f"its source is the target of {first.record.source_name} ({first.record.source_id}), "
-            "whose migration is not finished",
-            f"Finish that first: --verify --collections {first.record.source_id}",
-            "Source not finished",
-        )
-
-
-def _refuse_the_middle(migration: Migration) -> None:
-    """Of a chain whose next link has moved its chats on already: they would stay in the middle."""
-    onwards = migration.tracking.store.load(SourceId(migration.target_id))
-    if onwards is not None and onwards.position == Position.FINISHED:
-        last = onwards.record.target_id
-        raise StepFailed(
-            f"its target {migration.target_id} was itself migrated on, to {last}: the chats would "
-            "stay in the middle",
-            f"Move them to the end: --move-chats --from {migration.source_id} --to {last}",
-            "migrated on",
-        )
-
-
 def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
-    _wait_for_the_first_link(migration)
+    chains.refuse_before_the_first(migration)
     way = _way(migration)
     try:
-        empty_at = migration.empty_at.pop(step, None)
+        empty_at = migration.seen.empty_at.pop(step, None)
         left = left_in(way, kind, _on_record(migration, step), empty_at)
-        if left.listed or migration.seen_at is None:
+        if left.listed or migration.seen.checked_at is None:
             _read_target_again(migration)
         if left.listed:
             counts: Json = {
@@ -379,7 +349,12 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
             }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
         if left.listed and step == StepName.CHATS:
-            _refuse_the_middle(migration)
+            chains.refuse_if_migrated_on(
+                migration,
+                (Position.FINISHED,),
+                "the chats would stay in the middle",
+                "Move them to the end: --move-chats --from {source} --to {end}",
+            )
         if left.total:
             left = move_all(way, kind, StepJobs(migration, step))
             if step == StepName.CONNECTORS:
@@ -413,7 +388,7 @@ def _read_target_again(migration: Migration) -> None:
         raise StepFailed("the target is not validated, nothing was moved")
     if target.model != migration.attempt.model and not found.ignored:
         raise StepFailed(f"the target has the model {target.model} by now, nothing was moved")
-    migration.seen_at = migration.clock.now()
+    migration.seen.checked_at = migration.clock.now()
 
 
 def _finish(migration: Migration, way: Way, step: str) -> None:

@@ -23,7 +23,7 @@ from h2ogpte_migration.errors import (
 )
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, Finding, Permissions, Share
+from h2ogpte_migration.model import Collection, Permissions, Share
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.steps.presence import (
     insist,
@@ -34,7 +34,6 @@ from h2ogpte_migration.steps.presence import (
 )
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Attempt
-from h2ogpte_migration.validation import SHARED_MORE_WIDELY
 
 T = TypeVar("T")
 
@@ -120,56 +119,28 @@ def run(migration: Migration) -> Optional[Result]:
         return None
     store, attempt = migration.tracking.store, migration.attempt
     store.finish_permissions(migration.lease, attempt, rights, migration.take_warnings())
-    migration.rights_copied_at = migration.clock.now()
+    migration.seen.rights_copied_at = migration.clock.now()
     return None
 
 
 def refresh(migration: Migration) -> None:
     """Right before the import: the rights as they are now, unless they were copied just now."""
-    copied_at = migration.rights_copied_at
-    if copied_at is None or migration.clock.now() - copied_at > patience.FRESH_RIGHTS_S:
+    if not were_copied_just_now(migration):
         run(migration)
         migration.reload()
+
+
+def were_copied_just_now(migration: Migration) -> bool:
+    """Whether this run copied them so lately that nobody is expected to have changed them since."""
+    copied_at = migration.seen.rights_copied_at
+    return copied_at is not None and migration.clock.now() - copied_at <= patience.FRESH_RIGHTS_S
 
 
 def outdate(migration: Migration) -> None:
     """The collection has to wait: people may withdraw meanwhile what was given."""
     given = migration.attempt.permissions
-    if migration.rights_copied_at is not None and (given is None or not given.empty):
-        migration.rights_copied_at = float("-inf")
-
-
-def shrink(migration: Migration) -> Optional[Finding]:
-    """After the import: take from the target what we gave and the source does not grant any more.
-
-    Nothing is added, as by now the target may be somebody's own; nothing is asked where nothing
-    was given. Returns a blocking finding where the server does not take something back.
-    """
-    given = _given(migration)
-    if given.empty:
-        return None
-    unread: List[str] = []
-    try:
-        allowed = _read_source(migration, lambda what, _: unread.append(what), anew=True)
-    except NotFound:
-        return None  # whoever compares the documents finds out whether the source is gone
-    finding: Optional[Finding] = None
-    if unread:
-        migration.warn(f"whether the {', '.join(unread)} are still the source's can't be told")
-        left = given
-    else:
-        left = narrowed(given, allowed)
-    if left != given:
-        try:
-            withdraw(migration, given, left)
-        except StillShared as error:
-            finding = Finding(SHARED_MORE_WIDELY, error.message, blocking=True)
-            left = _together(left, error.stays)  # the next validation tries again
-    store, attempt = migration.tracking.store, migration.attempt
-    if left != attempt.permissions or migration.warnings:
-        store.record_rights(migration.lease, attempt, left, migration.take_warnings())
-        migration.reload()
-    return finding
+    if migration.seen.rights_copied_at is not None and (given is None or not given.empty):
+        migration.seen.rights_copied_at = float("-inf")
 
 
 def warn_of_missing(migration: Migration, held: Permissions) -> None:
@@ -220,14 +191,14 @@ def _copy(migration: Migration) -> Permissions:
     A refused share is a warning. Raises ``NotFound`` where source or target may be gone.
     """
     rights = _read_source(migration, partial(_warn_of_unread, migration))
-    given = _given(migration)
+    given = given_so_far(migration)
     if not given.empty:
         withdraw(migration, given, rights)
     if not rights.empty:
         store, attempt = migration.tracking.store, migration.attempt
-        store.record_rights(migration.lease, attempt, _together(given, rights))
+        store.record_rights(migration.lease, attempt, together(given, rights))
         migration.reload()
-    _give(migration, rights)
+    give(migration, rights)
     return rights
 
 
@@ -235,15 +206,15 @@ def _warn_of_unread(migration: Migration, what: str, why: str) -> None:
     migration.warn(f"the {what} could not be read, and so not copied: {why}")
 
 
-def _given(migration: Migration) -> Permissions:
-    """What the target may have been given already, by whomever: no import was sent to it yet.
+def given_so_far(migration: Migration) -> Permissions:
+    """What the target may have been given already: before its import, by whomever.
 
     Where we have no record of it, what the target has counts as given: version 1.2.0 kept none,
     and a server may share whatever is created.
     """
     if migration.attempt.permissions is not None:
         return migration.attempt.permissions
-    if migration.attempt.origin != Attempt.LEGACY and _born_unshared(migration.created):
+    if migration.attempt.origin != Attempt.LEGACY and _born_unshared(migration.seen.created):
         return Permissions(is_public=False)
     return on_target(migration)
 
@@ -256,7 +227,7 @@ def _born_unshared(created: Optional[Collection]) -> bool:
     return not created.is_public and not (isinstance(users, int) and users > 1)
 
 
-def _together(given: Permissions, rights: Permissions) -> Permissions:
+def together(given: Permissions, rights: Permissions) -> Permissions:
     """All that the target may have from us, once ``rights`` are given; the newer list counts."""
 
     def merged(old: Sequence[Share], new: Sequence[Share]) -> Tuple[Share, ...]:
@@ -289,7 +260,7 @@ class _Grant:
 
     def is_shown(self) -> bool:
         """Whether the server shows it as it is wanted."""
-        return _as_wanted(self.share, self.listing())
+        return as_wanted(self.share, self.listing())
 
 
 def _grants(migration: Migration, rights: Permissions) -> Dict[str, _Grant]:
@@ -332,7 +303,7 @@ def _public_share(gateway: Gateway, collection_id: str) -> List[Share]:
     return [Share(_EVERYBODY, gateway.public_permissions(collection_id))]
 
 
-def _give(migration: Migration, rights: Permissions) -> None:
+def give(migration: Migration, rights: Permissions) -> None:
     """Grant rights on the target; what is refused is a warning."""
     for grant in _grants(migration, rights).values():
         refusal = _send(migration, grant)
@@ -344,7 +315,8 @@ def _read_source(
     migration: Migration, refused: Callable[[str, str], None], *, anew: bool = False
 ) -> Permissions:
     collection = carried(migration).collection if not anew else None
-    if collection is None or migration.rights_copied_at is not None or migration.created is None:
+    seen = migration.seen
+    if collection is None or seen.rights_copied_at is not None or seen.created is None:
         collection = migration.gateway.collection(migration.source_id)
     return read(
         migration.gateway,
@@ -395,7 +367,7 @@ def withdraw(migration: Migration, given: Permissions, allowed: Permissions) -> 
     words = {grant.whom: _lessen(migration, grant, left.get(grant.whom)) for grant in excess}
     refused = {whom: said for whom, said in words.items() if said}
     if refused:
-        raise StillShared(_of(given, refused), list(refused.values()))
+        raise StillShared(only(given, refused), list(refused.values()))
 
 
 def _is_anybodys(migration: Migration) -> bool:
@@ -415,11 +387,21 @@ def _keep_word(migration: Migration, given: Permissions, whom: Sequence[str]) ->
     migration.reload()
 
 
-def _of(rights: Permissions, whom: Container[str]) -> Permissions:
+def by_whom(rights: Permissions) -> Dict[str, Share]:
+    """The shares, by whom they are given to: in the words that people read."""
+    shares = {f"user {share.grantee}": share for share in rights.users}
+    shares.update({f"group {share.grantee}": share for share in rights.groups})
+    if rights.is_public:
+        shares[_EVERYBODY] = Share(_EVERYBODY, rights.public)
+    return shares
+
+
+def only(rights: Permissions, whom: Container[str]) -> Permissions:
     """What some of those have to whom rights were given."""
+    is_public = rights.is_public and _EVERYBODY in whom
     return Permissions(
-        is_public=rights.is_public and _EVERYBODY in whom,
-        public=rights.public,
+        is_public=is_public,
+        public=rights.public if is_public else None,
         users=tuple(share for share in rights.users if f"user {share.grantee}" in whom),
         groups=tuple(share for share in rights.groups if f"group {share.grantee}" in whom),
     )
@@ -488,7 +470,8 @@ def _raise_if_gone(migration: Migration, error: ServerError) -> None:
         raise error
 
 
-def _as_wanted(share: Share, listed: Sequence[Share]) -> bool:
+def as_wanted(share: Share, listed: Sequence[Share]) -> bool:
+    """Whether a listing shows a share with just these rights; without a list, with any."""
     for have in listed:
         if have.grantee == share.grantee:
             return share.permissions is None or set(share.permissions) == set(

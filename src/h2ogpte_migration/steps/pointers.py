@@ -8,12 +8,12 @@ silence: these are hints for people, and hold nothing back.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, Set, Tuple, TypeVar
 
 from h2ogpte_migration.errors import BadReply, NotFound, Rejected, Unavailable
 from h2ogpte_migration.gateway.rest import Gateway
+from h2ogpte_migration.migration import Locks
 from h2ogpte_migration.ui.text import plural
 
 T = TypeVar("T")
@@ -35,8 +35,7 @@ class Pointers:
         self._admin = admin
         self._known: Dict[Tuple[str, str], Any] = {}
         self._absent: Set[str] = set()
-        self._locks: Dict[Tuple[str, str], threading.Lock] = {}
-        self._guard = threading.Lock()
+        self._locks = Locks()
 
     def __call__(
         self, gateway: Gateway, collection_id: str, copied: bool, graph: bool
@@ -102,9 +101,7 @@ class Pointers:
 
         A server that has no such operation, or can't answer, is not asked again for others.
         """
-        with self._guard:
-            lock = self._locks.setdefault((what, of), threading.Lock())
-        with lock:
+        with self._locks[f"{what} {of}"]:
             if what in self._absent:
                 return nothing
             if (what, of) not in self._known:

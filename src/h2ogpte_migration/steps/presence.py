@@ -8,7 +8,9 @@ comes here: the transport takes it for a fault on the way.
 from __future__ import annotations
 
 import logging
-from typing import Callable, Iterator, Optional, TypeVar
+from contextlib import closing
+from dataclasses import replace
+from typing import Callable, Iterator, Optional, Tuple, TypeVar
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -19,6 +21,8 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Document
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import TargetState
+from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.tracking.records import Attempt
 
 T = TypeVar("T")
 
@@ -101,23 +105,6 @@ def is_empty(gateway: Gateway, clock: Clock, collection_id: str) -> bool:
         f"the server counts {counted} documents in {collection_id}, and lists none",
         hint="Run the same command later; nothing was concluded from it.",
     )
-
-
-def not_listed(gateway: Gateway, clock: Clock, collection_id: str) -> int:
-    """How many documents a collection counts and does not list: listings may lag behind.
-
-    Raises:
-        NotFound: it may be gone.
-    """
-    missing = 0
-    for look in range(2):
-        if look:
-            clock.sleep(patience.SECOND_LOOK_S)
-        rows = listed(gateway, collection_id, lambda found: sum(1 for _ in found))
-        missing = (gateway.collection(collection_id).document_count or 0) - rows
-        if missing <= 0:
-            return 0
-    return missing
 
 
 def run(migration: Migration) -> Optional[Result]:
@@ -217,3 +204,47 @@ def listed(
         except ListingShifted:
             continue
     return consume(gateway.documents(collection_id, expected, shifting=True))
+
+
+def found_nowhere_else(migration: Migration, target: Attempt, other: Optional[str] = None) -> int:
+    """How many documents of a target neither its source holds, nor another target.
+
+    Raises:
+        NotFound: the source may be gone, and there is no other target.
+    """
+    return alone_and_listed(migration, target, other)[0]
+
+
+def alone_and_listed(
+    migration: Migration, target: Attempt, other: Optional[str] = None
+) -> Tuple[int, int]:
+    """How many documents of a target are found nowhere else, and how many it lists.
+
+    Copies have ids of their own: they are told apart by name and size.
+
+    Args:
+        other: the other target; with it the source may be gone.
+
+    Raises:
+        NotFound: the source may be gone, and there is no other target.
+    """
+    gateway = migration.gateway
+    by_name = target.import_options.copy_document or target.origin == Attempt.LEGACY
+
+    def rows(documents: Iterator[Document]) -> Iterator[Document]:
+        if not by_name:
+            return documents
+        # A newer version of the same name is another document.
+        return (replace(item, name=f"{item.size_bytes} {item.name}") for item in documents)
+
+    with closing(DocumentComparison(by_name=by_name)) as comparison:
+        fill = comparison.fill
+        listed(gateway, str(target.target_id), lambda found: fill(SOURCE, rows(found)))
+        try:
+            listed(gateway, migration.source_id, lambda found: fill(BASELINE, rows(found)))
+        except NotFound:
+            if other is None:
+                raise
+        if other is not None:
+            listed(gateway, other, lambda found: fill(TARGET, rows(found)))
+        return comparison.only_in_source()[0], comparison.count(SOURCE)

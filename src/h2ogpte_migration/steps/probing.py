@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import (
-    Callable,
     Dict,
     FrozenSet,
     Iterator,
@@ -21,16 +20,13 @@ from typing import (
     Sequence,
     Set,
     Tuple,
-    TypeVar,
 )
 
 from h2ogpte_migration.errors import (
-    BadReply,
     NotFound,
     Rejected,
     ServerError,
     Unauthorized,
-    Unavailable,
 )
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import ChunkMatch, Document
@@ -47,8 +43,6 @@ from h2ogpte_migration.retrieval import (
     passage,
 )
 from h2ogpte_migration.steps.presence import listed
-
-T = TypeVar("T")
 
 BATCH = 25
 """So many texts are encoded with one request."""
@@ -175,7 +169,7 @@ class _Texts:
         gateway = self._migration.gateway
         try:
             read = partial(gateway.document_chunks, collection_id, document_id)
-            texts = _unless_down(self._migration, "chunks", read)
+            texts = self._migration.shared.down.ask("chunks", read)
         except (NotFound, Rejected) as error:
             self._refusals[collection_id] += 1
             self._refusal = error
@@ -227,27 +221,14 @@ def _ranking(
     migration: Migration, collection_id: str, model: str, probes: Sequence[Probe]
 ) -> Ranking:
     """What the index of a collection answers to all of the probes."""
-    gateway = migration.gateway
+    gateway, down = migration.gateway, migration.shared.down
     answers: List[Sequence[ChunkMatch]] = []
     for start in range(0, len(probes), BATCH):
         texts = [probe.text for probe in probes[start : start + BATCH]]
         migration.clock.check()
         encode = partial(gateway.encode, model, texts)
-        for vector in _unless_down(migration, f"encode {model}", encode):
+        for vector in down.ask(f"encode {model}", encode):
             migration.clock.check()
             match = partial(gateway.match_chunks, collection_id, vector)
-            answers.append(_unless_down(migration, "match", match))
+            answers.append(down.ask("match", match))
     return Ranking(probes, answers, by_name=migration.by_name)
-
-
-def _unless_down(migration: Migration, what: str, send: Callable[[], T]) -> T:
-    """Ask, unless the same failed several times in a row in this run: retries cost time."""
-    down = migration.shared.down
-    down.refuse(what)
-    try:
-        answer = send()
-    except (Unavailable, BadReply) as error:
-        down.failed(what, error)
-        raise
-    down.worked(what)
-    return answer

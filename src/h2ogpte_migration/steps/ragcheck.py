@@ -53,8 +53,8 @@ def run(migration: Migration) -> Optional[Result]:
 
 
 def _holds_documents(migration: Migration) -> bool:
-    if migration.documents is not None:
-        return migration.documents > 0
+    if migration.seen.documents is not None:
+        return migration.seen.documents > 0
     return next(iter(migration.gateway.documents(migration.target_id)), None) is not None
 
 

@@ -13,8 +13,9 @@ from contextlib import closing
 from typing import List, Optional
 
 from h2ogpte_migration.errors import NotFound, Rejected, StepFailed
-from h2ogpte_migration.migration import Absent, Ambiguous, Migration
+from h2ogpte_migration.migration import Migration, Seen
 from h2ogpte_migration.model import Job
+from h2ogpte_migration.sending import Absent, Ambiguous
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import importing, permissions
 from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone, sure
@@ -56,7 +57,7 @@ def agree(migration: Migration) -> None:
     if words:
         log.warning("record and attempt differed: %s", words)
         migration.notes.append(f"changed from outside: {words}")
-    migration.forget_what_was_seen()
+    migration.seen = Seen()
     migration.reload()
 
 
@@ -110,8 +111,8 @@ def is_due(migration: Migration) -> bool:
     """Whether the target was made by an earlier run, and was not looked at in this one."""
     return (
         migration.record.position in _UNSENT
-        and migration.created is None
-        and not migration.reconciled
+        and migration.seen.created is None
+        and not migration.seen.reconciled
     )
 
 
@@ -126,7 +127,7 @@ def run(migration: Migration) -> None:
     except NotFound as error:
         restart_if_gone(migration, error)
         return
-    migration.reconciled = True
+    migration.seen.reconciled = True
     if found is None:
         return
     log.warning("the record is behind: the target %s was imported into", migration.target_id)

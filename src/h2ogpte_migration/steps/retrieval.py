@@ -49,9 +49,9 @@ def kept_finding(migration: Migration) -> Optional[Finding]:
     """
     if _holding(migration.record.validation) is None:
         return None
-    if migration.policy.retrieval is not None and StepName.RETRIEVAL not in migration.done:
+    if migration.policy.retrieval is not None and StepName.RETRIEVAL not in migration.seen.done:
         _check(migration)
-        migration.done.add(StepName.RETRIEVAL)
+        migration.seen.done.add(StepName.RETRIEVAL)
         migration.reload()
     return _holding(migration.record.validation)
 
@@ -106,7 +106,7 @@ def _check(migration: Migration) -> Retrieval:
         finding if position != Position.FINISHED else None,
         look_again=position == Position.HELD,
     )
-    migration.retrieval = outcome
+    migration.seen.retrieval = outcome
     return outcome
 
 

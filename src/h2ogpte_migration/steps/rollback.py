@@ -12,13 +12,12 @@ from typing import List, Optional
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Json, SourceId
+from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, StepName
-from h2ogpte_migration.steps import ragcheck
+from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
+from h2ogpte_migration.steps import chains, ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
-from h2ogpte_migration.steps.presence import is_gone
-from h2ogpte_migration.steps.spare import found_nowhere_else
+from h2ogpte_migration.steps.presence import found_nowhere_else, is_gone
 from h2ogpte_migration.ui.text import plural
 
 _THERE = {
@@ -27,26 +26,16 @@ _THERE = {
 }
 """The way there, for each way back."""
 
-_MOVED_FROM = frozenset(
-    {
-        Position.IMPORTED,
-        Position.HELD,
-        Position.VALIDATED,
-        Position.CONNECTED,
-        Position.FINISHED,
-        Position.ROLLING_BACK,
-    }
-)
-"""Where a migration stands that may have moved something away from its source."""
-
 log = logging.getLogger(__name__)
 
 
 def begin(migration: Migration) -> Optional[Result]:
     """Commit that what was moved goes back; the source must be there to take it.
 
+    A target that is gone makes it a failed migration: what had been moved went with it.
+
     Raises:
-        NotFound, StepFailed: source or target do not exist any more, or belong to somebody else.
+        NotFound, StepFailed: the source does not exist any more, or belongs to somebody else.
     """
     source = migration.gateway.collection(migration.source_id)
     if not migration.is_owners(source.owner):
@@ -54,29 +43,30 @@ def begin(migration: Migration) -> Optional[Result]:
             f"the source is owned by {source.owner} by now; nothing was moved back",
             "It can't be rolled back: its connectors and chats stay with the target.",
         )
-    target_id = migration.target_id
-    if is_gone(migration.gateway, migration.clock, target_id):
-        raise StepFailed(
-            f"the target {target_id} does not exist any more; nothing is left to move",
-            "It can't be rolled back. --force-remigrate makes a new target.",
-        )
-    _refuse_if_migrated_on(migration)
+    chains.refuse_if_migrated_on(
+        migration,
+        (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
+        "what was moved may be there",
+        "Roll that back first: --rollback --collections {middle}",
+    )
+    failed = _failed_if_gone(migration)
+    if failed is not None:
+        return failed
     store, attempt = migration.tracking.store, migration.attempt
     _warn_of_what_stays(migration)
     store.finish_step(migration.lease, attempt, StepName.ROLLBACK, migration.take_warnings())
     return None
 
 
-def _refuse_if_migrated_on(migration: Migration) -> None:
-    """What was moved here may have been moved on: the last link of a chain comes back first."""
-    onwards = migration.tracking.store.load(SourceId(migration.target_id))
-    if onwards is not None and onwards.position in _MOVED_FROM:
-        raise StepFailed(
-            f"its target {migration.target_id} was itself migrated on, to "
-            f"{onwards.record.target_id}: what was moved may be there",
-            f"Roll that back first: --rollback --collections {migration.target_id}",
-            "migrated on",
-        )
+def _failed_if_gone(migration: Migration) -> Optional[Result]:
+    """What a target held that was deleted went with it: never "rolled back", at whatever step."""
+    if not is_gone(migration.gateway, migration.clock, migration.target_id):
+        return None
+    return migration.import_failed(
+        "the target was deleted after the end: nothing is left to move back",
+        "target deleted",
+        "It can't be rolled back. --retry-failed makes a new target.",
+    )
 
 
 def _warn_of_what_stays(migration: Migration) -> None:
@@ -93,8 +83,7 @@ def _warn_of_what_stays(migration: Migration) -> None:
 
 def connectors(migration: Migration) -> Optional[Result]:
     """Move the scheduled connectors back."""
-    _move_back(migration, StepName.CONNECTORS_BACK)
-    return None
+    return _move_back(migration, StepName.CONNECTORS_BACK)
 
 
 def chats(migration: Migration) -> Optional[Result]:
@@ -102,8 +91,7 @@ def chats(migration: Migration) -> Optional[Result]:
     leftovers = migration.tracking.leftovers
     ragcheck.sweep(migration.gateway, leftovers, migration.source_id)
     ragcheck.give_up(leftovers, migration.source_id)
-    _move_back(migration, StepName.CHATS_BACK)
-    return None
+    return _move_back(migration, StepName.CHATS_BACK)
 
 
 def finish(migration: Migration) -> Optional[Result]:
@@ -115,11 +103,14 @@ def finish(migration: Migration) -> Optional[Result]:
     return None
 
 
-def _move_back(migration: Migration, step: str) -> None:
+def _move_back(migration: Migration, step: str) -> Optional[Result]:
     """Move until no target lists any; "none" has to agree with what is on record as moved.
 
     Former targets may hold some as well: a forced run moves chats on only where it is asked to.
     """
+    failed = _failed_if_gone(migration)
+    if failed is not None:
+        return failed
     store, kind = migration.tracking.store, KINDS[step]
     counts = store.moved_counts(migration.attempt, step)  # of a rollback that was interrupted
     ways = _ways(migration)
@@ -146,6 +137,7 @@ def _move_back(migration: Migration, step: str) -> None:
         _verify(migration, ways[0], kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
+    return None
 
 
 def _ways(migration: Migration) -> List[Way]:

@@ -58,8 +58,8 @@ def run(migration: Migration) -> Optional[Result]:
 
 def _target(migration: Migration) -> Collection:
     """The target as the answer to its creation described it, or as it is read now."""
-    if migration.created is not None:
-        return migration.created
+    if migration.seen.created is not None:
+        return migration.seen.created
     target = _read(migration)
     if migration.attempt.target_created_at is None and target.created_at is not None:
         store = migration.tracking.store
@@ -69,7 +69,7 @@ def _target(migration: Migration) -> Collection:
 
 def _read(migration: Migration) -> Collection:
     """Raises ``NotFound`` where the target is gone."""
-    within_s = migration.freshness() if migration.created else patience.VISIBLE_WITHIN_S
+    within_s = migration.freshness() if migration.seen.created else patience.VISIBLE_WITHIN_S
     return read_when_visible(migration.gateway, migration.clock, migration.target_id, within_s)
 
 
@@ -116,7 +116,7 @@ def _bring_up(migration: Migration, target: Collection) -> None:
             gateway.chat_settings,
             gateway.set_chat_settings,
         )
-    migration.settings_compared = True
+    migration.seen.settings_compared = True
     _send_the_rest(migration, source, target)
 
 

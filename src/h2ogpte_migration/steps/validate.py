@@ -20,8 +20,8 @@ from h2ogpte_migration.states import StepName, TargetState, Verdict
 from h2ogpte_migration.steps import (
     arrived,
     importing,
+    late_shares,
     latecomers,
-    permissions,
     ragcheck,
     retrieval,
 )
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """What a validation came to.
 
     Args:
@@ -64,13 +64,13 @@ def run(migration: Migration) -> Optional[Result]:
     """Validate afresh; blocking findings hold connectors and chats back."""
     ragcheck.sweep(migration.gateway, migration.tracking.leftovers, migration.source_id)
     try:
-        still_shared = permissions.shrink(migration)
+        still_shared = late_shares.follow(migration)
         latecomers.await_unanswered(migration)
         found = _with_latecomers(migration, compare_all(migration))
         found = _held_by(found, still_shared, retrieval.kept_finding(migration))
     except NotFound as error:
         return failed_if_gone(migration, error)
-    migration.seen_at = migration.clock.now()
+    migration.seen.checked_at = migration.clock.now()
     note_late_duplicates(migration)
     held = found.verdict == Verdict.HELD
     if held and may_be_ours_twice(migration, found):
@@ -122,7 +122,7 @@ def _late_by_now(migration: Migration) -> Tuple[int, List[str]]:
         return comparison.late()[0], [] if migration.by_name else comparison.late_ids()
 
 
-def _with_latecomers(migration: Migration, found: Compared) -> Compared:
+def _with_latecomers(migration: Migration, found: Comparison) -> Comparison:
     """Bring what came late, and compare again; what can't be brought holds connectors back."""
     if not found.late_documents or found.verdict == Verdict.HELD:
         return found
@@ -146,7 +146,7 @@ def _with_latecomers(migration: Migration, found: Compared) -> Compared:
     )
 
 
-def _held_by(found: Compared, *others: Optional[Finding]) -> Compared:
+def _held_by(found: Comparison, *others: Optional[Finding]) -> Comparison:
     """With what else holds back: a share that stays, what a check of the retrieval missed."""
     blocking = tuple(finding for finding in others if finding is not None)
     if not blocking:
@@ -172,7 +172,7 @@ def failed_if_gone(migration: Migration, error: NotFound) -> Result:
     return migration.import_failed("the target was deleted after the import", "target deleted")
 
 
-def may_be_ours_twice(migration: Migration, found: Compared) -> bool:
+def may_be_ours_twice(migration: Migration, found: Comparison) -> bool:
     """Whether what is wrong comes from a submission that was never answered, and nothing else.
 
     An adopted job that brought nothing was another import's; one that brought a part was ours,
@@ -190,7 +190,7 @@ def may_be_ours_twice(migration: Migration, found: Compared) -> bool:
     return not used
 
 
-def pending(migration: Migration, found: Compared) -> Result:
+def pending(migration: Migration, found: Comparison) -> Result:
     """Documents are still being worked on: nothing is settled yet."""
     migration.reload()
     return migration.result(
@@ -209,7 +209,7 @@ def _what_helps(migration: Migration) -> str:
     return f"{', or '.join(ways)}."
 
 
-def _held(migration: Migration, found: Compared) -> Result:
+def _held(migration: Migration, found: Comparison) -> Result:
     reason = blocking_words(found.findings)
     log.error("held back: %s", reason)
     migration.reload()
@@ -229,7 +229,7 @@ def blocking_words(findings: Tuple[Finding, ...]) -> str:
 
 
 # -- the comparison ----------------------------------------------------------------------
-def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -> Compared:
+def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -> Comparison:
     """Compare everything. A blocking finding is confirmed by a second listing, after a pause.
 
     Args:
@@ -245,14 +245,14 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
         never_usable = tallies.missing[0] and tallies.missing[0] == comparison.missing_bad()
         late_ids = () if migration.by_name else tuple(comparison.late_ids())
         others = arrived.findings(migration, target, comparison)
-    migration.documents = documents
+    migration.seen.documents = documents
     findings = validation.document_findings(tallies)
     lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
     findings += validation.model_findings(target, migration.attempt.model)
     findings += others
     if hidden:
         findings.append(validation.HIDDEN)
-    return Compared(
+    return Comparison(
         verdict=_verdict(findings, tallies.pending[0]),
         findings=tuple(findings),
         late_documents=tallies.late[0],

@@ -12,18 +12,28 @@ from functools import lru_cache
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.model import Json, id_forms, parse_time, spelled
-from h2ogpte_migration.results import OutcomeKind, Recorded, Result
+from h2ogpte_migration.results import OVER, OutcomeKind, Recorded, Result
 from h2ogpte_migration.retrieval import Overall
-from h2ogpte_migration.states import STANDINGS, Evidence, Position, Verdict, position
+from h2ogpte_migration.states import (
+    STANDINGS,
+    Evidence,
+    Position,
+    StepName,
+    Verdict,
+    position,
+)
 from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
-from h2ogpte_migration.tracking.records import KeptWarning
-from h2ogpte_migration.tracking.rows import BRINGING_OVER, COUNTED
+from h2ogpte_migration.tracking.records import Attempt, KeptWarning
+from h2ogpte_migration.tracking.rows import BRINGING_OVER, CONNECTED, COUNTED, has_done
 from h2ogpte_migration.tracking.runs import Runs
 
 _BATCH = 5000
 _MARK = "\x1f"
 """Between several texts in one cell."""
+
+_ROLLED_BACK = has_done("a.id", StepName.ROLLED_BACK)
+_ROLLING_BACK = has_done("a.id", StepName.ROLLBACK)
 
 # What a position is told by. Where there is an attempt, its target counts: the row of a source
 # is written over when it is begun anew.
@@ -37,12 +47,10 @@ _STANDING = f"""
     coalesce(m.import_submitted, 0) AS submitted, coalesce(m.import_completed, 0) AS imported,
     coalesce(m.connectors_migrated, 0) AS connected, coalesce(m.chats_migrated, 0) AS chatted,
     (SELECT max(state = 'open' AND sends > 0) FROM intents
-      WHERE attempt_id = a.id AND step = 'import') AS import_sent,
+      WHERE attempt_id = a.id AND step = '{StepName.IMPORT}') AS import_sent,
     coalesce(v.verdict, '') AS verdict, coalesce(v.ignored, 0) AS ignored,
-    EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rollback')
-        AS rolling_back,
-    EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')
-        AS rolled_back,
+    {_ROLLING_BACK} AS rolling_back,
+    {_ROLLED_BACK} AS rolled_back,
     {BRINGING_OVER} AS bringing_over,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
 """
@@ -58,32 +66,28 @@ _FROM_LIVE = """
     LEFT JOIN leases l ON l.source_id = m.old_collection_id
 """
 # What is kept of an attempt that has failed is told too: the last one, if none is live.
-_DETAILS = """
+_DETAILS = f"""
     m.rowid AS place, m.old_collection_id, m.old_collection_name, m.new_collection_id,
-    m.new_collection_name, m.old_model, m.job_id, m.error,
+    m.new_collection_name, m.old_model, m.error,
     coalesce(z.created_at, m.created_at) AS begun_at, m.completed_at, z.ended_at, z.source_facts,
     y.validated_at, y.verdict AS last_verdict, y.ignored AS last_ignored, y.findings,
     (SELECT max(opened_at) FROM intents WHERE attempt_id = z.id) AS acted_at,
     (SELECT detail FROM checkpoints WHERE attempt_id = z.id AND step = :counted) AS counted,
     (SELECT group_concat(text, :mark) FROM warnings WHERE attempt_id = z.id) AS warnings,
-    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = 'connectors'
+    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = '{StepName.CONNECTORS}'
         AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS connectors,
-    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = 'chats'
+    (SELECT counts FROM intents WHERE attempt_id = z.id AND step = '{StepName.CHATS}'
         AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS chats,
     r.outcome AS retrieval, r.checked_at AS retrieval_at
 """
-_FROM_LAST = """
-    LEFT JOIN (SELECT source_id, max(id) AS id FROM attempts WHERE origin != 'twin'
+_FROM_LAST = f"""
+    LEFT JOIN (SELECT source_id, max(id) AS id FROM attempts
+               WHERE origin != '{Attempt.LATE_DUPLICATE}'
                GROUP BY source_id) latest ON latest.source_id = m.old_collection_id
     LEFT JOIN attempts z ON z.id = coalesce(a.id, latest.id)
     LEFT JOIN validations y ON y.attempt_id = z.id
     LEFT JOIN retrievals r ON r.attempt_id = z.id
 """
-_DONE = (
-    "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
-    "AND coalesce(m.import_completed, 0) AND coalesce(m.connectors_migrated, 0) "
-    f"AND coalesce(m.new_collection_id, '') != '' AND NOT ({BRINGING_OVER})"
-)
 _IMPORTING = (
     "coalesce(m.job_status, '') != 'failed' AND coalesce(m.import_submitted, 0) "
     "AND NOT coalesce(m.import_completed, 0) AND coalesce(m.job_id, '') != ''"
@@ -92,7 +96,6 @@ _HELD = (
     "coalesce(v.verdict, '') = 'held' AND NOT coalesce(v.ignored, 0) "
     "AND NOT coalesce(m.connectors_migrated, 0)"
 )
-_ROLLED_BACK = "EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = a.id AND step = 'rolled back')"
 _RANK = (
     f"CASE WHEN m.job_status = 'failed' THEN 0 WHEN {_HELD} THEN 1 "
     "WHEN coalesce(m.error, '') != '' THEN 2 ELSE 3 END"
@@ -112,7 +115,7 @@ KINDS: Dict[Position, OutcomeKind] = {
 
 
 @dataclass(frozen=True)
-class Scope:
+class Filter:
     """Which collections: of these owners, or with these ids (source or target); empty: all."""
 
     users: Tuple[str, ...] = ()
@@ -139,7 +142,7 @@ def _listed(names: Iterable[str]) -> str:
     return _MARK + _MARK.join(names) + _MARK
 
 
-EVERYTHING = Scope()
+EVERYTHING = Filter()
 
 
 @dataclass
@@ -167,8 +170,7 @@ class Counts:
         self.positions[where] = self.positions.get(where, 0) + n
         for table, name in ((self.owners, owner), (self.models, model)):
             done, still = table.get(name, (0, 0))
-            over = kind in (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
-            table[name] = (done + n, still) if over else (done, still + n)
+            table[name] = (done + n, still) if kind in OVER else (done, still + n)
 
 
 class Accounts:
@@ -178,7 +180,7 @@ class Accounts:
         self._db = database
         self._runs = runs
 
-    def counts(self, scope: Scope = EVERYTHING) -> Counts:
+    def counts(self, scope: Filter = EVERYTHING) -> Counts:
         """Where how many stand: SQLite groups those that stand alike."""
         where, values = scope.where()
         counts, living = Counts(), self._runs.living()
@@ -206,20 +208,21 @@ class Accounts:
         known = {value for row in self._db.rows(sql, {}) for value in (row["old"], row["new"])}
         return [one for one in ids if known.isdisjoint(id_forms(one))]
 
-    def needing(self, scope: Scope = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
+    def needing(self, scope: Filter = EVERYTHING, limit: Optional[int] = None) -> List[Result]:
         """What people have to look at, the worst first: not done, and nobody works on it."""
         where, values = scope.where()
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND NOT ({_DONE}) AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
+            f"AND (NOT ({CONNECTED} AND NOT ({BRINGING_OVER})) OR {_ROLLING_BACK}) "
+            f"AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
             f"ORDER BY {_RANK}, m.error, m.rowid LIMIT :limit",
             {**self._values(values), "limit": -1 if limit is None else limit},
         )
         return [_result(row, False) for row in rows]
 
-    def rows(self, scope: Scope = EVERYTHING) -> Iterator[Result]:
+    def rows(self, scope: Filter = EVERYTHING) -> Iterator[Result]:
         """Everything on record about each collection, in the order in which they were begun."""
         where, values = scope.where()
         living = self._runs.living()
@@ -232,7 +235,7 @@ class Accounts:
                 yield _result(row, row["run_id"] in living)
 
     def warnings(
-        self, scope: Scope = EVERYTHING, limit: Optional[int] = None
+        self, scope: Filter = EVERYTHING, limit: Optional[int] = None
     ) -> Tuple[int, List[KeptWarning]]:
         """How many warnings are kept of live attempts, and the newest of them."""
         where, values = scope.where()
@@ -253,7 +256,7 @@ class Accounts:
         ]
         return (counted["n"] if counted else 0), kept
 
-    def retrieval(self, scope: Scope = EVERYTHING) -> Overall:
+    def retrieval(self, scope: Filter = EVERYTHING) -> Overall:
         """What the last checks of the retrieval came to, together: added up by SQLite."""
         where, values = scope.where()
         row = self._db.row(
@@ -313,7 +316,7 @@ def _kind(where: Position, row: sqlite3.Row, worked_on: bool) -> OutcomeKind:
 def _result(row: sqlite3.Row, worked_on: bool) -> Result:
     where = position(_evidence(row))
     kind = _kind(where, row, worked_on)
-    over = kind in (OutcomeKind.DONE, OutcomeKind.ROLLED_BACK)
+    over = kind in OVER
     warnings = row["warnings"]
     return Result(
         kind,
@@ -330,7 +333,6 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
         needs_attention=not over
         and kind not in (OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE),
         earlier=True,
-        job_id=row["job_id"] or None,
         warnings=tuple(warnings.split(_MARK)) if warnings else (),
         recorded=_recorded(row),
     )

@@ -69,7 +69,7 @@ def _take_up(
     """Make the attempt live that the row's target stands for."""
     record = Record.from_row(row)
     failed = record.job_status == JobStatus.FAILED
-    fate = TargetState.FAILED if failed else TargetState.LIVE
+    state = TargetState.FAILED if failed else TargetState.LIVE
     others = db.execute(
         "SELECT 1 FROM attempts WHERE target_id = :target AND source_id != :source",
         {"target": record.target_id, "source": record.source_id},
@@ -80,17 +80,18 @@ def _take_up(
     known = db.execute(
         "SELECT * FROM attempts WHERE target_id = :target", {"target": record.target_id}
     ).fetchone()
-    if known is not None and known["fate"] == fate.value:
+    if known is not None and known["fate"] == state.value:
         return ""
     if known is not None:
         attempt_id = int(known["id"])
         db.execute(
             "UPDATE attempts SET fate = :fate, ended_at = NULL, origin = CASE origin "
-            "WHEN 'twin' THEN 'legacy' ELSE origin END WHERE id = :id",
-            {"fate": fate.value, "id": attempt_id},
+            f"WHEN '{Attempt.LATE_DUPLICATE}' THEN '{Attempt.LEGACY}' ELSE origin END "
+            "WHERE id = :id",
+            {"fate": state.value, "id": attempt_id},
         )
     else:
-        attempt_id = insert(db, "attempts", _legacy_attempt(lease, row, fate, import_options))
+        attempt_id = insert(db, "attempts", _legacy_attempt(lease, row, state, import_options))
     if record.job_id:
         claim_job(db, record.job_id, "", attempt_id)
     if record.import_completed and record.connectors_migrated:
@@ -100,7 +101,7 @@ def _take_up(
 
 
 def _legacy_attempt(
-    lease: Lease, row: sqlite3.Row, fate: TargetState, import_options: ImportOptions
+    lease: Lease, row: sqlite3.Row, state: TargetState, import_options: ImportOptions
 ) -> Dict[str, Any]:
     """The attempt that a row stands for which this tool did not write."""
     record = Record.from_row(row)
@@ -113,8 +114,8 @@ def _legacy_attempt(
         "model": record.target_model,
         "import_options": json.dumps(import_options.to_json()),
         "origin": Attempt.LEGACY,
-        "fate": fate.value,
-        "reason": record.error if fate == TargetState.FAILED else None,
+        "fate": state.value,
+        "reason": record.error if state == TargetState.FAILED else None,
         "run_id": lease.run_id,
         "created_at": row["created_at"] or utc_now(),
     }

@@ -10,7 +10,8 @@ from typing import Iterator, Optional, Union
 from h2ogpte_migration.errors import LeaseLost
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.tracking.database import Database
-from h2ogpte_migration.tracking.records import Holder, utc_now
+from h2ogpte_migration.tracking.records import RunInfo, utc_now
+from h2ogpte_migration.tracking.rows import insert
 from h2ogpte_migration.tracking.runs import Runs, is_over
 
 
@@ -55,24 +56,21 @@ class Leases:
         self._db = database
         self._runs = runs
 
-    def claim(self, source_id: SourceId) -> Union[Lease, Holder]:
+    def claim(self, source_id: SourceId) -> Union[Lease, RunInfo]:
         """Take a source for this run, or learn who holds it.
 
         A holder whose process is gone is replaced at once; a living one never is.
         """
         with self._db.transaction(durable=False) as db:
-            holder = db.execute(
-                "SELECT runs.* FROM leases JOIN runs ON runs.id = leases.run_id "
-                "WHERE leases.source_id = :source",
-                {"source": source_id},
-            ).fetchone()
-            if holder is not None and holder["id"] != self._runs.run_id and not is_over(holder):
-                return Holder(holder["id"], holder["host"], holder["pid"], holder["started_at"])
-            db.execute(
-                "INSERT OR REPLACE INTO leases (source_id, run_id, renewed_at) "
-                "VALUES (:source, :run, :now)",
-                {"source": source_id, "run": self._runs.run_id, "now": utc_now()},
-            )
+            holder = self.holder(source_id)
+            if holder is not None and holder.id != self._runs.run_id:
+                return holder
+            values = {
+                "source_id": source_id,
+                "run_id": self._runs.run_id,
+                "renewed_at": utc_now(),
+            }
+            insert(db, "leases", values, replace=True)
         return Lease(source_id, self._runs.run_id)
 
     def still_holds(self, lease: Lease) -> bool:
@@ -91,7 +89,7 @@ class Leases:
                 {"source": lease.source_id, "run": lease.run_id},
             )
 
-    def holder(self, source_id: SourceId) -> Optional[Holder]:
+    def holder(self, source_id: SourceId) -> Optional[RunInfo]:
         """Who works on a source right now, this run included."""
         row = self._db.row(
             "SELECT runs.* FROM leases JOIN runs ON runs.id = leases.run_id "
@@ -100,4 +98,4 @@ class Leases:
         )
         if row is None or is_over(row):
             return None
-        return Holder(row["id"], row["host"], row["pid"], row["started_at"])
+        return RunInfo.from_row(row)

@@ -15,6 +15,7 @@ from h2ogpte_migration.model import SourceId, TargetId, parse_time
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.liveness import is_alive
 from h2ogpte_migration.tracking.records import TempKey, TestChat
+from h2ogpte_migration.tracking.rows import insert
 from h2ogpte_migration.tracking.runs import Runs, identity_of, is_over
 
 
@@ -29,11 +30,13 @@ class Leftovers:
     def record_key(self, name: str, username: str) -> None:
         """A key of this name is about to be made."""
         with self._db.transaction() as db:
-            db.execute(
-                "INSERT INTO temp_keys (name, run_id, username, state) "
-                "VALUES (:name, :run, :username, 'making')",
-                {"name": name, "run": self._runs.run_id, "username": username},
-            )
+            values = {
+                "name": name,
+                "run_id": self._runs.run_id,
+                "username": username,
+                "state": "making",
+            }
+            insert(db, "temp_keys", values)
 
     def record_key_id(self, name: str, key_id: str) -> None:
         """The key exists and has this id."""
@@ -84,22 +87,18 @@ class Leftovers:
 
         ``asked_at`` is the time by the server's clock.
         """
+        values = {
+            "run_id": self._runs.run_id,
+            "source_id": source_id,
+            "target_id": target_id,
+            "owner": owner,
+            "known_sessions": json.dumps(list(known_sessions)),
+            "question": question,
+            "asked_at": asked_at.isoformat() if asked_at else None,
+            "state": "making",
+        }
         with self._db.transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO test_chats (run_id, source_id, target_id, owner, known_sessions, "
-                "question, asked_at, state) VALUES (:run, :source, :target, :owner, :known, "
-                ":question, :asked_at, 'making')",
-                {
-                    "run": self._runs.run_id,
-                    "source": source_id,
-                    "target": target_id,
-                    "owner": owner,
-                    "known": json.dumps(list(known_sessions)),
-                    "question": question,
-                    "asked_at": asked_at.isoformat() if asked_at else None,
-                },
-            )
-            return int(cursor.lastrowid or 0)
+            return insert(db, "test_chats", values)
 
     def record_test_chat_id(self, number: int, session_id: str) -> None:
         """The test chat exists and has this id."""
@@ -157,11 +156,9 @@ def _test_chat(row: sqlite3.Row) -> TestChat:
     return TestChat(
         id=row["id"],
         run_id=row["run_id"],
-        source_id=SourceId(row["source_id"]),
         target_id=TargetId(row["target_id"]),
         owner=row["owner"],
         known_sessions=tuple(json.loads(row["known_sessions"])),
-        question=row["question"],
         session_id=row["session_id"],
         asked_at=parse_time(row["asked_at"]),
     )

@@ -17,10 +17,11 @@ from h2ogpte_migration.model import (
     JobId,
     JobKind,
     Json,
+    Permissions,
     SourceId,
     parse_time,
 )
-from h2ogpte_migration.states import JobStatus, TargetState
+from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import (
     Attempt,
@@ -33,15 +34,10 @@ from h2ogpte_migration.tracking.records import (
 )
 from h2ogpte_migration.tracking.rows import (
     BRINGING_OVER,
+    CONNECTED,
     JOB_SEEN,
+    has_done,
 )
-
-_OVER = (
-    "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
-    "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
-    "AND coalesce(new_collection_id, '') != ''"
-)
-"""The condition for the positions connected and finished."""
 
 _ATTEMPTS = (
     "SELECT attempts.*, verdict, ignored, late_documents, findings, "
@@ -50,14 +46,12 @@ _ATTEMPTS = (
 )
 """The attempts of a source, each with its validation and its checkpoints."""
 
-_ROLLED_BACK = (
-    "EXISTS (SELECT 1 FROM attempts JOIN checkpoints ON attempt_id = id "
-    "WHERE source_id = old_collection_id AND fate = 'live' AND step = 'rolled back')"
+_ROLLED_BACK, _ROLLING_BACK = (
+    "EXISTS (SELECT 1 FROM attempts WHERE source_id = old_collection_id AND fate = 'live' "
+    f"AND {has_done('id', step)})"
+    for step in (StepName.ROLLED_BACK, StepName.ROLLBACK)
 )
-"""The condition that what was moved is back in the source."""
-
-_ROLLING_BACK = _ROLLED_BACK.replace("'rolled back'", "'rollback'")
-"""The condition that moving it back was begun."""
+"""The conditions that what was moved is back in the source, and that moving it back was begun."""
 
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
@@ -146,7 +140,7 @@ class Questions:
 
     def finished(self) -> Iterator[Record]:
         """Records that are done with, connectors moved: what a check alone looks at."""
-        return self.records(f"{_OVER} AND NOT {_ROLLED_BACK}")
+        return self.records(f"{CONNECTED} AND NOT {_ROLLED_BACK}")
 
     def imported(self) -> Iterator[Record]:
         """Records whose documents were imported: what ``--rollback`` looks at."""
@@ -175,22 +169,25 @@ class Questions:
         """How many targets were given up, or vanished, since people last asked for a fresh one."""
         row = self._db.row(
             "SELECT count(*) AS n FROM attempts WHERE source_id = :id "
-            "AND fate IN ('abandoned', 'vanished') AND origin != 'twin' AND id >= coalesce((SELECT max(id) FROM attempts "
-            "WHERE source_id = :id AND origin = 'run'), 0)",
+            f"AND fate IN ('abandoned', 'vanished') AND origin != '{Attempt.LATE_DUPLICATE}' "
+            "AND id >= coalesce((SELECT max(id) FROM attempts "
+            f"WHERE source_id = :id AND origin = '{Attempt.RUN}'), 0)",
             {"id": source_id},
         )
         return int(row["n"]) if row else 0
 
-    def past_targets(self) -> Set[str]:
-        """Ids of every target ever made, current or not."""
-        rows = self._db.rows("SELECT target_id FROM attempts WHERE target_id IS NOT NULL")
-        return {row["target_id"] for row in rows}
+    def past_targets(self) -> Dict[str, str]:
+        """Every target ever made, current or not, with the source that it was made for."""
+        rows = self._db.rows(
+            "SELECT target_id, source_id FROM attempts WHERE target_id IS NOT NULL"
+        )
+        return {row["target_id"]: row["source_id"] for row in rows}
 
     def undone(self) -> Set[str]:
         """Sources whose migration was rolled back, or is being rolled back."""
         rows = self._db.rows(
-            "SELECT source_id FROM attempts JOIN checkpoints ON attempt_id = id "
-            "WHERE fate = 'live' AND step = 'rollback'"
+            "SELECT source_id FROM attempts "
+            f"WHERE fate = 'live' AND {has_done('id', StepName.ROLLBACK)}"
         )
         return {row["source_id"] for row in rows}
 
@@ -242,7 +239,7 @@ class Questions:
     def import_in_doubt(self, owner: str) -> Optional[Intent]:
         """The import of an owner that was sent without an answer on record, if any."""
         row = self._db.row(
-            "SELECT * FROM intents WHERE owner = :owner AND step = 'import' "
+            f"SELECT * FROM intents WHERE owner = :owner AND step = '{StepName.IMPORT}' "
             "AND state = 'open' AND sends > 0",
             {"owner": owner},
         )
@@ -252,8 +249,8 @@ class Questions:
         """Kept warnings of a source's live or last attempt."""
         rows = self._db.rows(
             "SELECT * FROM warnings WHERE attempt_id = "
-            "(SELECT max(id) FROM attempts WHERE source_id = :id AND origin != 'twin') "
-            "ORDER BY rowid",
+            "(SELECT max(id) FROM attempts WHERE source_id = :id "
+            f"AND origin != '{Attempt.LATE_DUPLICATE}') ORDER BY rowid",
             {"id": source_id},
         )
         return [KeptWarning(row["source_id"], row["step"], row["text"]) for row in rows]
@@ -269,10 +266,9 @@ class Questions:
     def spare_targets(self, source_id: SourceId) -> List[Attempt]:
         """Former targets of a source, and one that was rolled back, oldest first."""
         rows = self._db.rows(
-            "SELECT * FROM attempts WHERE source_id = :id AND fate = 'live' AND EXISTS "
-            "(SELECT 1 FROM checkpoints WHERE attempt_id = id AND step = 'rolled back') "
-            "AND NOT EXISTS "
-            "(SELECT 1 FROM checkpoints WHERE attempt_id = id AND step = 'target deleted')",
+            "SELECT * FROM attempts WHERE source_id = :id AND fate = 'live' "
+            f"AND {has_done('id', StepName.ROLLED_BACK)} "
+            f"AND NOT {has_done('id', StepName.TARGET_DELETED)}",
             {"id": source_id},
         )
         return [*self.former_targets(source_id), *(Attempt.from_row(row) for row in rows)]
@@ -324,6 +320,14 @@ class Questions:
         if row is None or since is None:
             return None
         return Watched(json.loads(row["detail"]), since)
+
+    def late_rights(self, attempt: Attempt) -> Permissions:
+        """What was about to be given to a target after its import, and may not have arrived."""
+        row = self._db.row(
+            "SELECT detail FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": StepName.LATE_SHARES},
+        )
+        return Permissions.from_json(json.loads(row["detail"]) if row else {})
 
     def baseline(self, attempt: Attempt) -> Iterator[Document]:
         """The documents that the source had at submission, as a stream."""

@@ -38,8 +38,6 @@ def utc_now() -> str:
 class Intent:
     """Something that was about to be sent. ``sends`` counts requests that may have arrived."""
 
-    id: int
-    attempt_id: int
     source_id: SourceId
     owner: str
     step: str
@@ -53,8 +51,6 @@ class Intent:
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Intent:
         return cls(
-            id=row["id"],
-            attempt_id=row["attempt_id"],
             source_id=SourceId(row["source_id"]),
             owner=row["owner"],
             step=row["step"],
@@ -84,7 +80,7 @@ class Attempt:
     permissions: Optional[Permissions]
     origin: str
     adopted: bool
-    fate: TargetState
+    state: TargetState
     reason: str
 
     # Where an attempt comes from.
@@ -111,7 +107,7 @@ class Attempt:
             permissions=Permissions.from_json(json.loads(permissions)) if permissions else None,
             origin=row["origin"],
             adopted=bool(row["adopted"]),
-            fate=TargetState(row["fate"]),
+            state=TargetState(row["fate"]),
             reason=row["reason"] or "",
         )
 
@@ -217,6 +213,11 @@ class Tracked:
         return None
 
     @property
+    def was_restarted(self) -> bool:
+        """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
+        return self.attempt is not None and self.attempt.origin == Attempt.RESTART
+
+    @property
     def evidence(self) -> Evidence:
         """The record in the terms of the state machine."""
         record, attempt = self.record, self.attempt
@@ -255,19 +256,6 @@ class Tracked:
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The run that works on a collection right now."""
-
-    run_id: int
-    host: str
-    pid: int
-    started_at: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} (since {self.started_at})"
-
-
-@dataclass(frozen=True)
 class RunInfo:
     """A line of the log of runs."""
 
@@ -279,7 +267,24 @@ class RunInfo:
     version: str
     command: str
     exit_code: Optional[int]
-    folder: str = ""
+    folder: str
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> RunInfo:
+        return cls(
+            row["id"],
+            row["started_at"],
+            row["ended_at"],
+            row["host"],
+            row["pid"],
+            row["version"],
+            row["command"],
+            row["exit_code"],
+            row["folder"],
+        )
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.started_at})"
 
 
 @dataclass(frozen=True)
@@ -308,11 +313,9 @@ class TestChat:
 
     id: int
     run_id: int
-    source_id: SourceId
     target_id: TargetId
     owner: str
     known_sessions: Tuple[str, ...]
-    question: str
     session_id: Optional[str]
     asked_at: Optional[datetime] = None
 

@@ -14,6 +14,7 @@ from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.leases import Lease, held
 from h2ogpte_migration.tracking.records import Attempt, Validation, utc_now
 from h2ogpte_migration.tracking.rows import (
+    insert,
     keep_warnings,
     update_row,
     write_validation,
@@ -107,9 +108,7 @@ def _write(
         "problem": outcome.problem,
         "outcome": json.dumps(replace(outcome, checked_at="").to_json()),
     }
-    columns = ", ".join(values)
-    places = ", ".join(f":{column}" for column in values)
-    db.execute(f"INSERT OR REPLACE INTO retrievals ({columns}) VALUES ({places})", values)
+    insert(db, "retrievals", values, replace=True)
 
 
 def _validation(db: sqlite3.Connection, attempt: Attempt) -> Optional[Validation]:

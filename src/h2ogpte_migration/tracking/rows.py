@@ -7,31 +7,36 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import (
-    Any,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Mapping, Optional, Sequence
 
 from h2ogpte_migration.errors import LeaseLost
-from h2ogpte_migration.model import (
-    Finding,
-    Json,
-    SourceId,
-)
-from h2ogpte_migration.states import JobStatus, TargetState
+from h2ogpte_migration.model import Finding, SourceId
+from h2ogpte_migration.states import JobStatus, StepName, TargetState
 from h2ogpte_migration.tracking.records import (
     Attempt,
     utc_now,
 )
 
 COUNTED = "counted"
-"""The checkpoint that keeps how many documents a validation counted: no step of that name."""
+"""The checkpoint that keeps how many documents a validation counted: no step of that name.
+
+For reports: the baseline that they were counted in goes with a clean validation."""
 
 JOB_SEEN = "job seen"
 """The checkpoint that says how the import job stood when it was seen to change last."""
+
+
+def has_done(attempt: str, step: str) -> str:
+    """The condition that an attempt, by its id's name in SQL, has a checkpoint."""
+    return f"EXISTS (SELECT 1 FROM checkpoints WHERE attempt_id = {attempt} AND step = '{step}')"
+
+
+CONNECTED = (
+    "coalesce(job_status, '') != 'failed' AND coalesce(import_submitted, 0) "
+    "AND coalesce(import_completed, 0) AND coalesce(connectors_migrated, 0) "
+    "AND coalesce(new_collection_id, '') != ''"
+)
+"""The condition for the positions connected and finished."""
 
 BRINGING_OVER = (
     "coalesce(connectors_migrated, 0) AND "
@@ -39,34 +44,33 @@ BRINGING_OVER = (
     "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
     "AND former.fate IN ('superseded', 'failed', 'abandoned') AND former.target_id IS NOT NULL "
     "AND former.target_id != live.target_id "
-    "AND (NOT EXISTS (SELECT 1 FROM checkpoints "
-    "WHERE attempt_id = live.id AND step = 'former connectors') "
-    "OR coalesce(chats_migrated, 0) AND NOT EXISTS (SELECT 1 FROM checkpoints "
-    "WHERE attempt_id = live.id AND step = 'former chats')))"
+    f"AND (NOT {has_done('live.id', StepName.FORMER_CONNECTORS)} "
+    f"OR coalesce(chats_migrated, 0) AND NOT {has_done('live.id', StepName.FORMER_CHATS)}))"
 )
 """The condition that what former targets hold was not brought over yet, though it is its turn."""
 
 
 def write_checkpoint(
-    db: sqlite3.Connection, attempt: Attempt, step: str, detail: Optional[Json]
+    db: sqlite3.Connection, attempt: Attempt, step: str, detail: object = None, at: str = ""
 ) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-        "VALUES (:attempt, :step, :now, :detail)",
-        {
-            "attempt": attempt.id,
-            "step": step,
-            "now": utc_now(),
-            "detail": None if detail is None else json.dumps(detail),
-        },
-    )
+    """Note that something is done, or was seen, now or at another time; its last detail stays."""
+    values = {
+        "attempt_id": attempt.id,
+        "step": step,
+        "done_at": at or utc_now(),
+        "detail": None if detail is None else json.dumps(detail),
+    }
+    insert(db, "checkpoints", values, replace=True)
 
 
-def insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
-    columns = ", ".join(values)
+def insert(
+    db: sqlite3.Connection, table: str, values: Mapping[str, Any], *, replace: bool = False
+) -> int:
+    """A new row, or one in place of the one with its key; returns its number."""
+    verb = "INSERT OR REPLACE" if replace else "INSERT"
     places = ", ".join(f":{column}" for column in values)
-    # Table and columns are constants of this module.
-    cursor = db.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)
+    # Table and columns are this project's own, never text from outside.
+    cursor = db.execute(f"{verb} INTO {table} ({', '.join(values)}) VALUES ({places})", values)
     return int(cursor.lastrowid or 0)
 
 
@@ -111,14 +115,21 @@ def open_intent(
         insert(db, "intents", values)
 
 
+def update_intent(
+    db: sqlite3.Connection, attempt_id: int, step: str, change: str, **values: object
+) -> None:
+    """Change the open intent of a step, if there is one; ``change`` names ``values``."""
+    db.execute(
+        f"UPDATE intents SET {change} "
+        "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
+        {**values, "attempt": attempt_id, "step": step},
+    )
+
+
 def count_send(db: sqlite3.Connection, attempt: Attempt, step: str) -> None:
     """A request of a step may reach the server from now on: how long ago, tells how to look."""
     open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
-    db.execute(
-        "UPDATE intents SET sends = sends + 1, opened_at = :now WHERE attempt_id = :attempt "
-        "AND step = :step AND state = 'open'",
-        {"attempt": attempt.id, "step": step, "now": utc_now()},
-    )
+    update_intent(db, attempt.id, step, "sends = sends + 1, opened_at = :now", now=utc_now())
 
 
 def close_intent(
@@ -128,12 +139,8 @@ def close_intent(
     counts: Optional[str],
     job_id: Optional[str] = None,
 ) -> None:
-    db.execute(
-        "UPDATE intents SET state = 'done', counts = coalesce(:counts, counts), "
-        "job_id = coalesce(:job, job_id) "
-        "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-        {"counts": counts, "job": job_id, "attempt": attempt_id, "step": step},
-    )
+    change = "state = 'done', counts = coalesce(:counts, counts), job_id = coalesce(:job, job_id)"
+    update_intent(db, attempt_id, step, change, counts=counts, job=job_id)
 
 
 def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -> None:
@@ -142,11 +149,11 @@ def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -
     A server may give an id out again, once its job is over: only a row that is still being
     worked on stands against ours, whoever wrote it.
     """
-    values = {"job": job_id, "kind": kind, "attempt": attempt_id}
+    values = {"job_id": job_id, "kind": kind, "attempt_id": attempt_id}
     others = db.execute(
-        "SELECT 1 FROM collection_migrations WHERE job_id = :job "
+        "SELECT 1 FROM collection_migrations WHERE job_id = :job_id "
         "AND NOT coalesce(import_completed, 0) AND coalesce(job_status, '') != 'failed' "
-        "AND old_collection_id != (SELECT source_id FROM attempts WHERE id = :attempt)",
+        "AND old_collection_id != (SELECT source_id FROM attempts WHERE id = :attempt_id)",
         values,
     ).fetchone()
     if others is not None:
@@ -154,16 +161,13 @@ def claim_job(db: sqlite3.Connection, job_id: str, kind: str, attempt_id: int) -
             f"The job {job_id} is on record as the import of another collection.",
             "Run the same command again; it looks afresh.",
         )
-    db.execute(
-        "INSERT OR REPLACE INTO jobs (job_id, kind, attempt_id) VALUES (:job, :kind, :attempt)",
-        values,
-    )
+    insert(db, "jobs", values, replace=True)
 
 
 def end_live_attempt(
-    db: sqlite3.Connection, source_id: str, fate: TargetState, reason: str
+    db: sqlite3.Connection, source_id: str, state: TargetState, reason: str
 ) -> None:
-    values = {"id": source_id, "fate": fate.value, "reason": reason, "now": utc_now()}
+    values = {"id": source_id, "fate": state.value, "reason": reason, "now": utc_now()}
     db.execute(
         "UPDATE intents SET state = 'void' WHERE state = 'open' AND attempt_id IN "
         "(SELECT id FROM attempts WHERE source_id = :id AND fate = 'live')",
@@ -206,20 +210,6 @@ def keep_warnings(
     )
 
 
-def keep_counts(db: sqlite3.Connection, attempt_id: int, documents: Tuple[int, int]) -> None:
-    """For reports: the baseline that they were counted in goes with a clean validation."""
-    db.execute(
-        "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-        "VALUES (:attempt, :step, :now, :detail)",
-        {
-            "attempt": attempt_id,
-            "step": COUNTED,
-            "now": utc_now(),
-            "detail": json.dumps(documents),
-        },
-    )
-
-
 def write_validation(
     db: sqlite3.Connection,
     attempt_id: int,
@@ -238,16 +228,12 @@ def write_validation(
         }
         for finding in findings
     ]
-    db.execute(
-        "INSERT OR REPLACE INTO validations "
-        "(attempt_id, verdict, ignored, late_documents, findings, validated_at) "
-        "VALUES (:attempt, :verdict, :ignored, :late, :findings, :now)",
-        {
-            "attempt": attempt_id,
-            "verdict": verdict,
-            "ignored": int(ignored),
-            "late": late_documents,
-            "findings": json.dumps(listed),
-            "now": utc_now(),
-        },
-    )
+    values = {
+        "attempt_id": attempt_id,
+        "verdict": verdict,
+        "ignored": int(ignored),
+        "late_documents": late_documents,
+        "findings": json.dumps(listed),
+        "validated_at": utc_now(),
+    }
+    insert(db, "validations", values, replace=True)

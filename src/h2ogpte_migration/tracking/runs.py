@@ -16,6 +16,7 @@ from h2ogpte_migration.model import SourceId, parse_time
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process, is_alive
 from h2ogpte_migration.tracking.records import RunInfo, utc_now
+from h2ogpte_migration.tracking.rows import insert
 
 OTHER_HOST_EXPIRY = timedelta(minutes=15)
 """How long a run of another machine counts as living after its last heartbeat."""
@@ -27,6 +28,7 @@ SAME_CLOCK = timedelta(seconds=30)
 REMINDER = timedelta(days=1)
 """How long a quiet run may stay silent about what is open."""
 
+_SERVER = "server_url"
 _SCOPE = "rows_wanted"
 _QUIET_OPEN, _QUIET_TOLD = "quiet_report_open", "quiet_report_told"
 
@@ -71,22 +73,19 @@ class Runs:
             self._beside = _living_runs(db)
             if not self._beside:
                 db.execute("DELETE FROM marks WHERE kind LIKE :ended", {"ended": f"%{_ENDED}"})
-            cursor = db.execute(
-                "INSERT INTO runs (started_at, heartbeat_at, host, machine, pid, process_start, "
-                "folder, version, command) VALUES (:now, :now, :host, :machine, :pid, :start, "
-                ":folder, :version, :command)",
-                {
-                    "now": utc_now(),
-                    "host": me.host,
-                    "machine": me.machine,
-                    "pid": me.pid,
-                    "start": me.start,
-                    "folder": os.getcwd(),  # noqa: PTH109 - a string is what is stored
-                    "version": version,
-                    "command": command,
-                },
-            )
-            self.run_id = int(cursor.lastrowid or 0)
+            now = utc_now()
+            values = {
+                "started_at": now,
+                "heartbeat_at": now,
+                "host": me.host,
+                "machine": me.machine,
+                "pid": me.pid,
+                "process_start": me.start,
+                "folder": os.getcwd(),  # noqa: PTH109 - a string is what is stored
+                "version": version,
+                "command": command,
+            }
+            self.run_id = insert(db, "runs", values)
         return self.run_id
 
     def _other_machine(self, db: sqlite3.Connection) -> Optional[ToolError]:
@@ -124,20 +123,7 @@ class Runs:
     def last(self, count: int = 5) -> List[RunInfo]:
         """The newest runs, newest first."""
         rows = self._db.rows("SELECT * FROM runs ORDER BY id DESC LIMIT :n", {"n": count})
-        return [
-            RunInfo(
-                row["id"],
-                row["started_at"],
-                row["ended_at"],
-                row["host"],
-                row["pid"],
-                row["version"],
-                row["command"],
-                row["exit_code"],
-                row["folder"],
-            )
-            for row in rows
-        ]
+        return [RunInfo.from_row(row) for row in rows]
 
     def living(self) -> Set[int]:
         """The runs that have not ended and whose processes live, as far as can be told."""
@@ -147,8 +133,7 @@ class Runs:
     # -- the server --------------------------------------------------------------------
     def bound_server(self) -> Optional[str]:
         """The url of the server that this database speaks of, if it is bound yet."""
-        row = self._db.row("SELECT value FROM meta WHERE key = 'server_url'")
-        return row["value"] if row else None
+        return self._meta(_SERVER)
 
     def bind_server(self, url: str, *, rebind: bool) -> None:
         """Bind the database to a server on first use.
@@ -157,12 +142,10 @@ class Runs:
             ToolError: it is bound to another one (exit 2), unless ``rebind``.
         """
         with self._db.transaction() as db:
-            row = db.execute("SELECT value FROM meta WHERE key = 'server_url'").fetchone()
-            if row is not None and row["value"] != url and not rebind:
-                raise other_server(str(self._db.path), row["value"], url)
-            db.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES ('server_url', :url)", {"url": url}
-            )
+            bound = self.bound_server()
+            if bound is not None and bound != url and not rebind:
+                raise other_server(str(self._db.path), bound, url)
+            _keep(db, _SERVER, url)
 
     # -- quiet reports -----------------------------------------------------------------
     def quiet_report_is_due(self, open_now: str, any_open: bool, now: datetime) -> bool:
@@ -183,11 +166,8 @@ class Runs:
     def record_quiet_report(self, open_now: str, now: datetime) -> None:
         """Remember what was told, and when."""
         with self._db.transaction(durable=False) as db:
-            for key, value in ((_QUIET_OPEN, open_now), (_QUIET_TOLD, now.isoformat())):
-                db.execute(
-                    "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
-                    {"key": key, "value": value},
-                )
+            _keep(db, _QUIET_OPEN, open_now)
+            _keep(db, _QUIET_TOLD, now.isoformat())
 
     # -- what a migration is about -------------------------------------------------------
     def record_scope(self, rows: int) -> None:
@@ -195,10 +175,7 @@ class Runs:
         if rows == self.scope():
             return
         with self._db.transaction(durable=False) as db:
-            db.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES (:key, :value)",
-                {"key": _SCOPE, "value": str(rows)},
-            )
+            _keep(db, _SCOPE, str(rows))
 
     def scope(self) -> int:
         """How many collections the last migration wanted on record, those of others included."""
@@ -269,6 +246,10 @@ def other_server(path: str, bound: str, asked: str) -> ToolError:
         "a new name.",
         ExitCode.USAGE,
     )
+
+
+def _keep(db: sqlite3.Connection, key: str, value: str) -> None:
+    insert(db, "meta", {"key": key, "value": value}, replace=True)
 
 
 def identity_of(row: sqlite3.Row) -> ProcessIdentity:

@@ -14,7 +14,7 @@ from typing import Iterator, List, Optional
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import JobId
 from h2ogpte_migration.tracking.database import Database
-from h2ogpte_migration.tracking.records import utc_now
+from h2ogpte_migration.tracking.rows import insert
 
 _MARK = ".check-server"
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
@@ -29,8 +29,7 @@ CREATE TABLE IF NOT EXISTS scratch (
     token TEXT NOT NULL,
     made_id TEXT,
     job_id TEXT,
-    state TEXT NOT NULL,
-    sent_at TEXT NOT NULL
+    state TEXT NOT NULL
 )
 """
 
@@ -49,7 +48,6 @@ class Thing:
 
     Args:
         token: the same for all that belongs to one scratch collection.
-        sent_at: when it was asked for last, by our clock.
     """
 
     number: int
@@ -59,7 +57,6 @@ class Thing:
     token: str
     made_id: Optional[str]
     job_id: Optional[JobId]
-    sent_at: str
 
 
 class Scratch:
@@ -72,17 +69,9 @@ class Scratch:
 
     def about_to_make(self, kind: str, name: str, owner: str, token: str) -> int:
         """Something is about to be asked for; returns its number here."""
+        values = {"kind": kind, "name": name, "owner": owner, "token": token, "state": "making"}
         with self._db.transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO scratch (kind, name, owner, token, state, sent_at) "
-                "VALUES (:kind, :name, :owner, :token, 'making', :now)",
-                {"kind": kind, "name": name, "owner": owner, "token": token, "now": utc_now()},
-            )
-            return int(cursor.lastrowid or 0)
-
-    def asked_again(self, number: int) -> None:
-        """It is about to be asked for once more, as no answer came."""
-        self._set(number, "sent_at = :value", utc_now())
+            return insert(db, "scratch", values)
 
     def made(self, number: int, made_id: str) -> None:
         """It exists and has this id."""
@@ -119,7 +108,6 @@ class Scratch:
                 token=row["token"],
                 made_id=row["made_id"],
                 job_id=row["job_id"],
-                sent_at=row["sent_at"],
             )
             for row in rows
         ]

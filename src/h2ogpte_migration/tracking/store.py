@@ -43,6 +43,7 @@ from h2ogpte_migration.tracking.records import (
     utc_now,
 )
 from h2ogpte_migration.tracking.rows import (
+    COUNTED,
     JOB_SEEN,
     claim_job,
     close_intent,
@@ -51,9 +52,9 @@ from h2ogpte_migration.tracking.rows import (
     end_live_attempt,
     forget_baseline,
     insert,
-    keep_counts,
     keep_warnings,
     open_intent,
+    update_intent,
     update_row,
     write_checkpoint,
     write_validation,
@@ -100,18 +101,19 @@ class Store(Questions):
         """
         with self._held(lease) as db:
             if forced_start is not None:
-                db.execute(
-                    "INSERT OR REPLACE INTO marks (source_id, kind, run_id) "
-                    "VALUES (:source, :kind, :run)",
-                    {"source": lease.source_id, "kind": forced_start, "run": lease.run_id},
-                )
+                start = {
+                    "source_id": lease.source_id,
+                    "kind": forced_start,
+                    "run_id": lease.run_id,
+                }
+                insert(db, "marks", start, replace=True)
             end_live_attempt(db, lease.source_id, TargetState.SUPERSEDED, reason)
             self._insert_attempt(db, lease, new, choose_name)
 
     def restart(
         self,
         lease: Lease,
-        fate: TargetState,
+        state: TargetState,
         reason: str,
         choose_name: Callable[[Set[str]], str],
     ) -> None:
@@ -128,7 +130,7 @@ class Store(Questions):
                     {"id": lease.source_id},
                 ).fetchone()
             )
-            end_live_attempt(db, lease.source_id, fate, reason)
+            end_live_attempt(db, lease.source_id, state, reason)
             source = Collection(
                 id=record.source_id,
                 name=record.source_name,
@@ -265,22 +267,28 @@ class Store(Questions):
         """Checkpoint: the target is shared as the source is."""
         with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"permissions_copied": 1, "error": None})
-            db.execute(
-                "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
-                {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
-            )
-            keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+            _write_rights(db, attempt, permissions, warnings)
 
     def record_rights(
         self, lease: Lease, attempt: Attempt, permissions: Permissions, warnings: Sequence[str] = ()
     ) -> None:
         """What the target may have been given: before it is given, and once some was taken."""
         with self._held(lease) as db:
+            _write_rights(db, attempt, permissions, warnings)
+
+    def record_late_rights(
+        self, lease: Lease, attempt: Attempt, permissions: Permissions, late: Permissions
+    ) -> None:
+        """What the target may have by now, with what is about to be given after its import.
+
+        ``late`` is empty once that was given.
+        """
+        with self._held(lease) as db:
             db.execute(
                 "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
                 {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
             )
-            keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
+            write_checkpoint(db, attempt, StepName.LATE_SHARES, late.to_json())
 
     def finish_step(
         self,
@@ -288,11 +296,10 @@ class Store(Questions):
         attempt: Attempt,
         step: str,
         warnings: Sequence[str] = (),
-        detail: Optional[Json] = None,
     ) -> None:
         """Checkpoint: a step without a documented column is done for this attempt."""
         with self._checkpoint(lease) as db:
-            write_checkpoint(db, attempt, step, detail)
+            write_checkpoint(db, attempt, step)
             keep_warnings(db, attempt, step, warnings)
 
     def record_error(self, lease: Lease, error: Optional[str]) -> None:
@@ -300,10 +307,10 @@ class Store(Questions):
         with self._held(lease) as db:
             update_row(db, lease.source_id, {"error": error})
 
-    def end_attempt(self, lease: Lease, fate: TargetState, reason: str) -> None:
+    def end_attempt(self, lease: Lease, state: TargetState, reason: str) -> None:
         """The live attempt failed: the row says so, the target stays in the history."""
         with self._held(lease) as db:
-            end_live_attempt(db, lease.source_id, fate, reason)
+            end_live_attempt(db, lease.source_id, state, reason)
             update_row(db, lease.source_id, {"job_status": JobStatus.FAILED, "error": reason})
 
     # -- facts: intents ----------------------------------------------------------------
@@ -323,20 +330,12 @@ class Store(Questions):
     def record_unsent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """The server surely did nothing: the request may be sent again without a look."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE intents SET sends = sends - 1 WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open' AND sends > 0",
-                {"attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "sends = max(0, sends - 1)")
 
     def record_absent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """Looked twice, nothing there: nothing is in doubt until the next request."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE intents SET state = 'void' WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open'",
-                {"attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "state = 'void'")
             if step == StepName.IMPORT:
                 # Version 1.2.0 may have noted a submission that never came to be.
                 update_row(db, lease.source_id, {"import_submitted": 0, "job_id": None})
@@ -344,11 +343,8 @@ class Store(Questions):
     def record_no_answer(self, lease: Lease, attempt: Attempt, step: str, timed_out: bool) -> None:
         """No usable answer came; a time-out wants a longer wait before the second look."""
         with self._held(lease) as db:
-            db.execute(
-                "UPDATE intents SET timed_out = max(timed_out, :timed_out) "
-                "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
-                {"timed_out": int(timed_out), "attempt": attempt.id, "step": step},
-            )
+            change = "timed_out = max(timed_out, :timed_out)"
+            update_intent(db, attempt.id, step, change, timed_out=int(timed_out))
 
     def void_doubt(self, source_id: str) -> None:
         """Nothing is in doubt any more about a source whose row is gone."""
@@ -358,18 +354,18 @@ class Store(Questions):
                 {"id": source_id},
             )
 
-    def end_former(self, attempt: Attempt, fate: TargetState) -> None:
+    def end_former(self, attempt: Attempt, state: TargetState) -> None:
         """What became of a target that was not in use any more.
 
         One that was rolled back stays the live one of its source, which is left alone.
         """
         with self._db.transaction() as db:
-            if attempt.fate == TargetState.LIVE:
-                write_checkpoint(db, attempt, StepName.TARGET_DELETED, None)
+            if attempt.state == TargetState.LIVE:
+                write_checkpoint(db, attempt, StepName.TARGET_DELETED)
                 return
             db.execute(
                 "UPDATE attempts SET fate = :fate, ended_at = :now WHERE id = :id",
-                {"fate": fate.value, "now": utc_now(), "id": attempt.id},
+                {"fate": state.value, "now": utc_now(), "id": attempt.id},
             )
 
     def record_import_job(
@@ -404,16 +400,7 @@ class Store(Questions):
         """The job was seen in progress, and stood like this."""
         with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"job_status": JobStatus.RUNNING})
-            db.execute(
-                "INSERT OR REPLACE INTO checkpoints (attempt_id, step, done_at, detail) "
-                "VALUES (:attempt, :step, :since, :standing)",
-                {
-                    "attempt": attempt.id,
-                    "step": JOB_SEEN,
-                    "since": watched.since.isoformat(),
-                    "standing": json.dumps(watched.standing),
-                },
-            )
+            write_checkpoint(db, attempt, JOB_SEEN, watched.standing, watched.since.isoformat())
 
     def finish_import(self, lease: Lease, attempt: Attempt, warnings: Sequence[str] = ()) -> None:
         """Checkpoint: the import job ended well."""
@@ -466,7 +453,7 @@ class Store(Questions):
         with self._checkpoint(lease) as db:
             write_validation(db, attempt.id, verdict, findings, late_documents, ignored=ignored)
             if documents is not None:
-                keep_counts(db, attempt.id, documents)
+                write_checkpoint(db, attempt, COUNTED, documents)
             keep_warnings(db, attempt, StepName.VALIDATE, kept + (blocking if ignored else []))
             error = (
                 f"held: {'; '.join(blocking)}" if verdict == Verdict.HELD and not ignored else None
@@ -478,11 +465,7 @@ class Store(Questions):
         """How much source and target held before a move; opens its intent."""
         with self._held(lease) as db:
             open_intent(db, attempt.id, attempt.source_id, attempt.owner, step)
-            db.execute(
-                "UPDATE intents SET counts = :counts WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open'",
-                {"counts": json.dumps(counts), "attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "counts = :counts", counts=json.dumps(counts))
 
     def record_move_job(
         self, lease: Lease, attempt: Attempt, step: str, job_id: Optional[JobId], kind: str
@@ -491,11 +474,7 @@ class Store(Questions):
         with self._held(lease) as db:
             if job_id is not None:
                 claim_job(db, job_id, kind, attempt.id)
-            db.execute(
-                "UPDATE intents SET job_id = :job WHERE attempt_id = :attempt "
-                "AND step = :step AND state = 'open'",
-                {"job": job_id, "attempt": attempt.id, "step": step},
-            )
+            update_intent(db, attempt.id, step, "job_id = :job", job=job_id)
 
     def finish_move(
         self,
@@ -516,14 +495,14 @@ class Store(Questions):
             if step in _MOVED:
                 update_row(db, lease.source_id, {_MOVED[step]: 1, "error": None})
             else:
-                write_checkpoint(db, attempt, step, None)
+                write_checkpoint(db, attempt, step)
             keep_warnings(db, attempt, step, warnings)
 
     def finish_rollback(self, lease: Lease, attempt: Attempt) -> None:
         """Checkpoint: connectors and chats are in the source again, and the row says so."""
         with self._held(lease) as db:
             update_row(db, lease.source_id, {**dict.fromkeys(_MOVED.values(), 0), "error": None})
-            write_checkpoint(db, attempt, StepName.ROLLED_BACK, None)
+            write_checkpoint(db, attempt, StepName.ROLLED_BACK)
 
     # -- the lease behind every fact ---------------------------------------------------
     def _held(self, lease: Lease) -> ContextManager[sqlite3.Connection]:
@@ -540,6 +519,16 @@ class Store(Questions):
 
 _MOVED = {StepName.CONNECTORS: "connectors_migrated", StepName.CHATS: "chats_migrated"}
 """The documented columns that say that something was moved."""
+
+
+def _write_rights(
+    db: sqlite3.Connection, attempt: Attempt, permissions: Permissions, warnings: Sequence[str]
+) -> None:
+    db.execute(
+        "UPDATE attempts SET permissions = :permissions WHERE id = :attempt",
+        {"permissions": json.dumps(permissions.to_json()), "attempt": attempt.id},
+    )
+    keep_warnings(db, attempt, StepName.PERMISSIONS, warnings)
 
 
 def _taken_names(db: sqlite3.Connection, owner: str) -> Set[str]:

@@ -22,8 +22,7 @@ def fit(text: str, places: int) -> str:
     return text + "…" if places > 0 else ""
 
 
-def pad(text: str, places: int, *, right: bool = False) -> str:
+def pad(text: str, places: int) -> str:
     """``text`` in exactly so many places."""
     shown = fit(text, places)
-    room = " " * (places - width(shown))
-    return room + shown if right else shown + room
+    return shown + " " * (places - width(shown))

@@ -10,13 +10,11 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from itertools import zip_longest
-from typing import Callable, Iterable, List, Optional, Sequence, TextIO
+from typing import Callable, Iterable, List, Optional, TextIO
 
 from h2ogpte_migration.redact import scrub
-from h2ogpte_migration.ui.cells import width
 from h2ogpte_migration.ui.logs import collection_tag
-from h2ogpte_migration.ui.text import fold, safe
+from h2ogpte_migration.ui.text import fold
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +88,6 @@ class Console:
         log.debug("%s", text)
         self._say(self.out, text.split("\n"), tag="", whole=True)
 
-    def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Say a table; not said in quiet mode."""
-        text = format_table(headers, rows)
-        log.info("%s", text)
-        if not self.quiet:
-            self._say(self.out, text.split("\n"), whole=True)
-
     @property
     def watched(self) -> bool:
         """Whether ``out`` is a terminal that can draw over what it shows."""
@@ -168,19 +159,6 @@ class Console:
         except (OSError, ValueError):
             self._gone.append(stream)
             _silence(stream)
-
-
-def format_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows as aligned text under their headers; a missing cell is empty."""
-    cells = [[safe(scrub(cell), 60) for cell in row] for row in [headers, *rows]]
-    columns = list(zip_longest(*cells, fillvalue=""))
-    widths = [max(map(width, column)) for column in columns]
-    lines = []
-    for row in zip(*columns):
-        padded = (cell + " " * (places - width(cell)) for cell, places in zip(row, widths))
-        lines.append("  ".join(padded).rstrip())
-    lines.insert(1, "  ".join("-" * places for places in widths))
-    return "\n".join(lines)
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -12,30 +12,28 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, TextIO
 
-from h2ogpte_migration.model import Collection, Job
+from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.logs import tagged
-from h2ogpte_migration.ui.tally import Row, Standing, Tally, scrolled
+from h2ogpte_migration.ui.progress import CountedProgress
+from h2ogpte_migration.ui.tally import Row, Snapshot, scrolled
 from h2ogpte_migration.ui.text import duration, safe, time_left
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 BAR = 24
-LONGEST = 300
 WITH_OWNERS = 80
 """Columns from which a row has room for the owner."""
 CALM = " Ctrl-C stops safely; imports go on at the server"
 STOPPING = " Stopping: calls under way may end; Ctrl-C once more leaves at once"
 
 
-class LiveProgress:
+class LiveProgress(CountedProgress):
     """Numbers, a bar and a row per collection that is worked on; failures scroll above.
 
     Args:
         stopping: whether a stop was asked for.
-        clock, wall: seconds that only grow, and the time of day.
     """
 
     def __init__(
@@ -45,11 +43,8 @@ class LiveProgress:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._console = console
+        super().__init__(console, clock, wall)
         self._stopping = stopping
-        self._clock = clock
-        self._wall = wall
-        self._tally = Tally(clock, wall)
         self._lock = threading.Lock()
         self._live: Any = None
         self._screen: Any = None
@@ -65,17 +60,8 @@ class LiveProgress:
 
     def started(self, sources: Sequence[Collection]) -> None:
         self._looked = ""
-        self._tally.started(sources)
+        super().started(sources)
         self._show()
-
-    def working(self, source: Collection, verb: str) -> None:
-        self._tally.working(source, verb)
-
-    def waits_for_slot(self, source: Collection) -> None:
-        self._tally.waits_for_slot(source)
-
-    def job(self, source: Collection, job: Job) -> None:
-        self._tally.job(source, job)
 
     def warning(self, source: Collection, text: str) -> None:
         self._say(f"WARNING {source.name or source.id}  {source.owner}  {text}", attention=True)
@@ -84,9 +70,6 @@ class LiveProgress:
         self._tally.finished(result)
         if result.needs_attention:
             self._say(scrolled(result), attention=True)
-
-    def tick(self) -> None:
-        pass  # the view is drawn again by itself
 
     def server(self, what: str, attempt: int, of: int) -> None:
         self._tally.server(what, attempt, of)
@@ -99,12 +82,6 @@ class LiveProgress:
         if live is not None:
             live.stop()
             self._console.divert(None)
-
-    def _say(self, text: str, *, attention: bool) -> None:
-        when = time.strftime("%H:%M:%S", time.localtime(self._wall()))
-        say = self._console.attention if attention else self._console.info
-        with tagged(""):  # the line names its collection itself
-            say(f"{when} {safe(text, LONGEST)}")
 
     # -- the terminal ------------------------------------------------------------------
     def _show(self) -> None:
@@ -138,7 +115,7 @@ class LiveProgress:
             lines = [looking_line(self._looked, self._clock() - self._begun, ascii_only)]
         else:
             lines = view(now, width, height, self._clock(), ascii_only)
-        lines += [f" {safe(str(now.trouble), LONGEST)}"] if now.trouble else []
+        lines += [f" {safe(str(now.failure), self.LONGEST)}"] if now.failure else []
         lines.append(STOPPING if self._stopping() else CALM)
         return painted(lines, width)
 
@@ -157,7 +134,7 @@ def painted(lines: Sequence[str], width: int) -> Text:
 
 # -- what it looks like: pure ---------------------------------------------------------
 def view(
-    now: Standing, width: int, height: int, clock: float, ascii_only: bool = False
+    now: Snapshot, width: int, height: int, clock: float, ascii_only: bool = False
 ) -> List[str]:
     """The lines of a moment, for a terminal of this size."""
     share = now.finished / now.total if now.total else 1.0
@@ -192,7 +169,7 @@ def bar(share: float, width: int, ascii_only: bool = False) -> str:
     return f"▕{body.ljust(width)}▏"
 
 
-def _counts(now: Standing, width: int) -> List[str]:
+def _counts(now: Snapshot, width: int) -> List[str]:
     counts = now.counts
     ended = "  ".join(
         f"{counts.get(kind, 0)} {kind.value}"

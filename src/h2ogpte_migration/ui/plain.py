@@ -6,22 +6,23 @@ import threading
 import time
 from typing import Callable, Optional, Sequence
 
-from h2ogpte_migration.model import Collection, Job
+from h2ogpte_migration.model import Collection
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.ui.console import Console
-from h2ogpte_migration.ui.logs import tagged
-from h2ogpte_migration.ui.tally import Tally, headline
-from h2ogpte_migration.ui.text import plural, safe, time_left
+from h2ogpte_migration.ui.progress import CountedProgress
+from h2ogpte_migration.ui.tally import headline
+from h2ogpte_migration.ui.text import plural, time_left
 
 EVERY_S = 30.0
-LONGEST = 160
 
 
-class PlainProgress:
+class PlainProgress(CountedProgress):
     """A line per collection that ends, and one every half minute with the time left.
 
     What was over before the run is counted, and has no line of its own.
     """
+
+    LONGEST = 160
 
     def __init__(
         self,
@@ -29,11 +30,8 @@ class PlainProgress:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._console = console
-        self._clock = clock
-        self._wall = wall
+        super().__init__(console, clock, wall)
         self._lock = threading.Lock()
-        self._tally = Tally(clock, wall)
         self._total = 0
         self._spoke_at = clock()
 
@@ -43,16 +41,7 @@ class PlainProgress:
 
     def started(self, sources: Sequence[Collection]) -> None:
         self._total = len(sources)
-        self._tally.started(sources)
-
-    def working(self, source: Collection, verb: str) -> None:
-        self._tally.working(source, verb)
-
-    def waits_for_slot(self, source: Collection) -> None:
-        self._tally.waits_for_slot(source)
-
-    def job(self, source: Collection, job: Job) -> None:
-        self._tally.job(source, job)
+        super().started(sources)
 
     def warning(self, source: Collection, text: str) -> None:
         self._say(f"WARNING {source.name or source.id}: {text}", attention=True)
@@ -68,10 +57,7 @@ class PlainProgress:
 
     def server(self, what: str, attempt: int, of: int) -> None:
         if self._tally.server(what, attempt, of):
-            self._say(str(self._tally.now().trouble), attention=True)
-
-    def close(self) -> None:
-        pass
+            self._say(str(self._tally.now().failure), attention=True)
 
     def _now_and_then(self, text: Callable[[], str]) -> None:
         with self._lock:
@@ -86,11 +72,5 @@ class PlainProgress:
         parts = [f"{now.finished}/{now.total} so far"]
         parts += [plural(now.importing, "import") + " running"] if now.importing else []
         parts += [time_left(now.left_s)] if now.left_s is not None else []
-        parts += [str(now.trouble)] if now.trouble else []
+        parts += [str(now.failure)] if now.failure else []
         return ", ".join(parts)
-
-    def _say(self, text: str, *, attention: bool = False) -> None:
-        when = time.strftime("%H:%M:%S", time.localtime(self._wall()))
-        say = self._console.attention if attention else self._console.info
-        with tagged(""):  # the line names its collection itself
-            say(f"{when} {safe(text, LONGEST)}")

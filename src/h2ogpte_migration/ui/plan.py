@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.states import STANDINGS
-from h2ogpte_migration.ui.summary import Line, Telling, grouped, likeness, named, next_lines, skips
+from h2ogpte_migration.ui.summary import (
+    Line,
+    SummaryOptions,
+    grouped,
+    likeness,
+    named,
+    next_lines,
+    skips,
+)
 from h2ogpte_migration.ui.text import fold, plural, safe
 
 FEW = 3
@@ -18,21 +25,15 @@ WIDTHS = (5, 10, 8, 10, 7, 6)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line and the run say beside the results.
+def lines(
+    result: RunResult, how: SummaryOptions, *, with_chats: bool = False, keys_made: int = 0
+) -> List[Line]:
+    """The plan, attention last but for the command that carries it out.
 
     Args:
-        migrate_chats: whether chats are to move.
-        keys: temporary keys that were made for looking, and deleted.
+        with_chats: whether chats are to move.
+        keys_made: temporary keys that were made for looking, and deleted.
     """
-
-    migrate_chats: bool = False
-    keys: int = 0
-
-
-def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
-    """The plan, attention last but for the command that carries it out."""
     planned = result.of(OutcomeKind.PLANNED)
     told: List[Line] = []
     if how.details or len(planned) <= FEW:
@@ -45,18 +46,18 @@ def lines(result: RunResult, asked: Asked, how: Telling) -> List[Line]:
         told += _table("by owner", moving, lambda row: safe(row.owner, 40), how)
     told += _left(planned, how)
     told += skips(result, how, "Would skip")
-    told += _attention(result, moving, asked, how)
+    told += _attention(result, moving, with_chats, how)
     told.append(Line(_totals(result, planned)))
-    if asked.keys:
-        keys = plural(asked.keys, "temporary key")
+    if keys_made:
+        keys = plural(keys_made, "temporary key")
         told.append(Line(f"To look, {keys} for the owners were made at the server, and deleted."))
     told += [Line(line.text) for line in next_lines(how)]
     return [Line(fold(line.text, how.width), line.attention) for line in told]
 
 
-def thoughts(result: RunResult, asked: Asked, how: Telling) -> List[str]:
+def thoughts(result: RunResult, how: SummaryOptions, *, with_chats: bool = False) -> List[str]:
     """What to think of before, in a report whose table names each collection by itself."""
-    told = [*_imports(result.of(OutcomeKind.PLANNED)), *_whole(worked_on(result), asked, how)]
+    told = [*_imports(result.of(OutcomeKind.PLANNED)), *_whole(worked_on(result), with_chats, how)]
     guests = plural(result.guests, "guest account")
     return [line.text for line in told] + ([f"Would skip: {guests}"] if result.guests else [])
 
@@ -107,7 +108,7 @@ def _models(row: Result) -> str:
 
 
 def _table(
-    title: str, rows: Sequence[Result], label: Callable[[Result], str], how: Telling
+    title: str, rows: Sequence[Result], label: Callable[[Result], str], how: SummaryOptions
 ) -> Iterator[Line]:
     """Sums by a label, the largest first, and a total."""
     groups: Dict[str, List[Result]] = {}
@@ -171,7 +172,7 @@ def size(count: int) -> str:
 
 
 # -- what stays, and what to think of -----------------------------------------------------
-def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
+def _left(planned: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     """What would be left or resumed, by reason; one by one it stands in the details."""
     if how.details or len(planned) <= FEW:
         return
@@ -186,7 +187,7 @@ def _left(planned: Sequence[Result], how: Telling) -> Iterator[Line]:
 
 
 def _attention(
-    result: RunResult, moving: Sequence[Result], asked: Asked, how: Telling
+    result: RunResult, moving: Sequence[Result], with_chats: bool, how: SummaryOptions
 ) -> Iterator[Line]:
     missing: Dict[Tuple[bool, Tuple[str, ...]], List[Result]] = {}
     for row in result.of(OutcomeKind.NOT_AVAILABLE):
@@ -194,12 +195,12 @@ def _attention(
     for (readable, _), group in missing.items():
         for text in grouped("Can't be read" if readable else "Not available", group, how):
             yield Line(text, True)
-    yield from _whole(moving, asked, how)
+    yield from _whole(moving, with_chats, how)
 
 
-def _whole(moving: Sequence[Result], asked: Asked, how: Telling) -> Iterator[Line]:
+def _whole(moving: Sequence[Result], with_chats: bool, how: SummaryOptions) -> Iterator[Line]:
     chats = [_plan(row).chats or 0 for row in moving]
-    if sum(chats) and not asked.migrate_chats:
+    if sum(chats) and not with_chats:
         yield Line(
             f"Chats stay: {plural(sum(chats), 'chat')} of "
             f"{plural(sum(map(bool, chats)), 'collection')} with the old ones; --migrate-chats "
@@ -215,7 +216,7 @@ def _whole(moving: Sequence[Result], asked: Asked, how: Telling) -> Iterator[Lin
         )
 
 
-def _not_carried(moving: Sequence[Result], how: Telling) -> Iterator[Line]:
+def _not_carried(moving: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     texts: Dict[str, List[Result]] = {}
     for row in moving:
         for text in row.warnings:

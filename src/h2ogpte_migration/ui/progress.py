@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Callable, Optional, Protocol, Sequence
+import time
+from typing import Callable, Optional, Sequence
 
 from h2ogpte_migration.model import Collection, Job
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.ui.console import Console
+from h2ogpte_migration.ui.logs import tagged
+from h2ogpte_migration.ui.tally import Tally
+from h2ogpte_migration.ui.text import safe
 
 NARROWEST = 60
 """Columns that a live view needs."""
 NO_CURSOR = ("", "dumb", "unknown")
 
 
-class Progress(Protocol):
-    """Told what happens, by any thread. Names are the server's, taken as they come."""
+class Progress:
+    """Told what happens, by any thread; shows nothing, if nobody watches.
+
+    Names are the server's, taken as they come.
+    """
 
     def looking(self, what: str, count: int, total: Optional[int] = None) -> None:
         """So many things (``what`` says which) were seen so far, before the work itself."""
@@ -48,44 +55,46 @@ class Progress(Protocol):
         """Nothing more comes; may be said more than once."""
 
 
-class SilentProgress:
-    """Nobody watches."""
+class CountedProgress(Progress):
+    """Counts what happens, and says things with the time of day; how it looks is for others.
 
-    def looking(self, what: str, count: int, total: Optional[int] = None) -> None:
-        pass
+    Args:
+        clock, wall: seconds that only grow, and the time of day.
+    """
+
+    LONGEST = 300
+
+    def __init__(
+        self, console: Console, clock: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._wall = wall
+        self._tally = Tally(clock, wall)
 
     def started(self, sources: Sequence[Collection]) -> None:
-        pass
+        self._tally.started(sources)
 
     def working(self, source: Collection, verb: str) -> None:
-        pass
+        self._tally.working(source, verb)
 
     def waits_for_slot(self, source: Collection) -> None:
-        pass
+        self._tally.waits_for_slot(source)
 
     def job(self, source: Collection, job: Job) -> None:
-        pass
+        self._tally.job(source, job)
 
-    def warning(self, source: Collection, text: str) -> None:
-        pass
-
-    def finished(self, result: Result) -> None:
-        pass
-
-    def tick(self) -> None:
-        pass
-
-    def server(self, what: str, attempt: int, of: int) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def _say(self, text: str, *, attention: bool = False) -> None:
+        when = time.strftime("%H:%M:%S", time.localtime(self._wall()))
+        say = self._console.attention if attention else self._console.info
+        with tagged(""):  # the line names its collection itself
+            say(f"{when} {safe(text, self.LONGEST)}")
 
 
 def choose(console: Console, quiet: bool, stopping: Callable[[], bool] = lambda: False) -> Progress:
     """The progress that fits whoever watches; ``stopping`` says whether a stop was asked for."""
     if quiet:
-        return SilentProgress()
+        return Progress()
     no_cursor = os.name != "nt" and os.environ.get("TERM", "") in NO_CURSOR
     columns = console.columns(console.err)
     if no_cursor or columns is None or columns < NARROWEST:

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Optional, Sequence, Type
+from contextlib import contextmanager
+from typing import Callable, Iterator, Sequence
 
 from h2ogpte_migration.redact import scrub
 from h2ogpte_migration.ui.console import Console
 
 
-class Screen:
-    """A place on the terminal, while it is entered; what it showed last stays there."""
+@contextmanager
+def drawing(console: Console) -> Iterator[Callable[[Sequence[str]], None]]:
+    """Draws lines in place of the ones before, while entered; what it showed last stays there."""
+    from rich.console import Console as RichConsole
+    from rich.live import Live
+    from rich.text import Text
 
-    def __init__(self, console: Console) -> None:
-        from rich.console import Console as RichConsole
-        from rich.live import Live
+    screen = RichConsole(file=console.out, highlight=False)
+    with Live(
+        console=screen, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as live:
 
-        screen = RichConsole(file=console.out, highlight=False)
-        self._live = Live(
-            console=screen, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
+        def show(lines: Sequence[str]) -> None:
+            # Names are strangers' text: never read as markup.
+            live.update(Text(scrub("\n".join(lines)), no_wrap=False), refresh=True)
 
-    def __enter__(self) -> Screen:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self._live.stop()
-
-    def show(self, lines: Sequence[str]) -> None:
-        """Draw these lines in place of the ones before."""
-        from rich.text import Text
-
-        # Names are strangers' text: never read as markup.
-        text = Text(scrub("\n".join(lines)), no_wrap=False)
-        self._live.update(text, refresh=True)
+        yield show

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import List
 
-from h2ogpte_migration.checked import Observation, ServerCheck, Verdict, counts
+from h2ogpte_migration.checked import Judgement, Observation, ServerCheck, counts
 from h2ogpte_migration.ui.summary import Line
 from h2ogpte_migration.ui.text import safe
 
-_WIDEST = max(len(verdict.value) for verdict in Verdict)
+_WIDEST = max(len(verdict.value) for verdict in Judgement)
 
 
 def lines(check: ServerCheck, next_step: str) -> List[Line]:
     """All of it; ``next_step`` is what to do about what is left."""
     told = [Line("Assumptions about the server, where its contract is silent:")]
-    for verdict in (Verdict.UNKNOWN, Verdict.HOLDS, Verdict.DIFFERS):
+    for verdict in (Judgement.UNKNOWN, Judgement.HOLDS, Judgement.DIFFERS):
         told += [_observation(one) for one in check.of(verdict)]
     number = counts(check)
     words = (
-        f"Assumptions: {number[Verdict.HOLDS.value]} hold, {number[Verdict.DIFFERS.value]} differ, "
-        f"{number[Verdict.UNKNOWN.value]} could not be told."
+        f"Assumptions: {number[Judgement.HOLDS.value]} hold, {number[Judgement.DIFFERS.value]} differ, "
+        f"{number[Judgement.UNKNOWN.value]} could not be told."
     )
     told += [Line(words), *_measured(check), *_outcome(check)]
     for what in check.left:
@@ -30,10 +30,10 @@ def lines(check: ServerCheck, next_step: str) -> List[Line]:
 
 
 def _observation(one: Observation) -> Line:
-    row, differs = one.assumption, one.verdict == Verdict.DIFFERS
+    row, differs = one.assumption, one.verdict == Judgement.DIFFERS
     seen = f" ({safe(one.seen)})" if one.seen else ""
     text = f"  {one.verdict.value:{_WIDEST}}  {row.assumed}{seen}"
-    if one.verdict != Verdict.HOLDS:
+    if one.verdict != Judgement.HOLDS:
         text += f"; otherwise {row.otherwise}: the tool {row.then}"
     return Line(text, attention=differs)
 

@@ -29,7 +29,7 @@ _REASON_LINES = 2
 
 
 @dataclass(frozen=True)
-class Overview:
+class View:
     """What is shown.
 
     Args:
@@ -66,14 +66,14 @@ class Overview:
         return sum(self.counts.values())
 
 
-def lines(view: Overview, columns: int, *, ascii_only: bool = False) -> Iterator[str]:
+def lines(view: View, columns: int, *, ascii_only: bool = False) -> Iterator[str]:
     """The lines, none wider than ``columns``, but for ids and commands, which come out whole."""
     columns = max(NARROWEST, min(columns, WIDEST))
     for text in _all_lines(view, columns):
         yield text.translate(_PLAIN) if ascii_only else text
 
 
-def _all_lines(view: Overview, columns: int) -> Iterator[str]:
+def _all_lines(view: View, columns: int) -> Iterator[str]:
     yield from _head(view, columns)
     if view.total:
         yield from _tables(view, columns)
@@ -105,7 +105,7 @@ def _more(count: int) -> Iterator[str]:
 
 
 # -- the head ----------------------------------------------------------------------------
-def _head(view: Overview, columns: int) -> Iterator[str]:
+def _head(view: View, columns: int) -> Iterator[str]:
     place = safe(view.server or view.database)
     when = f"as recorded {clock(view.recorded_at, view.now)}" if view.recorded_at else ""
     if view.recorded_at:
@@ -145,7 +145,7 @@ def _bar(done: int, total: int) -> str:
 
 
 # -- tables ------------------------------------------------------------------------------
-def _tables(view: Overview, columns: int) -> Iterator[str]:
+def _tables(view: View, columns: int) -> Iterator[str]:
     """Owners and models, side by side where there is room."""
     beside = columns >= 76
     room = (columns - 6) // 2 if beside else columns - 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import AbstractSet, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
-from h2ogpte_migration.states import Position
+from h2ogpte_migration.states import AFTER_IMPORT, Position
 from h2ogpte_migration.ui import retrieval
 from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, without_ids
 
@@ -54,7 +54,7 @@ class Following:
 
 
 @dataclass(frozen=True)
-class Telling:
+class SummaryOptions:
     """How a summary is told.
 
     Args:
@@ -74,7 +74,7 @@ class Telling:
     beside: str = ""
 
 
-def lines(result: RunResult, how: Telling) -> List[Line]:
+def lines(result: RunResult, how: SummaryOptions) -> List[Line]:
     """The summary, attention first."""
     rows = result.results
     told = [*_details(rows)] if how.details else []
@@ -120,7 +120,7 @@ def headline(result: RunResult, total: int) -> str:
 
 
 # -- what needs somebody -------------------------------------------------------------
-def _attention(result: RunResult, how: Telling) -> Iterator[Line]:
+def _attention(result: RunResult, how: SummaryOptions) -> Iterator[Line]:
     rows = [row for row in result.results if row.needs_attention]
     if rows:
         yield Line(f"NEEDS YOU ({len(rows)})", True)
@@ -142,7 +142,7 @@ def likeness(row: Result) -> Tuple[str, ...]:
     return tuple(codes) or (without_ids(gist(row.reason)),)
 
 
-def grouped(word: str, group: Sequence[Result], how: Telling) -> Iterator[str]:
+def grouped(word: str, group: Sequence[Result], how: SummaryOptions) -> Iterator[str]:
     """A group in words: one is told in full, several by what they have in common."""
     first = group[0]
     hints = {row.hint for row in group}
@@ -200,7 +200,7 @@ def _short(row: Result) -> str:
     return f"{safe(row.source_name, 60)} ({row.source_id}){owner}"
 
 
-def _warnings(rows: Iterable[Result], how: Telling) -> Iterator[Line]:
+def _warnings(rows: Iterable[Result], how: SummaryOptions) -> Iterator[Line]:
     """What could not be carried over: news of this run, the same text once."""
     texts: Dict[str, List[Result]] = {}
     for row in rows:
@@ -223,9 +223,9 @@ def _stopped(result: RunResult) -> Iterator[Line]:
     if interrupted:
         going = sum(row.position == Position.IMPORTING for row in interrupted)
         going += len(result.of(OutcomeKind.RUNNING))
-        after = sum(row.position in _AFTER_IMPORT for row in interrupted)
+        after = sum(row.position in AFTER_IMPORT for row in interrupted)
         rest = len(interrupted) - sum(
-            row.position == Position.IMPORTING or row.position in _AFTER_IMPORT
+            row.position == Position.IMPORTING or row.position in AFTER_IMPORT
             for row in interrupted
         )
         verb = "goes" if going == 1 else "go"
@@ -237,15 +237,6 @@ def _stopped(result: RunResult) -> Iterator[Line]:
     elif begun:
         number = plural(begun, "collection")
         yield Line(f"Not started: {number}; run the same command again.", True)
-
-
-_AFTER_IMPORT = (
-    Position.IMPORTED,
-    Position.HELD,
-    Position.VALIDATED,
-    Position.CONNECTED,
-    Position.FINISHED,
-)
 
 
 # -- what went well --------------------------------------------------------------------
@@ -272,7 +263,7 @@ def mapping(row: Result) -> str:
     )
 
 
-def _notes(rows: Sequence[Result], how: Telling) -> Iterator[Line]:
+def _notes(rows: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     notes = [f"  {safe(row.source_name)}: {note}" for row in rows for note in row.notes]
     shown = notes if how.details else notes[:LISTED]
     for text in shown:
@@ -288,7 +279,7 @@ def _left_behind(rows: Sequence[Result]) -> Iterator[Line]:
             yield Line(f"Left behind: {named(row)}: {text}", True)
 
 
-def _left_alone(rows: Sequence[Result], how: Telling) -> Iterator[Line]:
+def _left_alone(rows: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     alike: Dict[str, List[Result]] = {}
     for row in rows:
         if row.kind in (OutcomeKind.LEASED_ELSEWHERE, OutcomeKind.LEFT) and not row.needs_attention:
@@ -298,7 +289,7 @@ def _left_alone(rows: Sequence[Result], how: Telling) -> Iterator[Line]:
             yield Line(text)
 
 
-def skips(result: RunResult, how: Telling, word: str) -> Iterator[Line]:
+def skips(result: RunResult, how: SummaryOptions, word: str) -> Iterator[Line]:
     """What the filters left out, by reason. The tool's own targets are no skips, unless asked for."""
     alike: Dict[str, List[Result]] = {}
     for row in result.of(OutcomeKind.SKIPPED):
@@ -353,7 +344,7 @@ def _times(result: RunResult) -> Iterator[Line]:
         yield Line(f"Slowest: {words}.")
 
 
-def next_lines(how: Telling) -> Iterator[Line]:
+def next_lines(how: SummaryOptions) -> Iterator[Line]:
     """What to type next; with its purpose where there is a choice."""
     commands: Dict[str, List[str]] = {}
     for item in how.following:

@@ -13,8 +13,8 @@ from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.ui.text import gist
 
 IMPORTING, CHECKING = "importing", "validating"
-TROUBLE_FADES_S = 5.0
-"""So long trouble is still shown after the server worked again: slow-downs come in bursts."""
+FAILURE_FADES_S = 5.0
+"""So long a failure is still shown after the server worked again: slow-downs come in bursts."""
 FIRST_ESTIMATE_S = 10.0
 LEAST_DONE = 0.02
 EFFORT_OF_ONE = 5
@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class RequestFailure:
+class LastFailure:
     """What the server answered last, when it did not answer well."""
 
     what: str
@@ -50,7 +50,7 @@ class RequestFailure:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Snapshot:
     """A moment of a run. ``documents`` are those that are known to have been imported."""
 
     total: int
@@ -62,7 +62,7 @@ class Standing:
     all_documents: Optional[int]
     elapsed_s: float
     left_s: Optional[float]
-    trouble: Optional[RequestFailure]
+    failure: Optional[LastFailure]
 
     @property
     def importing(self) -> int:
@@ -99,7 +99,7 @@ class Tally:
         self._documents = 0
         self._all_documents: Optional[int] = None
         self._effort = self._spent = 0.0
-        self._trouble: Optional[RequestFailure] = None
+        self._failure: Optional[LastFailure] = None
 
     def started(self, sources: Sequence[Collection]) -> None:
         with self._lock:
@@ -149,23 +149,23 @@ class Tally:
         """Note what the server does; returns whether that is news."""
         now = self._wall()
         with self._lock:
-            old = self._trouble
+            old = self._failure
             goes_on = old is not None and now - old.last < 60
             if what:
                 since = old.since if old and goes_on else now
-                self._trouble = RequestFailure(what, attempt, of, since, now)
+                self._failure = LastFailure(what, attempt, of, since, now)
                 return not goes_on
             if old is not None:
-                self._trouble = replace(old, over=True)
+                self._failure = replace(old, over=True)
             return False
 
-    def now(self) -> Standing:
+    def now(self) -> Snapshot:
         """Where the run stands at this moment."""
         with self._lock:
             rows = list(self._rows.values())
             total, finished = len(self._sources), self._over
             partly = sum((row.share or 0) * (_size(row.source) or 0) for row in rows)
-            return Standing(
+            return Snapshot(
                 total=total,
                 finished=finished,
                 counts=dict(self._counts),
@@ -175,7 +175,7 @@ class Tally:
                 all_documents=self._all_documents,
                 elapsed_s=self._clock() - self._began,
                 left_s=self._left(rows),
-                trouble=self._present_trouble(),
+                failure=self._present_failure(),
             )
 
     def _left(self, rows: List[Row]) -> Optional[float]:
@@ -186,11 +186,11 @@ class Tally:
             return None
         return elapsed * max(0.0, self._effort - done) / done
 
-    def _present_trouble(self) -> Optional[RequestFailure]:
-        trouble = self._trouble
-        if trouble and trouble.over and self._wall() - trouble.last > TROUBLE_FADES_S:
+    def _present_failure(self) -> Optional[LastFailure]:
+        failure = self._failure
+        if failure and failure.over and self._wall() - failure.last > FAILURE_FADES_S:
             return None
-        return trouble
+        return failure
 
 
 def _size(source: Optional[Collection]) -> Optional[int]:

@@ -145,9 +145,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {safe(folded[close[0]])}?" if close else ""
 
 
-def plural(count: int, noun: str, many: str = "") -> str:
-    """``1 collection``, ``2 collections``; ``many`` where an s is not enough."""
-    return f"{count} {noun if count == 1 else many or noun + 's'}"
+def plural(count: int, noun: str) -> str:
+    """``1 collection``, ``2 collections``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def csv_cell(text: str) -> str:

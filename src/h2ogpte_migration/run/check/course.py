@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +19,6 @@ from h2ogpte_migration.run.credentials import MAY_BE_THE_LIFE_TIME, TriedOut
 from h2ogpte_migration.states import StepName
 
 _LOOKS = 5
-
-log = logging.getLogger(__name__)
 
 
 def take(place: Workplace, check: ServerCheck) -> None:

@@ -26,6 +26,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.model import Collection, Document, Job, JobId, TargetId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
+from h2ogpte_migration.sending import look_until
 from h2ogpte_migration.steps.presence import listed, read_when_visible
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 
@@ -47,13 +48,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Made:
-    """The scratch collection with what is in it; documents by id and name."""
+    """The scratch collection with what is in it."""
 
     collection: Collection
     token: str
-    documents: Tuple[Document, ...]
     chat_id: str
-    ingest_jobs: Tuple[JobId, ...]
 
 
 def make(place: Workplace, model: str) -> Made:
@@ -66,9 +65,8 @@ def make(place: Workplace, model: str) -> Made:
     token = uuid.uuid4().hex
     collection = _collection(place, token, model)
     _furnish(place, collection.id)
-    documents, jobs = _documents(place, collection.id, token)
-    chat_id = _chat(place, collection.id, token)
-    return Made(collection, token, documents, chat_id, jobs)
+    _documents(place, collection.id, token)
+    return Made(collection, token, _chat(place, collection.id, token))
 
 
 def _collection(place: Workplace, token: str, model: str) -> Collection:
@@ -125,9 +123,7 @@ def _furnish(place: Workplace, collection_id: str) -> None:
 
 
 # -- documents ---------------------------------------------------------------------------
-def _documents(
-    place: Workplace, collection_id: str, token: str
-) -> Tuple[Tuple[Document, ...], Tuple[JobId, ...]]:
+def _documents(place: Workplace, collection_id: str, token: str) -> None:
     things, jobs = [], []
     for number, text in enumerate(TEXTS, 1):
         thing = _thing(place, Kind.DOCUMENT, names.document_name(token, number), token)
@@ -142,7 +138,6 @@ def _documents(
     rows = _when_all_are_good(place, collection_id, token, jobs)
     for thing, row in _paired(things, rows):
         place.scratch.made(thing.number, row.id)
-    return tuple(rows), tuple(jobs)
 
 
 _FOUND = JobId("")
@@ -261,12 +256,12 @@ def _once(
     """
     for attempt in range(patience.SENDS_PER_RUN):
         place.clock.check()
-        if attempt:
-            place.scratch.asked_again(thing.number)
         try:
             return send()
         except OutcomeUnknown as error:
-            found = _looked_for(place, find, error.timed_out)
+            found = look_until(
+                place.clock, find, lambda made: made is not None, timed_out=error.timed_out
+            )
             if found is not None:
                 return found
         except ServerError:
@@ -274,14 +269,3 @@ def _once(
                 place.scratch.gone(thing.number)
             raise
     raise Unavailable(f"the server did not answer when the {thing.kind} {thing.name} was asked for")
-
-
-def _looked_for(place: Workplace, find: Callable[[], Optional[T]], timed_out: bool) -> Optional[T]:
-    waited_s, pause_s = 0.0, patience.second_look(timed_out)
-    while True:
-        found = find()
-        if found is not None or waited_s >= patience.VISIBLE_WITHIN_S:
-            return found
-        place.clock.sleep(pause_s)
-        waited_s += pause_s
-        pause_s = min(2 * pause_s, max(0.0, patience.VISIBLE_WITHIN_S - waited_s))
