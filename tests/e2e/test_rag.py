@@ -97,3 +97,11 @@ def test_every_collection_is_asked_the_same(operator: Operator, world: World) ->
 def test_a_parallel_run_can_not_ask(operator: Operator, world: World) -> None:
     said = operator.admin(*SCOPE, *ASK, code=2)
     assert "--verify-query needs --verify or --wait-for-completion" in said.err
+
+
+def test_a_question_that_nobody_is_asked_is_told(operator: Operator, world: World) -> None:
+    source = world.add_collection("anna", "Alpha", M3)
+    operator.admin(*SCOPE, WAIT)
+    assert "name finished collections with --collections" in operator.admin("--verify", *ASK).out
+    said = operator.admin("--verify", *ASK, "--collections", source.id).out
+    assert f"Alpha ({source.id}): RAG check passed" in said
