@@ -40,7 +40,7 @@ def test_the_answer_is_shown_and_the_chat_deleted(
         said = operator.admin("--verify", *ASK, fork=fork).out
     else:
         said = operator.admin(*SCOPE, WAIT, *ASK, fork=fork).out
-    assert "3 document reference(s): I found 3 passages" in said
+    assert "3 document references: I found 3 passages" in said
     assert "I found 3 passages" in operator.log
     assert operator.server.counts()[OPEN] == 1
     assert no_test_chat_is_left(operator)

@@ -224,7 +224,7 @@ def test_details_name_every_collection() -> None:
 
 def test_answers_that_are_not_as_wanted_come_before_those_that_are() -> None:
     rows = [
-        result(n, OutcomeKind.DONE, notes=("RAG check passed, 2 document reference(s): Yes.",))
+        result(n, OutcomeKind.DONE, notes=("RAG check passed, 2 document references: Yes.",))
         for n in range(30)
     ]
     rows[25] = replace(rows[25], notes=("RAG check: the answer refers to no document: No.",))
@@ -307,6 +307,8 @@ def test_a_plan_with_details_shows_every_collection() -> None:
     text = "\n".join(line.text for line in told)
     assert all(row.source_id in text for row in planned().results)
     assert "Chats stay" not in text
+    one_key = plan.lines(planned(), SummaryOptions(), keys_made=1)
+    assert any("1 temporary key for the owners was made" in line.text for line in one_key)
 
 
 # -- the live view -------------------------------------------------------------------------
