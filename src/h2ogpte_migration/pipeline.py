@@ -62,9 +62,7 @@ def advance(migration: Migration) -> Result:
                 return left
             claimed = migration.tracking.leases.claim(migration.source_id)
             if isinstance(claimed, RunInfo):
-                return migration.result(
-                    OutcomeKind.LEASED_ELSEWHERE, reason=f"{claimed} works on it"
-                )
+                return _in_other_hands(migration, claimed)
             migration.lease_held = claimed
             migration.seen.checked_at = None
             if migration.tracking.database.changes_elsewhere() != before:
@@ -77,6 +75,18 @@ def advance(migration: Migration) -> Result:
         finally:
             if not keep:
                 release(migration)
+
+
+def _in_other_hands(migration: Migration, holder: RunInfo) -> Result:
+    """All is well where the holder does what was asked for here as well."""
+    neglected = migration.policy.changes_course
+    neglected = neglected and not migration.tracking.runs.asks_the_same(holder)
+    return migration.result(
+        OutcomeKind.LEASED_ELSEWHERE,
+        reason=f"{holder} works on it",
+        hint="Run this command again when that has ended." if neglected else "",
+        needs_attention=neglected,
+    )
 
 
 def release(migration: Migration) -> None:

@@ -48,6 +48,11 @@ class Policy:
             return "force"
         return "retry" if self.retry_failed else None
 
+    @property
+    def changes_course(self) -> bool:
+        """Whether it asks for what no run does that merely goes on with a collection."""
+        return self.forced_start is not None or self.rollback or self.ignore_validation
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Set, Tuple
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import call, close, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, close, reply
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -62,6 +62,27 @@ def verify(server: SandboxServer, folder: Path, *more: str) -> Result:
     server.world.wait_until_idle()
     words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--verify"]
     return run(folder, *words, *more)
+
+
+@pytest.mark.parametrize("permissions", ["read", {"read": True}, 7, [None]])
+def test_a_share_that_cannot_be_understood_is_told_and_not_given(
+    world: World, tmp_path: Path, permissions: Any
+) -> None:
+    source = shared(world)
+    listed = [
+        {"username": "anna", "permissions": ["read", "chat", "edit"]},
+        {"username": "bertil", "permissions": permissions},
+        {"username": "carla", "permissions": ["read"]},
+    ]
+    odd = Action(reply=FixedReply(200, json.dumps(listed).encode()))
+    with serving(world) as server:
+        server.faults.add(odd, route=USERS, times=None, when=lambda one: source.id in one.path)
+        said = migrate(server, tmp_path, "--wait-for-completion")
+        (target,) = targets(world, source)
+        assert target.shares == {"carla": ["read"]}
+        assert target.group_shares == source.group_shares
+        assert "user shares of another shape than documented" in said.text
+        assert "1 of 3" in said.text
 
 
 def withdraw(source: Collection) -> None:
