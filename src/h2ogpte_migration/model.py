@@ -176,7 +176,10 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class Share:
-    """Rights of one user or group. ``permissions`` is None where the server gave no list."""
+    """Rights of one user or group. ``permissions`` is None where the server gave no list.
+
+    One that can't be understood is given to nobody: ``grantee`` is empty.
+    """
 
     grantee: str
     permissions: Optional[Tuple[str, ...]] = None
@@ -188,15 +191,32 @@ class Share:
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any], key: str) -> Share:
-        return cls(_text(raw.get(key)), permission_list(raw.get("permissions")))
+    def from_json(cls, raw: Any, key: str) -> Share:
+        """A row of the server's, or of what ``to_json`` wrote; ``key`` says to whom."""
+        if not isinstance(raw, dict):
+            return cls("")
+        nobody, name = cls(""), raw.get(key)
+        # Ids are texts, by the contract.
+        is_number = isinstance(name, int) and not isinstance(name, bool)
+        grantee = str(name) if is_number else _text(name)
+        try:
+            rights = permission_list(raw.get("permissions"))
+        except ValueError:
+            return nobody
+        return cls(grantee, rights) if grantee else nobody
 
 
 def permission_list(value: Any) -> Optional[Tuple[str, ...]]:
-    """The server's list of permissions as a tuple; None where there is no list."""
-    if not isinstance(value, list):
+    """The server's list of permissions as a tuple; None where there is no list, which is all of them.
+
+    Raises:
+        ValueError: it is something else, which may stand for anything.
+    """
+    if value is None:
         return None
-    return tuple(str(item) for item in value)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("no list of permissions")
+    return tuple(value)
 
 
 @dataclass(frozen=True)

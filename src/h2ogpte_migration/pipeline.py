@@ -62,9 +62,7 @@ def advance(migration: Migration) -> Result:
                 return left
             claimed = migration.tracking.leases.claim(migration.source_id)
             if isinstance(claimed, RunInfo):
-                return migration.result(
-                    OutcomeKind.LEASED_ELSEWHERE, reason=f"{claimed} works on it"
-                )
+                return _in_other_hands(migration, claimed)
             migration.lease_held = claimed
             migration.seen.checked_at = None
             if migration.tracking.database.changes_elsewhere() != before:
@@ -79,6 +77,18 @@ def advance(migration: Migration) -> Result:
                 release(migration)
 
 
+def _in_other_hands(migration: Migration, holder: RunInfo) -> Result:
+    """All is well where the holder does what was asked for here as well."""
+    neglected = migration.policy.changes_course
+    neglected = neglected and not migration.tracking.runs.asks_the_same(holder)
+    return migration.result(
+        OutcomeKind.LEASED_ELSEWHERE,
+        reason=f"{holder} works on it",
+        hint="Run this command again when that has ended." if neglected else "",
+        needs_attention=neglected,
+    )
+
+
 def release(migration: Migration) -> None:
     """Give a collection back to whoever wants to work on it."""
     if migration.lease_held is not None:
@@ -91,11 +101,9 @@ def _one_turn(migration: Migration, *, waited: bool) -> Result:
     step = ""
     try:
         if waited and migration.reload_for_poll() is not None:
-            ended_before = migration.seen.job_looked_at
-            if not _worth_a_look(migration):
-                return job.still_running(migration)
-            if not ended_before and _makes_room(migration):
-                return migration.running()
+            waits = job.poll(migration)
+            if waits is not None:
+                return waits
         migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
@@ -138,19 +146,6 @@ def _one_turn(migration: Migration, *, waited: bool) -> Result:
 def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
     kind = OutcomeKind.LEASED_ELSEWHERE
     return migration.result(kind, step=step, reason=error.message, needs_attention=True)
-
-
-def _worth_a_look(migration: Migration) -> bool:
-    """Whether there is more to do than to wait: the job is asked, and nothing else."""
-    if migration.record.position != Position.IMPORTING or migration.seen.job_looked_at:
-        return True
-    return job.look(migration)
-
-
-def _makes_room(migration: Migration) -> bool:
-    """Whether imports that waited for this one's end are submitted before it is gone on with."""
-    seen = migration.seen.job if migration.seen.job_looked_at else None
-    return seen is not None and seen.ended and migration.makes_room()
 
 
 # -- where a turn begins -----------------------------------------------------------------

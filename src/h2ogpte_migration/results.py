@@ -140,6 +140,11 @@ class Result:
         return self.kind in WELL
 
 
+RAG_CHECK = "RAG check"
+RAG_PASSED = "RAG check passed"
+"""How the notes of a question to a new collection begin, and those of an answer that is as wanted."""
+
+
 OWN_TARGET = "target of this tool"
 """The cause of a skip that is none: nobody takes the new collections for work to do."""
 

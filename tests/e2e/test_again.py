@@ -165,3 +165,19 @@ def test_no_command_that_is_named_forces_once_more_what_was_forced(
         assert FORCE not in line
         operator.plain(*shlex.split(line)[1:], env={"H2OGPTE_ADMIN_KEY": "sk-sandbox-admin"})
     assert len(world.targets_of("Good")) == len(world.targets_of("Refused")) == 2
+
+
+@pytest.mark.promise("force.recovery-commands")
+def test_one_command_brings_over_the_chats_of_all_former_targets(
+    operator: Operator, world: World
+) -> None:
+    for name in ("Alpha", "Beta"):
+        world.add_collection("anna", name, M3, chats=2)
+    operator.admin(*SCOPE, WAIT, CHATS)
+    said = operator.admin(*SCOPE, WAIT, FORCE).out
+    assert len(printed_moves(said)) == 2
+    (line,) = re.findall(r"^Next: h2ogpte-migrate (.*)$", said, re.M)
+    operator.plain(*shlex.split(line), env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
+    newest = [operator.target_of(row["old_collection_id"]) for row in operator.rows()]
+    assert [len(world.sessions_of(target.id)) for target in newest] == [2, 2]
+    assert "Next: " not in operator.admin(*SCOPE, WAIT, CHATS).out

@@ -7,6 +7,7 @@ people meet.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def test_interrupted_by_hand(
     standing = operator.plain("--status", "--check", code=1).out
     assert "0 of 2 migrated" in standing
     assert "1 not started" in standing
+    assert re.search(r"\(not begun\) +0 +1 .*\(not begun\) +0 +1", standing), "tables add up"
     assert "last run: interrupted" in standing
     let_jobs_end(world)
     operator.admin(*SCOPE, WAIT)

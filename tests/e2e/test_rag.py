@@ -40,7 +40,7 @@ def test_the_answer_is_shown_and_the_chat_deleted(
         said = operator.admin("--verify", *ASK, fork=fork).out
     else:
         said = operator.admin(*SCOPE, WAIT, *ASK, fork=fork).out
-    assert "3 document reference(s): I found 3 passages" in said
+    assert "3 document references: I found 3 passages" in said
     assert "I found 3 passages" in operator.log
     assert operator.server.counts()[OPEN] == 1
     assert no_test_chat_is_left(operator)
@@ -97,3 +97,11 @@ def test_every_collection_is_asked_the_same(operator: Operator, world: World) ->
 def test_a_parallel_run_can_not_ask(operator: Operator, world: World) -> None:
     said = operator.admin(*SCOPE, *ASK, code=2)
     assert "--verify-query needs --verify or --wait-for-completion" in said.err
+
+
+def test_a_question_that_nobody_is_asked_is_told(operator: Operator, world: World) -> None:
+    source = world.add_collection("anna", "Alpha", M3)
+    operator.admin(*SCOPE, WAIT)
+    assert "name finished collections with --collections" in operator.admin("--verify", *ASK).out
+    said = operator.admin("--verify", *ASK, "--collections", source.id).out
+    assert f"Alpha ({source.id}): RAG check passed" in said

@@ -227,6 +227,26 @@ def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to
     assert held(world, target.id) == (0, 0)
 
 
+def test_what_another_command_holds_is_not_rolled_back_and_said_so(
+    operator: Operator, world: World
+) -> None:
+    source = world.add_collection("anna", "Alpha", M3, documents=2, connectors=2)
+    operator.admin(*SCOPE)
+    world.wait_until_idle()
+    world.times.move_s = 60.0
+    verifies = operator.start_admin(VERIFY)
+    verifies.wait_until(
+        lambda: any(job.kind == JobKind.MOVE_CONNECTORS for job in world.jobs.values())
+    )
+    said = operator.admin(ROLLBACK, code=1)
+    assert f"process {verifies.pid}" in said.text
+    assert "Run this command again when that has ended." in said.text
+    # Who merely goes on with it finds it in good hands.
+    assert f"process {verifies.pid}" in operator.admin(VERIFY, code=0).text
+    verifies.kill()
+    assert held(world, source.id) != (0, 0), "nothing has moved so far"
+
+
 def test_a_dry_run_shows_it_and_changes_nothing(operator: Operator, world: World) -> None:
     source = by_this_tool(operator, "finished")
     before = operator.db.read_bytes()

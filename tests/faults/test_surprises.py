@@ -247,6 +247,25 @@ def test_answers_with_other_things_in_them_change_nothing(
     assert not wrong, wrong
 
 
+@pytest.mark.parametrize("shown", ["text", 7, [], [{"topic": "x"}]])
+def test_metadata_that_are_no_object_in_the_record_are_asked_for_by_themselves(
+    shown: Any, clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = undisturbed("user", tmp_path).snapshot
+
+    def change(value: Any, _: random.Random) -> Any:
+        is_record = isinstance(value, dict) and "embedding_model" in value
+        return {**value, "metadata_dict": shown} if is_record else value
+
+    with serving(world_for("user", tmp_path)) as server:
+        with monkeypatch.context() as patch:
+            _answer_with(patch, change)
+            result = MODES["user"](server, tmp_path / "odd")
+        got = settled(server.world)
+    assert result.code == 0, result.text
+    assert not difference(wanted, got)
+
+
 # -- a world that does not stand still ------------------------------------------------------
 def _crowd(count: int) -> World:
     world = World()

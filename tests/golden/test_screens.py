@@ -222,12 +222,25 @@ def test_details_name_every_collection() -> None:
     assert all(row.source_id in long for row in run.results)
 
 
+def test_answers_that_are_not_as_wanted_come_before_those_that_are() -> None:
+    rows = [
+        result(n, OutcomeKind.DONE, notes=("RAG check passed, 2 document references: Yes.",))
+        for n in range(30)
+    ]
+    rows[25] = replace(rows[25], notes=("RAG check: the answer refers to no document: No.",))
+    lines = summary_text(RunResult(rows), None).splitlines()
+    told = [number for number, line in enumerate(lines) if "RAG check" in line]
+    assert lines[told[0]] == "RAG check: 29 of 30 collections passed."
+    assert f"({rows[25].source_id}): RAG check: the answer refers to no document" in lines[told[1]]
+    assert "20 more notes: with --details" in lines[told[-1] + 1]
+
+
 def test_notes_beyond_ten_stand_in_the_details() -> None:
     run = organisation()
     notes = tuple(f"the question {n} had no answer" for n in range(12))
     run.results[0] = replace(run.results[0], notes=notes)
     brief, long = summary_text(run, 80), summary_text(run, None, details=True)
-    assert sum(note in brief for note in notes) == 10
+    assert sum(note in " ".join(brief.split()) for note in notes) == 10
     assert "2 more notes: with --details" in " ".join(brief.split())
     assert all(note in long for note in notes)
 
@@ -294,6 +307,8 @@ def test_a_plan_with_details_shows_every_collection() -> None:
     text = "\n".join(line.text for line in told)
     assert all(row.source_id in text for row in planned().results)
     assert "Chats stay" not in text
+    one_key = plan.lines(planned(), SummaryOptions(), keys_made=1)
+    assert any("1 temporary key for the owners was made" in line.text for line in one_key)
 
 
 # -- the live view -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Set, Tuple
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import call, close, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, Request, call, close, reply
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -62,6 +62,27 @@ def verify(server: SandboxServer, folder: Path, *more: str) -> Result:
     server.world.wait_until_idle()
     words = ["--url", server.url, "--admin-key", "sk-sandbox-admin", "--verify"]
     return run(folder, *words, *more)
+
+
+@pytest.mark.parametrize("permissions", ["read", {"read": True}, 7, [None]])
+def test_a_share_that_cannot_be_understood_is_told_and_not_given(
+    world: World, tmp_path: Path, permissions: Any
+) -> None:
+    source = shared(world)
+    listed = [
+        {"username": "anna", "permissions": ["read", "chat", "edit"]},
+        {"username": "bertil", "permissions": permissions},
+        {"username": "carla", "permissions": ["read"]},
+    ]
+    odd = Action(reply=FixedReply(200, json.dumps(listed).encode()))
+    with serving(world) as server:
+        server.faults.add(odd, route=USERS, times=None, when=lambda one: source.id in one.path)
+        said = migrate(server, tmp_path, "--wait-for-completion")
+        (target,) = targets(world, source)
+        assert target.shares == {"carla": ["read"]}
+        assert target.group_shares == source.group_shares
+        assert "user shares of another shape than documented" in said.text
+        assert "1 of 3" in said.text
 
 
 def withdraw(source: Collection) -> None:
@@ -461,6 +482,27 @@ def test_shares_given_on_the_source_after_the_import_follow_with_the_verify(
     assert not kept_warnings(tmp_path)
     assert len(written) == 4
     assert rights_on_record(tmp_path, source) == {"carla", "dora", *source.shares}
+
+
+def test_a_target_is_not_made_public_by_a_listing_that_is_a_minute_old(
+    world: World, tmp_path: Path
+) -> None:
+    source = shared(world, shares={}, group_shares={})
+    shared(world, "Other", shares={}, group_shares={})
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        source.is_public, source.public_permissions = True, ["read"]
+
+        def private_once_listed(asked: Request) -> bool:
+            if f"/collections/{source.id}" in asked.path:
+                source.is_public = False
+            return False
+
+        server.faults.add(reply(500), when=private_once_listed, times=None)
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert not target.is_public
 
 
 def rights_on_record(folder: Path, source: Collection) -> Set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from pathlib import Path
@@ -506,6 +507,19 @@ def test_bad_env_files_are_told(content: bytes, told: str, tmp_path: Path) -> No
     (tmp_path / ".env").write_bytes(content)
     error = refusal(["--verify", "--user-key", KEY], {}, tmp_path)
     assert told in error.mistakes[0]
+
+
+def test_an_env_file_that_may_not_be_read_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").touch()
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("dotenv.dotenv_values", denied)
+    error = refusal(["--verify", "--user-key", KEY], {}, tmp_path)
+    assert ".env can't be read: Permission denied." in error.mistakes[0]
 
 
 @pytest.mark.parametrize(

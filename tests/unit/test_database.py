@@ -224,6 +224,7 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
     assert state_of(path.parent) == before
     assert str(path) in refused.value.message
     assert refused.value.hint
+    assert ("backup" in refused.value.hint) == (words == "not an SQLite database")
     assert refused.value.exit_code == ExitCode.USAGE
 
 

@@ -354,12 +354,33 @@ def test_permissions(wire: Wire, gateway: Gateway):
     wire.on("GET /collections/c1/public_permissions", ["read", "chat"])
     wire.on(
         "GET /collections/c1/permissions",
-        [{"username": "ada", "permissions": ["read"]}, {"username": "bob"}, {"permissions": []}],
+        [{"username": "ada", "permissions": ["read"]}, {"username": "bob"}],
     )
     wire.on("GET /collections/c1/group_permissions", [{"group_id": "g", "permissions": []}])
     assert gateway.public_permissions("c1") == ("read", "chat")
     assert gateway.user_shares("c1") == [Share("ada", ("read",)), Share("bob", None)]
     assert gateway.group_shares("c1") == [Share("g", ())]
+
+
+@pytest.mark.parametrize("permissions", ["read", {"read": True}, "", 7, False, [None], [7], [[]]])
+def test_rights_that_cannot_be_understood_are_nobodys(
+    wire: Wire, gateway: Gateway, permissions: Any
+):
+    """No list at all stands for all rights: whatever else is there must not be taken for that."""
+    row = {"username": "bob", "permissions": permissions}
+    wire.on("GET /collections/c1/permissions", [row])
+    assert gateway.user_shares("c1") == [Share("")]
+    wire.on("GET /collections/c1/public_permissions", permissions)
+    with pytest.raises(BadReply):
+        gateway.public_permissions("c1")
+
+
+@pytest.mark.parametrize("row", [{"permissions": []}, {"group_id": None}, {"group_id": {}}, "g", 7])
+def test_a_share_that_names_nobody_is_nobodys(wire: Wire, gateway: Gateway, row: Any):
+    wire.on(
+        "GET /collections/c1/group_permissions", [row, {"group_id": 7, "permissions": ["read"]}]
+    )
+    assert gateway.group_shares("c1") == [Share(""), Share("7", ("read",))]
 
 
 JOB = {"id": "j1", "kind": "ImportCollectionIntoCollectionJob", "overall_status": "completed"}
@@ -393,7 +414,7 @@ def test_one_401_to_a_good_key_is_asked_again_and_a_second_one_is_a_refusal(
         gateway.settings("c1")
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 500])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 422, 500])
 def test_a_refused_job_is_looked_for_among_all(wire: Wire, gateway: Gateway, status: int):
     wire.on("GET /rpc/meta", {"username": "ada", "user_id": "u1"})
     wire.on("GET /jobs/j1", {"code": 5, "message": "unknown job"}, status)

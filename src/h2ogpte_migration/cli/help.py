@@ -30,7 +30,7 @@ Examples (with H2OGPTE_URL, H2OGPTE_ADMIN_KEY or H2OGPTE_USER_KEY set):
 EXIT_CODES = (
     "Exit codes: 0 all that was asked for is done or running as it should; 1 something failed, "
     "was held back, not found, not checked or not reached; 2 usage or configuration: wrong flags, server, key, "
-    "model or database; 130 or 143 interrupted."
+    "model or database; 129, 130 or 143 interrupted."
 )
 NARROWEST, WIDEST = 60, 110
 COLUMN = 32

@@ -95,9 +95,11 @@ class _Environment:
 
         try:
             return dotenv_values(self._path, interpolate=False, encoding="utf-8-sig")
-        except (OSError, ValueError):
+        except OSError as error:
+            self._mistakes.append(f"{safe(str(self._path))} can't be read: {error.strerror}.")
+        except ValueError:
             self._mistakes.append(f"{safe(str(self._path))} can't be read as UTF-8 text.")
-            return {}
+        return {}
 
 
 @dataclass

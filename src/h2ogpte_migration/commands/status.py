@@ -158,6 +158,8 @@ class _StatusQuery:
         """What people are shown."""
         accounts, most = self._tracking.accounts, None if self.options.all else status.MOST_LISTED
         number, kept = accounts.warnings(self._scope, most)
+        # Whose they are is not on record yet, and the tables are to add up.
+        rest = {"(not begun)": (0, self._not_begun)} if self._not_begun else {}
         return status.View(
             server=self._tracking.runs.bound_server() or "",
             database=str(self._tracking.database.path),
@@ -166,8 +168,8 @@ class _StatusQuery:
             recorded_at=self._recorded_at(),
             last_run=self._last_run(),
             counts=self.counts.kinds,
-            owners=self.counts.owners,
-            models=self.counts.models,
+            owners={**self.counts.owners, **rest},
+            models={**self.counts.models, **rest},
             needs=accounts.needing(self._scope, most) if self._needs_count else [],
             needs_count=self._needs_count,
             warnings=[f"{item.source_name or item.source_id}: {item.text}" for item in kept],

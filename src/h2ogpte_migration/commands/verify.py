@@ -24,6 +24,11 @@ def run(session: Session) -> int:
     session.sweep_leftovers()
     failed = _failed_in_scope(session)
     session.console.info(f"To verify: {plural(len(records), 'collection')}.")
+    if session.options.verify_query is not None and not records:
+        session.console.info(
+            "--verify-query asks what is verified now: name finished collections with "
+            "--collections to have them asked."
+        )
     policy = session.policy(verify=True)
     migrations = [session.tracked_migration(record, policy) for record in records]
     importing = {

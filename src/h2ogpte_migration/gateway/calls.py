@@ -136,9 +136,7 @@ class Calls:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise BadReply(
-                f"GET {template}: JSON of another shape than documented.", route=f"GET {template}"
-            )
+            raise other_shape(template)
         return value
 
     def _array(
@@ -154,8 +152,7 @@ class Calls:
     def _array_within(self, template: str, items: str, query: Mapping[str, Any]) -> List[Any]:
         reply = self._get(template, dict, query=query)
         if not isinstance(reply.get(items), list):
-            route = f"GET {template}"
-            raise BadReply(f"{route}: JSON of another shape than documented.", route=route)
+            raise other_shape(template)
         rows: List[Any] = reply[items]
         return rows
 
@@ -294,6 +291,12 @@ def _forbidden(error: Unauthorized) -> Forbidden:
         status=error.status,
         route=error.route,
     )
+
+
+def other_shape(template: str) -> BadReply:
+    """The error of a GET whose answer is nothing that the contract knows."""
+    route = f"GET {template}"
+    return BadReply(f"{route}: JSON of another shape than documented.", route=route)
 
 
 def nameless(template: str) -> OutcomeUnknown:

@@ -28,6 +28,7 @@ from h2ogpte_migration.errors import (
     BadReply,
     NotFound,
     Rejected,
+    ServerError,
     Unauthorized,
     Unavailable,
 )
@@ -38,6 +39,7 @@ from h2ogpte_migration.gateway.calls import (
     KeySource,
     named,
     nameless,
+    other_shape,
     text,
 )
 from h2ogpte_migration.gateway.chat import ChatServer
@@ -69,8 +71,8 @@ log = logging.getLogger(__name__)
 COLLECTION = "/collections/{collection_id}"
 POLL = {"X-H2OGPTE-Internal-Poll": "true"}
 """Marks a request that does not count as a use of the key, as the client does when it polls."""
-UNKNOWN_JOB = (400, 401, 404, 500)
-"""With what servers may answer for a job that they keep no record of."""
+OF_SOMETHING_ELSE = (407, 408, 425, 429)
+"""Refusals that say nothing of what was asked for: the proxy's, and "not now"."""
 MATCHES = 100
 """So many chunks are asked for: those of ten documents are among them, as the contract's default has it."""
 BY_NAME = {"sort_column": "name", "ascending": True}
@@ -299,8 +301,7 @@ class Gateway(Hints):
         """
         row = self._object(COLLECTION, collection_id=collection_id)
         if not text(row, "id"):
-            route = f"GET {COLLECTION}"
-            raise BadReply(f"{route}: JSON of another shape than documented.", route=route)
+            raise other_shape(COLLECTION)
         return Collection.from_json(row, keep_raw=True)
 
     def settings(self, collection_id: str) -> Json:
@@ -321,27 +322,25 @@ class Gateway(Hints):
         Wire: list_collection_public_permissions.
         """
         # No list at all (null) is not an empty one: it stands for all rights.
-        return permission_list(
-            self._request(
-                "GET",
-                f"{COLLECTION}/public_permissions",
-                path={"collection_id": collection_id},
-                repeatable=True,
-            )
-        )
+        template = f"{COLLECTION}/public_permissions"
+        told = self._get(template, None, path={"collection_id": collection_id})
+        try:
+            return permission_list(told)
+        except ValueError as error:
+            raise other_shape(template) from error
 
     def user_shares(self, collection_id: str) -> List[Share]:
-        """Rights of single users, the owner included. Repeatable.
+        """Rights of single users, the owner included; what can't be understood is nobody's. Repeatable.
 
         Wire: get_collection_permissions.
         """
         rows = self._array(f"{COLLECTION}/permissions", {"collection_id": collection_id})
-        return [Share.from_json(row, "username") for row in named(rows, "username")]
+        return [Share.from_json(row, "username") for row in rows]
 
     def group_shares(self, collection_id: str) -> List[Share]:
-        """Rights of groups. Repeatable. Wire: get_collection_group_permissions."""
+        """Rights of groups, in the same way. Repeatable. Wire: get_collection_group_permissions."""
         rows = self._array(f"{COLLECTION}/group_permissions", {"collection_id": collection_id})
-        return [Share.from_json(row, "group_id") for row in named(rows, "group_id")]
+        return [Share.from_json(row, "group_id") for row in rows]
 
     def job(self, job_id: JobId) -> Optional[Job]:
         """A job of the key's user; None when the server keeps no record of it. Repeatable.
@@ -353,7 +352,7 @@ class Gateway(Hints):
         try:
             row = self._object("/jobs/{job_id}", headers=POLL, job_id=job_id)
         except (Rejected, NotFound, Unauthorized, Unavailable) as error:
-            if error.status not in UNKNOWN_JOB:
+            if not _keeps_no_record(error):
                 raise
         else:
             return _job({"id": job_id, **row})
@@ -366,7 +365,7 @@ class Gateway(Hints):
         try:
             self._object("/jobs/{job_id}", headers=POLL, job_id=job_id)
         except (Rejected, NotFound, Unauthorized, Unavailable) as error:
-            if error.status not in UNKNOWN_JOB:
+            if not _keeps_no_record(error):
                 raise
             return False
         return True
@@ -598,6 +597,15 @@ class Gateway(Hints):
             Reference(text(row, "document_id"), text(row, "collection_id") or None)
             for row in named(rows, "document_id")
         ]
+
+
+def _keeps_no_record(error: ServerError) -> bool:
+    """Whether a server may answer like this for a job that it has forgotten.
+
+    The contract declares 400, 401 and "default" for it: any refusal may be meant, and a 500.
+    """
+    status = error.status or 0
+    return status == 500 or (400 <= status < 500 and status not in OF_SOMETHING_ELSE)
 
 
 def _whatever(rows: Sequence[Any]) -> List[Json]:

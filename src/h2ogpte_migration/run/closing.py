@@ -165,8 +165,16 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         if command is not None:
             command = continued(command, session.tracking.runs.is_beginning_afresh())
             yield Following("to continue what was interrupted", command)
+    if not options.migrate_chats and any(_chats_are_behind(row) for row in results):
+        command = _verification(session, "--migrate-chats")
+        yield Following("to bring over the chats that former targets hold", command)
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
         yield Following("to look after the imports", _verification(session))
+
+
+def _chats_are_behind(row: Result) -> bool:
+    """Whether a former target of a finished migration holds chats: the command beside it says so."""
+    return row.kind == OutcomeKind.DONE and any("--move-chats" in text for text in row.left_behind)
 
 
 def _aloud(session: Session) -> Options:

@@ -57,8 +57,8 @@ def read(
         clock: with it, a list that comes empty is asked for again.
     """
     lists = _Lists(gateway, collection_id, refused, clock)
-    users = lists.get("user shares", gateway.user_shares) or []
-    groups = lists.get("group shares", gateway.group_shares) or []
+    users = lists.shares("user shares", gateway.user_shares)
+    groups = lists.shares("group shares", gateway.group_shares)
     return Permissions(
         is_public=is_public,
         public=lists.public() if is_public else None,
@@ -75,6 +75,17 @@ class _Lists:
     collection_id: str
     refused: Optional[Refused]
     clock: Optional[Clock]
+
+    def shares(self, what: str, listing: Callable[[str], List[Share]]) -> List[Share]:
+        """The shares of a listing; what of it can't be understood is told as not read."""
+        found = self.get(what, listing) or []
+        understood = [share for share in found if share.grantee]
+        if len(understood) < len(found):
+            which, number = f"{what} of another shape than documented", len(found) - len(understood)
+            if self.refused is None:
+                raise BadReply(f"the {which} can't be understood: {number} of {len(found)}")
+            self.refused(which, f"{number} of {len(found)}")
+        return understood
 
     def get(self, what: str, listing: Callable[[str], T]) -> Optional[T]:
         """What a listing says; None where the server does not give it and somebody is told."""

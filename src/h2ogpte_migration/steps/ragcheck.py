@@ -17,10 +17,10 @@ from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json, SourceId, TargetId, parse_time
-from h2ogpte_migration.results import Result
+from h2ogpte_migration.results import RAG_PASSED, Result
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TestChat
-from h2ogpte_migration.ui.text import safe
+from h2ogpte_migration.ui.text import plural, safe
 
 PREVIEW_LENGTH = 200
 PAGE = 100
@@ -125,7 +125,7 @@ def _ask(
             f"RAG check: {foreign} of {len(references)} references are not to the new "
             f"collection: {preview}",
         )
-    return RagResult(True, f"RAG check passed, {len(own)} document reference(s): {preview}")
+    return RagResult(True, f"{RAG_PASSED}, {plural(len(own), 'document reference')}: {preview}")
 
 
 def sweep(gateway: Gateway, leftovers: Leftovers, source_id: SourceId) -> None:

@@ -57,7 +57,9 @@ def _read(migration: Migration) -> Carried:
         _Part(SETTINGS, partial(gateway.settings, source_id)),
         _Part(CHAT_SETTINGS, partial(gateway.chat_settings, source_id)),
         # The record of a collection may leave its metadata out; only this call says so.
-        _Part(METADATA, partial(gateway.metadata, source_id), shown if shown else {}),
+        _Part(
+            METADATA, partial(gateway.metadata, source_id), shown if isinstance(shown, dict) else {}
+        ),
     ]
     for part in parts:
         part.look()

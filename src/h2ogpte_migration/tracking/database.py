@@ -456,7 +456,7 @@ def _as_tracking_error(path: Path, words: str) -> TrackingError:
     if "not a database" in words or "malformed" in words or "encrypted" in words:
         return TrackingError(
             f"{path} is not an SQLite database, or a damaged one ({words}).",
-            "Name another file with --db-path.",
+            "Bring it back from a backup, or name another file with --db-path.",
             ExitCode.USAGE,
         )
     if "full" in words:

@@ -49,6 +49,7 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._db = database
         self.run_id = 0
+        self._command = ""
         self._beside: Set[int] = set()
         self._over: Set[str] = set()
 
@@ -86,6 +87,7 @@ class Runs:
                 "command": command,
             }
             self.run_id = insert(db, "runs", values)
+        self._command = command
         return self.run_id
 
     def _other_machine(self, db: sqlite3.Connection) -> Optional[ToolError]:
@@ -103,6 +105,10 @@ class Runs:
                     f"{expires.isoformat(timespec='seconds')}.",
                 )
         return None
+
+    def asks_the_same(self, other: RunInfo) -> bool:
+        """Whether another run was started with the same words as this one."""
+        return other.command == self._command
 
     def heartbeat(self) -> None:
         """Tell other machines that this run lives."""

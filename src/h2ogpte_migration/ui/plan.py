@@ -49,8 +49,9 @@ def lines(
     told += _attention(result, moving, with_chats, how)
     told.append(Line(_totals(result, planned)))
     if keys_made:
-        keys = plural(keys_made, "temporary key")
-        told.append(Line(f"To look, {keys} for the owners were made at the server, and deleted."))
+        keys = f"{plural(keys_made, 'temporary key')} for the owners"
+        made = "was" if keys_made == 1 else "were"
+        told.append(Line(f"To look, {keys} {made} made at the server, and deleted."))
     told += [Line(line.text) for line in next_lines(how)]
     return [Line(fold(line.text, how.width), line.attention) for line in told]
 

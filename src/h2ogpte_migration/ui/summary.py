@@ -9,7 +9,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import AbstractSet, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from h2ogpte_migration.results import OWN_TARGET, OutcomeKind, Result, RunResult
+from h2ogpte_migration.results import (
+    OWN_TARGET,
+    RAG_CHECK,
+    RAG_PASSED,
+    OutcomeKind,
+    Result,
+    RunResult,
+)
 from h2ogpte_migration.states import AFTER_IMPORT, Position
 from h2ogpte_migration.ui import retrieval
 from h2ogpte_migration.ui.text import duration, fold, gist, plural, safe, without_ids
@@ -264,7 +271,13 @@ def mapping(row: Result) -> str:
 
 
 def _notes(rows: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
-    notes = [f"  {safe(row.source_name)}: {note}" for row in rows for note in row.notes]
+    told = [(note, f"  {named(row)}: {note}") for row in rows for note in row.notes]
+    asked = [note for note, _ in told if note.startswith(RAG_CHECK)]
+    passed = sum(note.startswith(RAG_PASSED) for note in asked)
+    if len(asked) > 1:
+        yield Line(f"{RAG_CHECK}: {passed} of {plural(len(asked), 'collection')} passed.")
+    # What did not go well first: it must not be among those that are counted only.
+    notes = [text for note, text in sorted(told, key=lambda each: each[0].startswith(RAG_PASSED))]
     shown = notes if how.details else notes[:LISTED]
     for text in shown:
         yield Line(text)
