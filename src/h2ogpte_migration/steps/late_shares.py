@@ -67,10 +67,13 @@ def follow(migration: Migration) -> Optional[Finding]:
 
 
 def _of_source(migration: Migration, given: Permissions) -> _Listed:
-    """The source's rights. Where something may have to be taken back, "none" is looked at twice."""
+    """The source's rights. Where something may have to be taken back, "none" is looked at twice.
+
+    A listing of a while ago makes nothing public: by now the source may be private.
+    """
     gateway, source_id = migration.gateway, migration.source_id
     source = migration.overview.collection(source_id) if migration.overview is not None else None
-    if source is None or not given.empty:
+    if source is None or source.is_public or not given.empty:
         source = gateway.collection(source_id)
     unread: List[str] = []
     rights = permissions.read(
