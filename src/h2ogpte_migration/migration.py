@@ -174,8 +174,8 @@ class Migration:
     """One collection to bring forward in this run, with its owner's key.
 
     ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
-    ``may_submit``, ``before_poll``, ``job_ended``, ``makes_room`` and what begins with ``on_``, the session
-    ``overview``; what else is not an argument gathers over the calls of one run.
+    ``may_submit``, ``before_poll``, ``job_ended``, ``makes_room`` and what begins with ``on_``, the
+    session ``overview``; what else is not an argument gathers over the calls of one run.
 
     Args:
         owner_id: the owner's id, as far as it is known by now.

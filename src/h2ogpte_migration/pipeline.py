@@ -101,11 +101,9 @@ def _one_turn(migration: Migration, *, waited: bool) -> Result:
     step = ""
     try:
         if waited and migration.reload_for_poll() is not None:
-            ended_before = migration.seen.job_looked_at
-            if not _worth_a_look(migration):
-                return job.still_running(migration)
-            if not ended_before and _makes_room(migration):
-                return migration.running()
+            waits = job.poll(migration)
+            if waits is not None:
+                return waits
         migration.polled_at_version = None  # from here on the record changes
         result = None if waited else _begin_or_leave(migration)
         before: object = None
@@ -148,19 +146,6 @@ def _one_turn(migration: Migration, *, waited: bool) -> Result:
 def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
     kind = OutcomeKind.LEASED_ELSEWHERE
     return migration.result(kind, step=step, reason=error.message, needs_attention=True)
-
-
-def _worth_a_look(migration: Migration) -> bool:
-    """Whether there is more to do than to wait: the job is asked, and nothing else."""
-    if migration.record.position != Position.IMPORTING or migration.seen.job_looked_at:
-        return True
-    return job.look(migration)
-
-
-def _makes_room(migration: Migration) -> bool:
-    """Whether imports that waited for this one's end are submitted before it is gone on with."""
-    seen = migration.seen.job if migration.seen.job_looked_at else None
-    return seen is not None and seen.ended and migration.makes_room()
 
 
 # -- where a turn begins -----------------------------------------------------------------

@@ -89,16 +89,16 @@ def decide(
             True,
         )
     if policy.rollback:
-        return _plan_rollback(position)
+        return _decide_rollback(position)
     if position in _ROLLED_BACK and (started or policy.verify or not policy.force):
         return _ROLLED_BACK[position]
     if policy.verify:
-        return _plan_verify(position, restarted)
+        return _decide_verify(position, restarted)
     if forced and position != Position.NEW:
         return Decision(Action.BEGIN, "forced")
     if policy.retry_failed and not started and position in (Position.FAILED, Position.HELD):
         return Decision(Action.BEGIN, "retried")
-    return _plan_migrate(position, policy, due)
+    return _decide_migrate(position, policy, due)
 
 
 _ROLLED_BACK = {
@@ -111,7 +111,7 @@ _ROLLED_BACK = {
 }
 
 
-def _plan_rollback(position: Position) -> Decision:
+def _decide_rollback(position: Position) -> Decision:
     if position in (Position.NEW, Position.FAILED, *BEFORE_IMPORT, Position.IMPORTING):
         return Decision(Action.LEAVE, "nothing of it was moved")
     if position == Position.ROLLED_BACK:
@@ -119,7 +119,7 @@ def _plan_rollback(position: Position) -> Decision:
     return _CONTINUE
 
 
-def _plan_migrate(position: Position, policy: Policy, due: bool) -> Decision:
+def _decide_migrate(position: Position, policy: Policy, due: bool) -> Decision:
     if position == Position.NEW:
         return Decision(Action.BEGIN)
     if position == Position.FAILED:
@@ -131,7 +131,7 @@ def _plan_migrate(position: Position, policy: Policy, due: bool) -> Decision:
     return _CONTINUE
 
 
-def _plan_verify(position: Position, restarted: bool) -> Decision:
+def _decide_verify(position: Position, restarted: bool) -> Decision:
     if position == Position.FAILED:
         return _FAILED_EARLIER
     if position == Position.NEW or (

@@ -66,6 +66,11 @@ class Verdict:
     PENDING = "unsettled"
 
 
+def settled(verdict: str, ignored: bool) -> bool:
+    """Whether moves may go ahead without another validation."""
+    return verdict == Verdict.CLEAN or (verdict == Verdict.HELD and ignored)
+
+
 class Position(str, Enum):
     """Where a collection's migration stands."""
 

@@ -9,6 +9,7 @@ from typing import Any, Iterator
 import pytest
 
 from h2ogpte_migration.states import (
+    AFTER_IMPORT,
     BEFORE_IMPORT,
     STANDINGS,
     Evidence,
@@ -285,3 +286,9 @@ def test_begun_and_not_imported_is_what_has_an_attempt_and_no_import_for_certain
     line = list(Position)
     first, last = line.index(Position.CREATING), line.index(Position.IMPORTING)
     assert tuple(line[first:last]) == BEFORE_IMPORT
+
+
+def test_after_the_import_is_all_from_its_end_to_a_rollback() -> None:
+    line = list(Position)
+    first, last = line.index(Position.IMPORTED), line.index(Position.ROLLING_BACK)
+    assert tuple(line[first:last]) == AFTER_IMPORT

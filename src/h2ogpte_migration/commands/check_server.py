@@ -23,7 +23,7 @@ from h2ogpte_migration.run.check import Workplace, course, observing
 from h2ogpte_migration.run.check.removing import Remover
 from h2ogpte_migration.run.preflight import check_admin
 from h2ogpte_migration.run.session import Session, target_models_exist
-from h2ogpte_migration.run.tidying import to_its_end
+from h2ogpte_migration.run.teardown import to_its_end
 from h2ogpte_migration.tracking.records import RunInfo, utc_now
 from h2ogpte_migration.tracking.scratch import path_beside
 from h2ogpte_migration.ui import server_check

@@ -31,7 +31,7 @@ from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.model import ApiKey, Identity
 from h2ogpte_migration.redact import Secret
-from h2ogpte_migration.run.tidying import Tidying, to_its_end
+from h2ogpte_migration.run.teardown import Teardown, to_its_end
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TempKey
 
@@ -96,7 +96,8 @@ class Credentials:
         at_once: int = 1,
     ) -> None:
         self._clock = clock or Clock(threading.Event())
-        self._tidying = Tidying(self._clock, at_once)
+        self._teardown = Teardown(self._clock)
+        self._at_once = at_once
         self._server = server
         self._own = own
         self._own_username = own_username
@@ -191,7 +192,7 @@ class Credentials:
         """The work of all others in this run is done."""
         with self._lock:
             done = [owner for owner in self._owners if owner not in owners]
-        self._tidying.each(self.release, done)
+        self._teardown.each(self.release, done, self._at_once)
 
     def close(self) -> List[str]:
         """Delete whatever keys this run and dead ones left; returns what is still there.
@@ -229,7 +230,7 @@ class Credentials:
         with self._lock:
             in_use = {key.name for keys in self._owners.values() for key in keys if key.name}
         left = [key for key in self._records.keys_left() if key.name not in in_use]
-        self._tidying.each(self._sweep_one, left)
+        self._teardown.each(self._sweep_one, left, self._at_once)
 
     def _sweep_one(self, key: TempKey) -> None:
         self._stay.pop(key.name, None)

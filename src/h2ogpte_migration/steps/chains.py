@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, Dict, Iterable, Mapping
+from typing import Dict, Iterable, Mapping, Sequence
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.migration import Migration
@@ -59,7 +59,7 @@ def refuse_before_the_first(migration: Migration) -> None:
 
 
 def refuse_if_migrated_on(
-    migration: Migration, at: Collection[Position], why: str, hint: str
+    migration: Migration, at: Sequence[Position], why: str, hint: str
 ) -> None:
     """The target may be the source of the next link, which has gone too far by now.
 

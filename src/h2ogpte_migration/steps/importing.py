@@ -32,7 +32,7 @@ from h2ogpte_migration.steps.presence import (
     found_nowhere_else,
     is_empty,
     is_gone,
-    listed,
+    read_documents,
     read_when_visible,
     restart_if_gone,
     when_visible,
@@ -111,7 +111,9 @@ def _read_baseline(migration: Migration, scratch: DocumentComparison) -> None:
     gateway, source_id = migration.gateway, migration.source_id
     expected = carried(migration).collection.document_count
     for look in (1, 2):
-        count = listed(gateway, source_id, lambda rows: scratch.fill(SOURCE, rows), expected)
+        count = read_documents(
+            gateway, source_id, lambda rows: scratch.fill(SOURCE, rows), expected
+        )
         if count and (expected is None or count >= expected):
             return
         if look == 1 and expected:
@@ -330,7 +332,7 @@ def by_documents(migration: Migration) -> Union[Absent, Ambiguous, Import]:
     what validation finds missing holds it back.
     """
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
-        arrived = listed(
+        arrived = read_documents(
             migration.gateway, migration.target_id, lambda rows: comparison.fill(TARGET, rows)
         )
         if not arrived:
@@ -404,7 +406,9 @@ def fill_baseline(migration: Migration, comparison: DocumentComparison) -> None:
         comparison.fill(BASELINE, store.baseline(migration.attempt))
         return
     try:
-        listed(migration.gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows))
+        read_documents(
+            migration.gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows)
+        )
     except NotFound:
         if not is_gone(migration.gateway, migration.clock, migration.source_id):
             raise

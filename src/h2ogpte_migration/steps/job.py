@@ -10,12 +10,26 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Job, JobId
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.sending import seconds_since
-from h2ogpte_migration.states import JobStatus, StepName, TargetState
+from h2ogpte_migration.states import JobStatus, Position, StepName, TargetState
 from h2ogpte_migration.steps import validate
 from h2ogpte_migration.steps.importing import all_there
 from h2ogpte_migration.tracking.records import Watched
 from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, MISSING
+
+
+def poll(migration: Migration) -> Optional[Result]:
+    """Ask the job, and nothing else, unless it was asked already; None: there is more to do.
+
+    What has ended gives way to imports that waited for that: they are submitted first.
+    """
+    seen = migration.seen
+    if migration.record.position != Position.IMPORTING or seen.job_looked_at:
+        return None
+    if not look(migration):
+        return still_running(migration)
+    ended = seen.job is not None and seen.job.ended
+    return migration.running() if ended and migration.makes_room() else None
 
 
 def look(migration: Migration) -> bool:

@@ -187,7 +187,7 @@ def read_when_visible(
     return gateway.collection(collection_id)
 
 
-def listed(
+def read_documents(
     gateway: Gateway,
     collection_id: str,
     consume: Callable[[Iterator[Document]], T],
@@ -239,12 +239,12 @@ def alone_and_listed(
 
     with closing(DocumentComparison(by_name=by_name)) as comparison:
         fill = comparison.fill
-        listed(gateway, str(target.target_id), lambda found: fill(SOURCE, rows(found)))
+        read_documents(gateway, str(target.target_id), lambda found: fill(SOURCE, rows(found)))
         try:
-            listed(gateway, migration.source_id, lambda found: fill(BASELINE, rows(found)))
+            read_documents(gateway, migration.source_id, lambda found: fill(BASELINE, rows(found)))
         except NotFound:
             if other is None:
                 raise
         if other is not None:
-            listed(gateway, other, lambda found: fill(TARGET, rows(found)))
+            read_documents(gateway, other, lambda found: fill(TARGET, rows(found)))
         return comparison.only_in_source()[0], comparison.count(SOURCE)

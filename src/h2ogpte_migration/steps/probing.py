@@ -42,7 +42,7 @@ from h2ogpte_migration.retrieval import (
     mark,
     passage,
 )
-from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.presence import read_documents
 
 BATCH = 25
 """So many texts are encoded with one request."""
@@ -115,7 +115,7 @@ def _survey(migration: Migration, asked: RetrievalCheck, seed: int) -> _Survey:
             survey.add(document)
         return survey
 
-    return listed(migration.gateway, migration.target_id, read)
+    return read_documents(migration.gateway, migration.target_id, read)
 
 
 def _passages(migration: Migration, survey: _Survey, wanted: int, seed: int) -> List[Probe]:
@@ -193,7 +193,7 @@ def _twins(migration: Migration, documents: Sequence[Document]) -> Dict[str, str
         return {row.name: row.id for row in rows if row.name in wanted}
 
     try:
-        return listed(migration.gateway, migration.source_id, read)
+        return read_documents(migration.gateway, migration.source_id, read)
     except (NotFound, Rejected):
         return {}
 

@@ -18,7 +18,13 @@ from h2ogpte_migration.model import Job
 from h2ogpte_migration.sending import Absent, Ambiguous
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import importing, permissions
-from h2ogpte_migration.steps.presence import is_empty, is_gone, listed, restart_if_gone, sure
+from h2ogpte_migration.steps.presence import (
+    is_empty,
+    is_gone,
+    read_documents,
+    restart_if_gone,
+    sure,
+)
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Tracked
 
@@ -92,7 +98,7 @@ def _holds_nothing_of_the_source(migration: Migration, target_id: str) -> bool:
     gateway = migration.gateway
     with closing(DocumentComparison(by_name=True)) as comparison:
         try:
-            held = listed(
+            held = read_documents(
                 gateway, migration.source_id, lambda rows: comparison.fill(BASELINE, rows)
             )
         except NotFound:
@@ -100,7 +106,7 @@ def _holds_nothing_of_the_source(migration: Migration, target_id: str) -> bool:
         comparison.copy(BASELINE, SOURCE)
 
         def found() -> int:
-            listed(gateway, target_id, lambda rows: comparison.fill(TARGET, rows))
+            read_documents(gateway, target_id, lambda rows: comparison.fill(TARGET, rows))
             return held - comparison.missing()[0]
 
         return bool(held) and not sure(migration.clock, found)

@@ -26,7 +26,7 @@ from h2ogpte_migration.steps import (
     retrieval,
 )
 from h2ogpte_migration.steps.create import note_late_duplicates
-from h2ogpte_migration.steps.presence import is_gone, listed
+from h2ogpte_migration.steps.presence import is_gone, read_documents
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.ui.text import plural, safe
 from h2ogpte_migration.validation import DUPLICATED, LATE, MISSING
@@ -350,7 +350,7 @@ def _compare(
     migration: Migration, comparison: DocumentComparison, target: Collection
 ) -> validation.DocumentTallies:
     gateway = migration.gateway
-    listed(
+    read_documents(
         gateway,
         migration.target_id,
         lambda rows: comparison.fill(TARGET, rows),
@@ -360,7 +360,7 @@ def _compare(
     try:
         # A number of long ago tells nothing: people add documents, and delete some.
         counts = migration.overview and migration.overview.collection(migration.source_id)
-        listed(
+        read_documents(
             gateway,
             migration.source_id,
             lambda rows: comparison.fill(SOURCE, rows),

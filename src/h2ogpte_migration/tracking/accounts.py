@@ -21,6 +21,7 @@ from h2ogpte_migration.states import (
     StepName,
     Verdict,
     position,
+    settled,
 )
 from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
@@ -278,7 +279,7 @@ class Accounts:
 def _evidence(row: sqlite3.Row) -> Evidence:
     sent = row["import_sent"]
     unknown = None if row["legacy"] else False
-    held = row["verdict"] == Verdict.HELD
+    held = row["verdict"] == Verdict.HELD and not row["ignored"]
     return Evidence(
         has_attempt=not row["untraced"] or bool(row["has_target"]),
         has_target=bool(row["has_target"]),
@@ -291,8 +292,8 @@ def _evidence(row: sqlite3.Row) -> Evidence:
         connectors_migrated=bool(row["connected"]),
         chats_migrated=bool(row["chatted"]),
         import_intent_sent=unknown if sent is None else bool(sent),
-        held=held and not row["ignored"] and not row["connected"],
-        validated=row["verdict"] == Verdict.CLEAN or (held and bool(row["ignored"])),
+        held=held and not row["connected"],
+        validated=settled(row["verdict"], bool(row["ignored"])),
         rolling_back=bool(row["rolling_back"]),
         rolled_back=bool(row["rolled_back"]),
     )

@@ -26,6 +26,7 @@ from h2ogpte_migration.states import (
     TargetState,
     Verdict,
     position,
+    settled,
 )
 
 
@@ -132,7 +133,7 @@ class Validation:
     @property
     def settled(self) -> bool:
         """Whether moves may go ahead without another validation."""
-        return self.verdict == Verdict.CLEAN or (self.verdict == Verdict.HELD and self.ignored)
+        return settled(self.verdict, self.ignored)
 
 
 @dataclass(frozen=True)

@@ -408,7 +408,6 @@ class Store(Questions):
             complete_import(db, lease.source_id)
             keep_warnings(db, attempt, StepName.JOB, warnings)
 
-    # -- facts: validation -------------------------------------------------------------
     def announce_import(self, lease: Lease, attempt: Attempt, baseline: Iterable[Document]) -> bool:
         """Commit the source's documents as they are now, and that the import is about to be sent.
 
@@ -432,6 +431,7 @@ class Store(Questions):
             return False
         return True
 
+    # -- facts: validation -------------------------------------------------------------
     def record_validation(
         self,
         lease: Lease,

@@ -38,7 +38,6 @@ class View:
         owners, models: (done, open) of each.
         needs: what people have to look at, the first of them; ``needs_count`` is all.
         listed: every collection in a line, where that was asked for.
-        remains: former targets that still hold something, a line each.
         retrieval: what the checks of the retrieval came to; empty where there were none.
         following: the command to type next.
     """
@@ -57,7 +56,6 @@ class View:
     warnings: Sequence[str]
     warnings_count: int
     following: str = ""
-    remains: Sequence[str] = ()
     retrieval: str = ""
     listed: Iterable[Result] = ()
 
@@ -91,8 +89,6 @@ def _all_lines(view: View, columns: int) -> Iterator[str]:
                 safe(text), columns, initial_indent=" ", subsequent_indent="   "
             )
         yield from _more(view.warnings_count - len(view.warnings))
-    for text in view.remains:
-        yield safe(text)
     if view.retrieval:
         yield from textwrap.wrap(f"Retrieval: {view.retrieval}.", columns, subsequent_indent="   ")
     if view.following:

@@ -11,7 +11,7 @@ from h2ogpte_migration.errors import ServerError
 from h2ogpte_migration.naming import is_target_name_of
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check.making import Made
-from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.presence import read_documents
 
 _UNREAD = "(could not be read)"
 _OF_THE_TOOL = "ocr_model"
@@ -46,7 +46,7 @@ def _compared(place: Workplace, made: Made, target_id: str) -> List[Compared]:
         "metadata": gateway.metadata,
         "documents": lambda one: sorted(
             [*([row.id] if by_id else []), row.name, row.status]
-            for row in listed(gateway, one, list)
+            for row in read_documents(gateway, one, list)
         ),
         "metadata of documents": lambda one: _document_metadata(place, one),
     }

@@ -27,7 +27,7 @@ from h2ogpte_migration.model import Collection, Document, Job, JobId, TargetId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.sending import look_until
-from h2ogpte_migration.steps.presence import listed, read_when_visible
+from h2ogpte_migration.steps.presence import read_documents, read_when_visible
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ def _note_job(place: Workplace, job_id: JobId) -> None:
 
 
 def _document_is_there(place: Workplace, collection_id: str, name: str) -> Optional[JobId]:
-    rows = listed(place.gateway, collection_id, list)
+    rows = read_documents(place.gateway, collection_id, list)
     return _FOUND if any(name.rpartition(".")[0] in row.name for row in rows) else None
 
 
@@ -170,7 +170,7 @@ def _when_all_are_good(
     looks = 0
     while True:
         # Somebody may have put another one there: what bears no name of ours is not ours.
-        everything = listed(place.gateway, collection_id, list)
+        everything = read_documents(place.gateway, collection_id, list)
         rows = [row for row in everything if names.is_ours(row.name, token)]
         if len(rows) >= len(TEXTS) and all(row.good for row in rows):
             # Listed while the jobs ran, or at once when they had ended.

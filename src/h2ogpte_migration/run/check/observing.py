@@ -25,7 +25,7 @@ from h2ogpte_migration.run import preflight
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
 from h2ogpte_migration.run.check.making import CHAT_SETTINGS, SETTINGS, Made
-from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.presence import read_documents
 
 _COLLECTION = "/collections/{collection_id}"
 _RUNNING = ("in progress", "in_progress", "running")
@@ -69,7 +69,7 @@ def _records(scene: Scene) -> None:
     raw = scene.raw(source_id)
     scene.note("collection_has_metadata", bool(raw.get("metadata_dict")))
     count = raw.get("document_count")
-    there = len(listed(place.gateway, source_id, list))
+    there = len(read_documents(place.gateway, source_id, list))
     scene.note("stale_document_counts", count == there, f"counts {count}, lists {there}")
     stamp = str(raw.get("created_at") or "")
     if stamp:

@@ -16,8 +16,9 @@ from h2ogpte_migration.errors import NotFound, ServerError
 from h2ogpte_migration.model import Document, JobId, SourceId
 from h2ogpte_migration.run.check import Workplace
 from h2ogpte_migration.run.check import recognising as names
+from h2ogpte_migration.run.teardown import Teardown
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps.presence import listed
+from h2ogpte_migration.steps.presence import read_documents
 from h2ogpte_migration.tracking.scratch import Kind, Thing
 from h2ogpte_migration.ui.text import plural, safe
 
@@ -36,9 +37,8 @@ class Remover:
         self._place = place
         self._gateway = place.gateway
         self._scratch = place.scratch
-        self._stop = place.clock.stop
         self._clock = Clock(threading.Event())
-        self._stopped_at: Optional[float] = None
+        self._out_of_time = Teardown(place.clock).out_of_time
         self._all_shows_at = self._clock.now() + patience.VISIBLE_WITHIN_S
 
     def remove_all(self) -> List[str]:
@@ -116,12 +116,6 @@ class Remover:
         while self._clock.now() < self._all_shows_at and not self._out_of_time():
             self._clock.pause(min(1.0, self._all_shows_at - self._clock.now()))
 
-    def _out_of_time(self) -> bool:
-        if not self._stop.is_set():
-            return False
-        self._stopped_at = self._stopped_at or self._clock.now()
-        return self._clock.now() - self._stopped_at > patience.STOP_PATIENCE_S
-
     # -- which they are ------------------------------------------------------------------
     def _homes(self, thing: Thing) -> Optional[List[str]]:
         """Ids of the targets, then of the scratch collection; None: nobody can tell yet."""
@@ -152,7 +146,7 @@ class Remover:
 
     def _documents(self, home: str) -> List[Document]:
         try:
-            return listed(self._gateway, home, list)
+            return read_documents(self._gateway, home, list)
         except NotFound:
             return []
 

@@ -1,7 +1,8 @@
-"""Tidying up, also after the user asked to stop: to its end, and in a time that people wait for.
+"""Deleting what a run made, also after the user asked to stop: to its end, and in a time that people
+wait for.
 
 A run that was asked to stop is ended for good after ``signals.LAST_RESORT_S``; by then the calls
-under way have had ``patience.STOP_PATIENCE_S``, and so has whatever is tidied up here.
+under way have had ``patience.STOP_PATIENCE_S``, and so has whatever is deleted here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Item = TypeVar("Item")
 
 
 def to_its_end(work: Callable[[], T]) -> T:
-    """Tidy up, also where the user asks to stop in the middle of it.
+    """Do it, also where the user asks to stop in the middle of it.
 
     What was interrupted is done once more: requests that begin after a stop are sent at once, each
     one time. So ``work`` has to be something that may be repeated.
@@ -32,31 +33,27 @@ def to_its_end(work: Callable[[], T]) -> T:
         return work()
 
 
-class Tidying:
-    """Works that tidy up, several at a time.
+class Teardown:
+    """The time that there is for it: as long as it takes, until the user asks to stop."""
 
-    Args:
-        at_once: how many of them.
-    """
-
-    def __init__(self, clock: Clock, at_once: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._at_once = at_once
         self._stopped_at: Optional[float] = None
 
-    def each(self, work: Callable[[Item], None], items: Iterable[Item]) -> None:
-        """Do it for each; after a stop, what does not end in time is left behind."""
-        pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="tidy")
+    def each(self, work: Callable[[Item], None], items: Iterable[Item], at_once: int) -> None:
+        """Do it for each, several at once; after a stop, what does not end in time is left behind."""
+        pool = ThreadPoolExecutor(at_once, thread_name_prefix="teardown")
         pending = {pool.submit(to_its_end, partial(work, item)) for item in items}
         pool.shutdown(wait=False)
-        while pending and not self._out_of_time():
+        while pending and not self.out_of_time():
             ended, pending = wait(pending, LOOK_EVERY_S, FIRST_COMPLETED)
             for future in ended:
                 future.result()
         for future in pending:
             future.cancel()
 
-    def _out_of_time(self) -> bool:
+    def out_of_time(self) -> bool:
+        """Whether the user asked to stop, and has waited as long as people do."""
         if not self._clock.stop.is_set():
             return False
         self._stopped_at = self._stopped_at or self._clock.now()
