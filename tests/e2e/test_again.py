@@ -181,3 +181,17 @@ def test_one_command_brings_over_the_chats_of_all_former_targets(
     newest = [operator.target_of(row["old_collection_id"]) for row in operator.rows()]
     assert [len(world.sessions_of(target.id)) for target in newest] == [2, 2]
     assert "Next: " not in operator.admin(*SCOPE, WAIT, CHATS).out
+
+
+@pytest.mark.promise("force.not-twice")
+@pytest.mark.parametrize("fate", [Fate.FAIL, Fate.LOSE_SOME])
+def test_what_failed_or_is_held_in_a_forced_run_is_retried_by_the_command_that_is_named(
+    operator: Operator, world: World, fate: Fate
+) -> None:
+    bad = world.add_collection("anna", "Bad", M3, documents=4)
+    world.add_collection("anna", "Good", M3)
+    world.set_fate(bad.id, fate, times=1)
+    said = operator.admin(*SCOPE, WAIT, FORCE, code=1).out
+    (line,) = re.findall(r"h2ogpte-migrate (--url .*--retry-failed.*)", said)
+    operator.plain(*shlex.split(line), env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
+    assert (len(world.targets_of("Good")), len(world.targets_of("Bad"))) == (1, 2)

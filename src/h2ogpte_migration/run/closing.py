@@ -190,15 +190,19 @@ def _verification(session: Session, *more: str) -> str:
     return options.command(without=["--migrate-chats"], add=["--verify", *chats, *more])
 
 
+_FORCED = ("--force-remigrate",)
+"""What no command after this run says again: it would begin what went well once more."""
+
+
 def _afresh(session: Session, failed: List[Result]) -> Iterator[Following]:
     """Fresh attempts for imports that failed."""
     options = _aloud(session)
-    if not failed or options.force_remigrate:
+    if not failed:
         return
     purpose = "to try failed imports afresh"
     if options.mode is Mode.MIGRATE:
         again = [] if options.retry_failed else ["--retry-failed"]
-        yield Following(purpose, options.command(add=again))
+        yield Following(purpose, options.command(without=_FORCED, add=again))
         return
     for command in _migrations_of(session, failed):
         yield Following(purpose, command)
@@ -226,7 +230,7 @@ def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
     if not rows:
         return
     if options.mode is Mode.MIGRATE:
-        yield options.command(add=["--retry-failed"])
+        yield options.command(without=_FORCED, add=["--retry-failed"])
         return
     last = session.tracking.runs.last_migration()
     if last is not None:

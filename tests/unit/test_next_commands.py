@@ -1,0 +1,96 @@
+"""Whatever is named to type next is a command line that is taken, in every combination."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, List
+
+import pytest
+
+from h2ogpte_migration.cli.parse import Options, parse
+from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.run import closing
+from h2ogpte_migration.states import Position
+
+ENV = {"H2OGPTE_ADMIN_KEY": "sk-next", "H2OGPTE_USER_KEY": "sk-next"}
+ADMIN = ["--url", "https://h.example.com", "--admin-key"]
+USER = ["--url", "https://h.example.com", "--user-key"]
+MIGRATIONS = [
+    [*ADMIN, "--users", "o'hara,anna maria", "--use-model-mappings"],
+    [*ADMIN, "--all-users", "--source-model", "old/m", "--target-model", "new/m"],
+    [*USER, "--collections", "c1,c2", "--target-model", "new/m"],
+    [*USER, "--use-model-mappings"],
+]
+VERIFICATIONS = [[*USER, "--verify"], [*ADMIN, "--verify", "--users", "jane"]]
+WAIT = ["--wait-for-completion", "--max-concurrent-jobs", "4"]
+MORE = [
+    [],
+    WAIT,
+    ["--migrate-chats"],
+    [*WAIT, "--verify-query", "What?", "--query-timeout", "9"],
+    [*WAIT, "--verify-retrieval", "5", "--min-recall", "0.9"],
+    ["--db-path", "my own.db", "--report", "r.html", "--log-file", "l.log", "--quiet"],
+    ["--details", "--insecure", "--timeout", "5", "--retries", "1", "--max-failures", "0"],
+]
+FRESH = [[], ["--retry-failed"], ["--force-remigrate"]]
+DOCUMENTS = [["--copy-document", "--ocr-model", "off"], ["--skip-reparse"]]
+BEHIND = ("d9 still holds 2 chats; to bring it over: h2ogpte-migrate --move-chats",)
+
+
+def read(words: List[str], cwd: Path) -> Options:
+    return parse(words, ENV, cwd, lambda: "")
+
+
+def left(kind: OutcomeKind, where: Position, **more: Any) -> Result:
+    return Result(kind, "c1", "Alpha", "anna", target_model="new/m", position=where, **more)
+
+
+LEFT = [
+    left(OutcomeKind.FAILED, Position.FAILED, needs_attention=True),
+    left(OutcomeKind.FAILED, Position.SHARED, needs_attention=True),
+    left(OutcomeKind.HELD, Position.HELD, needs_attention=True),
+    left(OutcomeKind.NOT_STARTED, Position.NEW),
+    left(OutcomeKind.RUNNING, Position.IMPORTING),
+    left(OutcomeKind.LEFT, Position.SHARED, needs_attention=True),
+    left(OutcomeKind.DONE, Position.FINISHED, left_behind=BEHIND),
+]
+
+
+def named(options: Options, last: str, afresh: bool) -> List[str]:
+    """The commands for each thing that may be left, and for all of them at once."""
+    runs = SimpleNamespace(last_migration=lambda: last, is_beginning_afresh=lambda: afresh)
+    session: Any = SimpleNamespace(
+        options=options,
+        tracking=SimpleNamespace(runs=runs),
+        clock=SimpleNamespace(stop=threading.Event()),
+    )
+    groups = [[row] for row in LEFT] + [LEFT]
+    return [each.command for rows in groups for each in closing._following(session, rows)]
+
+
+@pytest.mark.parametrize("more", MORE, ids=" ".join)
+def test_what_a_migration_names(tmp_path: Path, more: List[str]) -> None:
+    commands = set()
+    for line, fresh, documents in itertools.product(MIGRATIONS, FRESH, DOCUMENTS):
+        options = read([*line, *more, *fresh, *documents], tmp_path)
+        commands |= set(named(options, "", False))
+    assert len(commands) > 20
+    for command in commands:
+        read(shlex.split(command)[1:], tmp_path)
+
+
+@pytest.mark.parametrize("more", MORE, ids=" ".join)
+@pytest.mark.parametrize("afresh", [False, True])
+def test_what_a_verification_names(tmp_path: Path, more: List[str], afresh: bool) -> None:
+    commands = set()
+    for line, before, fresh in itertools.product(VERIFICATIONS, MIGRATIONS[:3], FRESH):
+        last = read([*before, *more, *fresh], tmp_path).command()
+        options = read([*line, *more], tmp_path)
+        commands |= set(named(options, last, afresh))
+    assert len(commands) > 5
+    for command in commands:
+        read(shlex.split(command)[1:], tmp_path)
