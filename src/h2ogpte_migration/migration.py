@@ -454,7 +454,7 @@ class Migration:
             OutcomeKind.FAILED,
             step=step,
             reason=reason,
-            hint=error.hint or _what_next(error, self.owner, self.policy.force),
+            hint=error.hint or self._what_next(step, error),
             cause=error.kind,
             needs_attention=True,
         )
@@ -482,13 +482,14 @@ class Migration:
             needs_attention=True,
         )
 
-
-def _what_next(error: Union[ServerError, StepFailed], owner: str, forced: bool) -> str:
-    if isinstance(error, Forbidden):
-        return (
-            f"Does the collection still belong to {owner}? If not, its new owner gets a target of "
-            "their own with --force-remigrate. Else run the same command again."
-        )
-    if forced:  # what a run forced that came to its end, the same command forces once more
-        return "Run the same command without --force-remigrate; it continues from here."
-    return "Run the same command again; it continues from here."
+    def _what_next(self, step: str, error: Union[ServerError, StepFailed]) -> str:
+        if isinstance(error, Forbidden):
+            return (
+                f"Does the collection still belong to {self.owner}? If not, its new owner gets a "
+                "target of their own with --force-remigrate. Else run the same command again."
+            )
+        if self.policy.force and not step and self.tracked is not None:
+            return f"It was not begun; force it alone, with --collections {self.source_id}."
+        if self.policy.force:  # what it forced, the same command forces once more
+            return "Run the same command without --force-remigrate; it continues from here."
+        return "Run the same command again; it continues from here."

@@ -8,6 +8,7 @@ from typing import List
 
 import pytest
 
+from h2ogpte_migration.sandbox.faults import reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from tests.support.earlier import by_this_tool, let_jobs_end, loaded_source
@@ -195,3 +196,24 @@ def test_what_failed_or_is_held_in_a_forced_run_is_retried_by_the_command_that_i
     (line,) = re.findall(r"h2ogpte-migrate (--url .*--retry-failed.*)", said)
     operator.plain(*shlex.split(line), env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
     assert (len(world.targets_of("Good")), len(world.targets_of("Bad"))) == (1, 2)
+
+
+def test_what_a_forced_run_could_not_begin_is_named_by_its_id_and_forced_then(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    other = world.add_collection("anna", "Other", documents=1)
+    operator.admin(*SCOPE, WAIT, CHATS)
+    former = operator.target_of(source.id)
+    operator.server.faults.add(
+        reply(400), when=lambda asked: asked.path.endswith(f"/collections/{source.id}"), times=None
+    )
+    said = operator.admin(*SCOPE, FORCE, WAIT, CHATS, code=1).text
+    operator.server.faults.clear()
+    assert "continues from here" not in said
+    (command,) = re.findall(r"Next.*(h2ogpte-migrate --url .*)", said)
+    assert f"--collections {source.id}" in command
+    begun = operator.target_of(other.id)
+    operator.admin(*shlex.split(command)[4:])
+    assert operator.target_of(source.id) is not former
+    assert operator.target_of(other.id) is begun

@@ -152,10 +152,8 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     failed = [row for row in results if row.kind == OutcomeKind.FAILED]
     if OutcomeKind.NOT_STARTED in kinds:
         yield Following("to continue", options.command())
-    elif any(row.position != Position.FAILED for row in failed):
-        # This run has ended: what it made afresh would be made once more by the same command.
-        plain = options.command(without=["--force-remigrate", "--retry-failed"])
-        yield Following("to continue", plain)
+    else:
+        yield from _continued(options, [row for row in failed if row.position != Position.FAILED])
     yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
     held = [row for row in results if row.kind == OutcomeKind.HELD]
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
@@ -170,6 +168,27 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to bring over the chats that former targets hold", command)
     if OutcomeKind.RUNNING in kinds or OutcomeKind.DOCUMENTS_PENDING in kinds:
         yield Following("to look after the imports", _verification(session))
+
+
+def _continued(options: Options, failed: List[Result]) -> Iterator[Following]:
+    """A run that has ended: what it made afresh, the same command would make once more."""
+    unbegun = [row.source_id for row in failed if _was_not_begun(options, row)]
+    if unbegun:
+        ids = ",".join(unbegun[:MOST_IDS])
+        command = options.command(add=["--collections", ids])
+        yield Following("to begin afresh what could not be begun", command)
+    if len(unbegun) < len(failed):
+        plain = options.command(without=["--force-remigrate", "--retry-failed"])
+        yield Following("to continue", plain)
+
+
+def _was_not_begun(options: Options, row: Result) -> bool:
+    """Whether a forced, or retried, run left it as it had stood: it failed before any step."""
+    if row.step or row.cause == "bug":
+        return False
+    if options.force_remigrate:
+        return row.position != Position.NEW
+    return options.retry_failed and row.position == Position.HELD
 
 
 def _chats_are_behind(row: Result) -> bool:
