@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 import threading
+from contextlib import suppress
 from datetime import datetime, timezone
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from h2ogpte_migration.errors import (
     ClientUnusable,
     Conflict,
     Forbidden,
+    Interrupted,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -952,6 +954,40 @@ def test_a_connection_is_tried_for_before_anything_is_asked(chat: Any, trouble: 
         with pytest.raises(Unavailable):
             ask(server.url)
         assert len(seen) == 3
+
+
+def test_where_no_connection_comes_through_the_next_question_makes_one_attempt(chat: Any):
+    seen: List[Any] = []
+    works = [False]
+
+    def process(connection: Any, request: Any) -> Any:
+        seen.append(request)
+        return None if works[0] else _refuse(503)(connection)
+
+    server = ChatServer(chat(_reply, process_request=process).url, pause=lambda _: None)
+    attempts = []
+    for works[0] in (False, False, True, False):
+        before = len(seen)
+        with suppress(Unavailable):
+            server.ask(KEY, "s1", "Why?", 60.0)
+        attempts.append(len(seen) - before)
+    assert attempts == [3, 1, 1, 3]
+
+
+def test_after_a_stop_no_connection_is_tried_for_again(chat: Any):
+    seen: List[Any] = []
+    stop = threading.Event()
+
+    def process(connection: Any, request: Any) -> Any:
+        seen.append(request)
+        stop.set()
+        return _refuse(503)(connection)
+
+    url = chat(_reply, process_request=process).url
+    gateway = Server(Transport(url, clock=Clock(stop))).as_key(KEY)
+    with pytest.raises(Interrupted):
+        gateway.ask("s1", "Why?", 60.0)
+    assert len(seen) == 1
 
 
 def test_a_refusal_is_not_asked_for_again(chat: Any):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Callable, Dict, Iterator, NoReturn, Type, Union
 from urllib.parse import urlsplit
@@ -47,13 +48,15 @@ class ChatServer:
     """Where to ask, and which certificate to trust (``verify``: file, system's store or any).
 
     Args:
-        pause: lets seconds pass, fewer when the run is to stop.
+        pause: lets seconds pass; raises ``Interrupted`` when the run is to stop.
+        out_of_reach: set while no attempt came through: then each question makes but one.
     """
 
     base_url: str
     verify: Union[bool, str] = True
     connect_timeout_s: float = 10.0
     pause: Callable[[float], None] = time.sleep
+    out_of_reach: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, key: Secret, session_id: str, question: str, timeout_s: float) -> Answer:
         """Ask one question in a chat session, once, over a connection that is tried for.
@@ -80,14 +83,20 @@ class ChatServer:
             session.disconnect()
 
     def _connect(self, package: _Package, session: Any) -> None:
-        """Before a connection stands nothing is asked: what may pass by is tried again."""
-        for pause_s in (*CONNECT_AGAIN_S, None):
+        """Before a connection stands nothing is asked: what may pass by is tried again.
+
+        Where a firewall swallows them all, each attempt lasts for long, for every collection.
+        """
+        pauses = () if self.out_of_reach.is_set() else CONNECT_AGAIN_S
+        for pause_s in (*pauses, None):
             try:
                 with self._our_errors(package, self.connect_timeout_s):
                     session.connect()
+                    self.out_of_reach.clear()
                     return
             except Unavailable as error:
                 if pause_s is None:
+                    self.out_of_reach.set()
                     raise
                 log.debug("%s tried again in %g s: %s", ROUTE, pause_s, error.message)
                 self.pause(pause_s)

@@ -86,7 +86,7 @@ class Server:
         self._transport = transport
         self._sizes = PageSizes()
         self._chat = ChatServer(
-            transport.base_url, transport.verify, transport.connect_timeout_s, transport.clock.pause
+            transport.base_url, transport.verify, transport.connect_timeout_s, transport.clock.sleep
         )
         self._good = GoodKeys(transport)
 
