@@ -62,7 +62,7 @@ LEFT = [
 
 def named(options: Options, last: str, afresh: bool) -> List[str]:
     """The commands for each thing that may be left, and for all of them at once."""
-    runs = SimpleNamespace(last_migration=lambda: last, is_beginning_afresh=lambda: afresh)
+    runs = SimpleNamespace(last_migration=lambda: last, is_beginning_afresh=lambda _: afresh)
     session: Any = SimpleNamespace(
         options=options,
         tracking=SimpleNamespace(runs=runs),

@@ -60,9 +60,12 @@ def run(database: Database) -> Tracking:
     return begun(database)
 
 
+COMMAND = "h2ogpte-migrate --all-users"
+
+
 def begun(database: Database) -> Tracking:
     run = Tracking(database)
-    run.runs.begin("1.3", "h2ogpte-migrate --all-users")
+    run.runs.begin("1.3", COMMAND)
     return run
 
 
@@ -292,14 +295,15 @@ def test_forced_work_counts_as_started_until_its_run_came_to_its_end(
     run.runs.end(130)
     again = begun(database)
     assert again.runs.has_started(C1, "force"), "an interrupted run's start outlives it"
-    assert again.runs.is_beginning_afresh()
+    assert again.runs.is_beginning_afresh(COMMAND)
+    assert not again.runs.is_beginning_afresh("h2ogpte-migrate --collections c2"), "another's"
     again.runs.end_starts([SourceId("c2")])
     assert again.runs.has_started(C1, "force")
     again.runs.end_starts([C1])
     assert again.runs.has_started(C1, "force"), "a run that dies before its end has not ended"
     again.runs.end(0)
     assert not begun(database).runs.has_started(C1, "force")
-    assert not again.runs.is_beginning_afresh()
+    assert not again.runs.is_beginning_afresh(COMMAND)
 
 
 def test_the_last_kind_of_start_counts(database: Database, run: Tracking) -> None:

@@ -209,7 +209,8 @@ class _StatusQuery:
             begun_anew = (Position.FAILED, Position.HELD)
             fresh = any(self.counts.positions.get(where) for where in begun_anew)
             retry = ["--retry-failed"] if fresh else []
-            command = continued(migration.command, self._tracking.runs.is_beginning_afresh())
+            afresh = self._tracking.runs.is_beginning_afresh(migration.command)
+            command = continued(migration.command, afresh)
             return _there(migration, again(command, (), *retry))
         return self._verification(migration) if self.open else ""
 

@@ -161,7 +161,7 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
         command = session.tracking.runs.last_migration()
         if command is not None:
-            command = continued(command, session.tracking.runs.is_beginning_afresh())
+            command = continued(command, session.tracking.runs.is_beginning_afresh(command))
             yield Following("to continue what was interrupted", command)
     if not options.migrate_chats and any(_chats_are_behind(row) for row in results):
         command = _verification(session, "--migrate-chats")

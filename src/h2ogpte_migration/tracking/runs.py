@@ -211,10 +211,17 @@ class Runs:
         beside = row["run_id"] in self._beside or 0 < self.run_id < row["run_id"]
         return bool(row["kind"] == kind + _ENDED and beside)
 
-    def is_beginning_afresh(self) -> bool:
-        """Whether a forced or retried run did not come to its end: its command goes on with it."""
-        sql = "SELECT 1 FROM marks WHERE kind NOT LIKE '%' || :ended"
-        return self._db.row(sql, {"ended": _ENDED}) is not None
+    def is_beginning_afresh(self, command: str) -> bool:
+        """Whether a forced or retried run of this command did not come to its end, and goes on by it.
+
+        What another command left open tells nothing: this one may have ended, and would force what
+        it has made once more.
+        """
+        sql = (
+            "SELECT 1 FROM marks JOIN runs ON runs.id = run_id "
+            "WHERE kind NOT LIKE '%' || :ended AND command = :command"
+        )
+        return self._db.row(sql, {"ended": _ENDED, "command": command}) is not None
 
     def end_starts(self, source_ids: Iterable[str]) -> None:
         """The forced run came to its end for these sources: the next one forces again.
