@@ -288,9 +288,12 @@ def test_documents_are_copied_on_demand(operator: Operator, world: World) -> Non
 
 
 @pytest.mark.promise("flag.skip-reparse")
-def test_chunks_are_embedded_anew_without_parsing(operator: Operator, world: World) -> None:
+@pytest.mark.parametrize("more", [(), ("--ocr-model", "off")])
+def test_chunks_are_embedded_anew_without_parsing(
+    operator: Operator, world: World, more: Tuple[str, ...]
+) -> None:
     source = world.add_collection("anna", "Alpha", M3, settings={"ocr_model": "tesseract"})
-    result = operator.admin("--users", "anna", MAPPED, WAIT, "--skip-reparse")
+    result = operator.admin("--users", "anna", MAPPED, WAIT, "--skip-reparse", *more)
     how = world.import_jobs(source.id)[0].params
     assert how["skip_reparse"]
     assert not how["copy_document"]

@@ -404,7 +404,6 @@ CASES = [
         migrate("--retry-failed --force-remigrate"), "--retry-failed and --force-remigrate exclude"
     ),
     bad(migrate("--skip-reparse --copy-document"), "--skip-reparse and --copy-document exclude"),
-    bad(migrate("--skip-reparse --ocr-model auto"), "--ocr-model has no meaning"),
     bad(migrate("--ocr-model ''"), "--ocr-model must not be empty"),
     bad(migrate("--copy-document --no-copy-document"), "--no-copy-document exclude each other"),
     bad(migrate("--json"), "--json needs --status"),

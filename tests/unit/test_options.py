@@ -114,6 +114,7 @@ GOOD = [
     ("--copy-document", {"copy_document": True}),
     ("--no-copy-document", {"copy_document": False}),
     ("--no-copy-document --skip-reparse", {"skip_reparse": True}),
+    ("--skip-reparse --ocr-model off", {"skip_reparse": True, "ocr_model": "off"}),
     ("--timeout 0.5", {"timeout": 0.5}),
     ("--timeout 86400", {"timeout": 86400.0}),
     ("--retries 0 --max-failures 0", {"retries": 0, "max_failures": 0}),

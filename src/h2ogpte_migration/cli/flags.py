@@ -324,7 +324,8 @@ class Options:
         "--ocr-model",
         Group.DOCUMENTS,
         _MIGRATE | _CHECK,
-        "OCR model for parsing the documents again, such as auto, off or tesseract.",
+        "OCR model for parsing the documents again, such as auto, off or tesseract; of no effect "
+        "with --skip-reparse.",
         "auto",
         metavar="MODEL",
         read=values.text,

@@ -375,10 +375,6 @@ RULES: Tuple[Tuple[Callable[[_Draft], bool], str], ...] = (
         "copying documents.",
     ),
     (
-        lambda d: d.has("skip_reparse") and d.has("ocr_model"),
-        "--ocr-model has no meaning with --skip-reparse: nothing is parsed again.",
-    ),
-    (
         lambda d: d.is_(Mode.MOVE) and not d.has("from_id"),
         "--from is missing: the id of the collection to move from.",
     ),
