@@ -112,7 +112,9 @@ _ROLLED_BACK = {
 
 
 def _decide_rollback(position: Position) -> Decision:
-    if position in (Position.NEW, Position.FAILED, *BEFORE_IMPORT, Position.IMPORTING):
+    if position == Position.FAILED:
+        return _FAILED_EARLIER  # what it had moved may have gone with its target
+    if position in (Position.NEW, *BEFORE_IMPORT, Position.IMPORTING):
         return Decision(Action.LEAVE, "nothing of it was moved")
     if position == Position.ROLLED_BACK:
         return Decision(Action.LEAVE, "it was rolled back before")

@@ -114,6 +114,8 @@ def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
     assert "the target was deleted after the end: nothing is left to move back" in said.out
     assert "--rollback --retry-failed" not in said.out
     assert f"{MAPPED} --wait-for-completion --migrate-chats --collections {source.id}" in said.out
+    again = operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    assert "the target was deleted after the end" in again.out
     status = operator.plain("--status", "--check", code=1).out
     assert "1 failed" in status
     assert "rolled back" not in status

@@ -79,7 +79,7 @@ def _failed_if_gone(migration: Migration) -> Optional[Result]:
         (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
         "what was moved may be there",
         # What does not exist any more takes nothing back.
-        "It was deleted since; move back by: --move-connectors --move-chats --from {end} --to {source}"
+        "{middle} was deleted since. --move-connectors --move-chats --from {end} --to {source}"
         if gone
         else "Roll that back first: --rollback --collections {middle}",
     )
