@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import product
 from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Tuple
@@ -16,6 +17,7 @@ from h2ogpte_migration.states import Position, StepName, TargetState
 from h2ogpte_migration.steps import BY_NAME, STEPS, Step
 from h2ogpte_migration.steps import due as due_of
 from h2ogpte_migration.tracking.records import Attempt, Record, Tracked
+from h2ogpte_migration.tracking.rows import BRINGING_OVER
 
 PLAIN = Policy(ImportOptions())
 NONE: FrozenSet[str] = frozenset()
@@ -165,6 +167,21 @@ def test_a_step_in_between_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert name_of(due(Position.VALIDATED, PLAIN, done, NONE)) == StepName.CONNECTORS
     for where in set(Position) - {Position.VALIDATED}:
         assert due(where, PLAIN, NONE, NONE) == due(where, PLAIN, done, NONE)
+
+
+def test_what_is_due_after_the_connectors_is_known_to_whoever_asks_for_what_is_open() -> None:
+    """Else it is done only where its collection is named: --verify would pass it over, and the
+    status call it done. SQLite finds what is open among all, so that the condition stands there."""
+    copied = replace(ATTEMPT, import_options=ImportOptions(copy_document=True))
+    anything = replace(record_at(Position.CONNECTED, NONE), attempt=copied, former_targets=True)
+    owed = {
+        step.name
+        for step in STEPS
+        if {Position.CONNECTED, Position.FINISHED} & set(step.at)
+        and step.wanted(PLAIN, anything)
+        and not step.once_a_run
+    }
+    assert owed == set(re.findall("step = '([^']+)'", BRINGING_OVER))
 
 
 def test_what_the_planner_continues_has_a_step_or_is_done() -> None:
