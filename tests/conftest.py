@@ -7,6 +7,7 @@ whoever runs it. Subprocesses inherit the folder and the environment.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import socket
@@ -127,6 +128,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
 
 
+_homes = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _own_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
@@ -135,7 +139,7 @@ def _own_place(
     for name in list(os.environ):
         if name.upper().startswith("H2OGPTE_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.getbasetemp() / "homes" / tmp_path.name
+    home = tmp_path_factory.getbasetemp() / "homes" / str(next(_homes))
     home.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
