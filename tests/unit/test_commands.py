@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from h2ogpte_migration import commands
-from h2ogpte_migration.cli.flags import FLAGS, Mode, Options
+from h2ogpte_migration.cli.flags import FLAGS, Options
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.commands import COMMANDS, Command, chosen_by
 
 ROWS = {row.module: row for row in COMMANDS}

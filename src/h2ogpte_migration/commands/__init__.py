@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Callable
 
-from h2ogpte_migration.cli.flags import Mode, Options
+from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.rows import Mode
 
 
 @dataclass(frozen=True)
