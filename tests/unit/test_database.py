@@ -385,10 +385,6 @@ def test_a_throw_away_copy_of_nothing_is_empty_and_makes_no_file(path: Path) -> 
     assert list(path.parent.iterdir()) == []
 
 
-def test_every_version_has_its_upgrade() -> None:
-    assert len(schema.UPGRADES) == schema.VERSION
-
-
 def test_reading_sees_what_a_killed_run_had_committed_and_folds_nothing_in(path: Path) -> None:
     crash = (
         "import os, sys\nfrom pathlib import Path\n"
