@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn, Sequence
 
 from h2ogpte_migration import __version__
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.cli.help import main_parse
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.commands import Command, chosen_by
 from h2ogpte_migration.errors import ExitCode, Interrupted, ToolError, UsageError
 from h2ogpte_migration.ui import logs

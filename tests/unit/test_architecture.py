@@ -67,6 +67,7 @@ DOORS: Dict[str, Tuple[str, ...]] = {
     "pandas": (),
     "requests": (),
 }
+MOST_LINES = 700
 HEAVY = {"h2ogpte", "aiohttp", "websockets", "pydantic", "pandas", "rich"}
 
 
@@ -265,6 +266,11 @@ def test_heavy_libraries_are_imported_when_they_are_first_used(path: Path) -> No
         return
     at_start = {top(found.module) for found in imports_of(path, typing_too=False) if found.at_start}
     assert at_start & HEAVY == set()
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    lengths = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES} == {}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

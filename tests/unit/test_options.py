@@ -15,7 +15,7 @@ from h2ogpte_migration import __version__
 from h2ogpte_migration.cli import help as cli
 from h2ogpte_migration.cli import mappings as model_mappings
 from h2ogpte_migration.cli.again import again
-from h2ogpte_migration.cli.flags import BY_NAME, Group
+from h2ogpte_migration.cli.flags import BY_NAME
 from h2ogpte_migration.cli.parse import (
     FLAGS,
     RULES,
@@ -25,6 +25,7 @@ from h2ogpte_migration.cli.parse import (
     env_example,
     parse,
 )
+from h2ogpte_migration.cli.rows import Group
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.retrieval import Question, RetrievalCheck

@@ -322,22 +322,29 @@ def test_the_next_import_begins_as_soon_as_one_has_ended() -> None:
 
 def test_what_waits_for_an_end_is_submitted_before_what_ended_is_gone_on_with() -> None:
     desk = bench(limits=waiting(2, workers=1), polls=2)
-    begun_by: Dict[str, int] = {}
-    goes_on = desk.pipeline.import_it
+    submitted: List[str] = []
+    submitted_by: Dict[str, int] = {}
+    begin, goes_on = desk.pipeline.server.begin, desk.pipeline.import_it
+
+    def begin_and_note(ident: str, polls: int) -> None:
+        submitted.append(ident)
+        begin(ident, polls)
 
     def import_it(one: Migration) -> Result:
         result = goes_on(one)
         if result.kind == DONE:
-            begun_by[one.source.id] = len(desk.pipeline.made_room) + len(desk.pipeline.server.left)
+            submitted_by[one.source.id] = len(submitted)
         return result
 
+    desk.pipeline.server.begin = begin_and_note  # type: ignore[method-assign]
     desk.pipeline.import_it = import_it  # type: ignore[method-assign]
     result = desk.run(several(4))
     assert set(endings(result).values()) == {DONE}
-    assert desk.pipeline.made_room, "the first two ended while others waited"
+    assert desk.pipeline.made_room[:2] == ["c00", "c01"], "they ended while others waited"
+    assert submitted_by["c00"] >= 3
+    assert submitted_by["c01"] == 4
+    assert desk.pipeline.calls.count("c02") == desk.pipeline.calls.count("c03")
     assert desk.pipeline.server.most == 2
-    first = desk.pipeline.made_room[0]
-    assert begun_by[first] > 2, "a third one was submitted before the first was gone on with"
 
 
 def test_targets_are_prepared_while_other_jobs_run_but_not_without_end() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import product
 from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Tuple
@@ -9,12 +10,14 @@ from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Tuple
 import pytest
 
 from h2ogpte_migration import steps
-from h2ogpte_migration.model import ImportOptions
+from h2ogpte_migration.model import ImportOptions, SourceId, TargetId
 from h2ogpte_migration.planner import Action, Policy, decide
 from h2ogpte_migration.retrieval import RetrievalCheck
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import Position, StepName, TargetState
 from h2ogpte_migration.steps import BY_NAME, STEPS, Step
 from h2ogpte_migration.steps import due as due_of
+from h2ogpte_migration.tracking.records import Attempt, Record, Tracked
+from h2ogpte_migration.tracking.rows import BRINGING_OVER
 
 PLAIN = Policy(ImportOptions())
 NONE: FrozenSet[str] = frozenset()
@@ -50,21 +53,55 @@ EXPECTED: Dict[Position, Tuple[Optional[str], Optional[str], Optional[str]]] = {
 }
 
 
-class At:
-    """What ``due`` reads of a record."""
+RECORD = Record(
+    source_id=SourceId("s"),
+    source_name="Papers",
+    target_id=TargetId("t"),
+    target_name="(Migrated) Papers",
+    source_model="old",
+    target_model="new",
+    job_id=None,
+    job_status="",
+    owner="anna",
+    owner_id=None,
+    error="",
+    collection_created=False,
+    permissions_copied=False,
+    import_submitted=False,
+    import_completed=False,
+    connectors_migrated=False,
+    chats_migrated=False,
+)
+ATTEMPT = Attempt(
+    id=1,
+    source_id=SourceId("s"),
+    source_name="Papers",
+    owner="anna",
+    target_name="(Migrated) Papers",
+    target_id=TargetId("t"),
+    target_created_at=None,
+    model="new",
+    import_options=ImportOptions(),
+    source_facts=None,
+    permissions=None,
+    origin=Attempt.RUN,
+    adopted=False,
+    state=TargetState.LIVE,
+    reason="",
+)
 
-    former_targets = False
 
-    def __init__(self, position: Position, checkpoints: FrozenSet[str]) -> None:
-        self.position = position
-        self.checkpoints = checkpoints
+def record_at(where: Position, checkpoints: FrozenSet[str]) -> Tracked:
+    """A whole record, as a row of the table may ask anything of it; but where it stands is said."""
+    tracked = Tracked(RECORD, ATTEMPT, (), checkpoints=checkpoints)
+    vars(tracked)["position"] = where  # in place of what is cached
+    return tracked
 
 
 def due(
     where: Position, policy: Policy, checkpoints: FrozenSet[str], done: FrozenSet[str]
 ) -> Optional[Step]:
-    tracked: Any = At(where, checkpoints)
-    return due_of(tracked, policy, done)
+    return due_of(record_at(where, checkpoints), policy, done)
 
 
 def every_policy() -> Iterator[Policy]:
@@ -130,6 +167,21 @@ def test_a_step_in_between_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert name_of(due(Position.VALIDATED, PLAIN, done, NONE)) == StepName.CONNECTORS
     for where in set(Position) - {Position.VALIDATED}:
         assert due(where, PLAIN, NONE, NONE) == due(where, PLAIN, done, NONE)
+
+
+def test_what_is_due_after_the_connectors_is_known_to_whoever_asks_for_what_is_open() -> None:
+    """Else it is done only where its collection is named: --verify would pass it over, and the
+    status call it done. SQLite finds what is open among all, so that the condition stands there."""
+    copied = replace(ATTEMPT, import_options=ImportOptions(copy_document=True))
+    anything = replace(record_at(Position.CONNECTED, NONE), attempt=copied, former_targets=True)
+    owed = {
+        step.name
+        for step in STEPS
+        if {Position.CONNECTED, Position.FINISHED} & set(step.at)
+        and step.wanted(PLAIN, anything)
+        and not step.once_a_run
+    }
+    assert owed == set(re.findall("step = '([^']+)'", BRINGING_OVER))
 
 
 def test_what_the_planner_continues_has_a_step_or_is_done() -> None:

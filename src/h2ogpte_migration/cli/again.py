@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import AbstractSet, List, Sequence
 
-from h2ogpte_migration.cli.flags import BY_NAME, FLAGS, Mode
+from h2ogpte_migration.cli.flags import BY_NAME, FLAGS
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.ui.text import shell
 
 MOST_IDS = 10

@@ -2,7 +2,7 @@
 
 The fields of ``Options`` are the rows of the flag table: name, type, default, environment
 variable, help, group, modes. Parser, help, ``.env.example``, most refusals and the command that
-continues a run derive from them. How words become options is in ``options``.
+continues a run derive from them. How words become options is in ``parse``.
 """
 # The fields' defaults are rows of the table, each made once; nothing in them is changed.
 # ruff: noqa: RUF009
@@ -10,12 +10,10 @@ continues a run derive from them. How words become options is in ``options``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from enum import Enum
 from pathlib import Path
 from typing import (
     AbstractSet,
     Any,
-    Callable,
     FrozenSet,
     Iterable,
     List,
@@ -27,24 +25,13 @@ from typing import (
 )
 
 from h2ogpte_migration.cli import values
+from h2ogpte_migration.cli.rows import Flag, Group, Mode
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.retrieval import Question, RetrievalCheck
 from h2ogpte_migration.ui.text import shell
 
 PROGRAM = "h2ogpte-migrate"
 DEFAULT_DB = Path("migration_tracking.db")
-
-
-class Mode(Enum):
-    """What a run is for."""
-
-    MIGRATE = "a migration"
-    VERIFY = "--verify"
-    MOVE = "--move-connectors or --move-chats"
-    STATUS = "--status"
-    ROLLBACK = "--rollback"
-    CLEANUP = "--cleanup"
-    CHECK = "--check-server"
 
 
 _ALL = frozenset(Mode)
@@ -58,57 +45,6 @@ _STATUS = frozenset({Mode.STATUS})
 _CLEANUP = frozenset({Mode.CLEANUP})
 _ROLLBACK = frozenset({Mode.ROLLBACK})
 _CHECK = frozenset({Mode.CHECK})
-
-
-class Group(Enum):
-    """The sections of the help, in their order."""
-
-    SERVER = "Server and key (needed, unless --status or --sandbox)"
-    SCOPE = "Which collections (one of these)"
-    MODELS = "Which embedding models (one of --use-model-mappings, --model-mappings-file, --target-model)"
-    RUN = "How to run"
-    AGAIN = "Running again"
-    DOCUMENTS = "How documents are taken over"
-    CHECK = "Checking"
-    MOVE = "Going back, and moving by hand"
-    LOOK = "Looking and cleaning up"
-    GENERAL = "Files, limits and output"
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One row of the table.
-
-    Args:
-        name: the flag itself.
-        group: the section of the help where it stands.
-        modes: the modes in which it means something; elsewhere it is refused.
-        help: what it does, as a sentence.
-        metavar: what its value is called in the help; empty for a switch.
-        read: how its value is read; None for a switch.
-        env: the environment variable that may hold its value.
-        choice: flags with the same word here exclude each other.
-        selects: the mode that the flag chooses.
-        secret: whether its value must never be written anywhere.
-        negation: a second flag that states the default.
-        bare: the value of the flag where it stands without one.
-        attribute: its field in ``Options`` (filled in from there).
-    """
-
-    name: str
-    group: Group
-    modes: FrozenSet[Mode]
-    help: str
-    metavar: str = ""
-    read: Optional[Callable[[str], Any]] = None
-    env: str = ""
-    choice: str = ""
-    selects: Optional[Mode] = None
-    secret: bool = False
-    negation: str = ""
-    bare: str = ""
-    attribute: str = ""
-    default: Any = None
 
 
 def _flag(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import List, Optional, Sequence
 
 from h2ogpte_migration import __version__
-from h2ogpte_migration.cli.flags import FLAGS, PROGRAM, Flag, Group, Options
+from h2ogpte_migration.cli.flags import FLAGS, PROGRAM, Options
 from h2ogpte_migration.cli.parse import parse
+from h2ogpte_migration.cli.rows import Flag, Group
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.ui.console import Console
 

@@ -34,12 +34,11 @@ from h2ogpte_migration.cli.flags import (
     DEFAULT_DB,
     FLAGS,
     PROGRAM,
-    Flag,
-    Mode,
     Options,
     env_example,
     mode_of,
 )
+from h2ogpte_migration.cli.rows import Flag, Mode
 from h2ogpte_migration.errors import UsageError
 from h2ogpte_migration.redact import mask_lookalikes
 from h2ogpte_migration.retrieval import Question

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Callable
 
-from h2ogpte_migration.cli.flags import Mode, Options
+from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.rows import Mode
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Command:
     Args:
         module: the file here; its ``run`` does it and returns the exit code. It takes a
             session, or options and console where it needs no server.
-        chosen: whether the options ask for it; the first row that says yes is it.
+        mode: what a run has to be for.
+        dry_run: whether it is the one for ``--dry-run``, where that is another than without.
         needs_server: whether it talks to one.
     """
 
     module: str
-    chosen: Callable[[Options], bool]
+    mode: Mode
+    dry_run: bool = False
     needs_server: bool = True
 
     @property
@@ -36,17 +39,18 @@ class Command:
 
 
 COMMANDS = (
-    Command("status", lambda options: options.mode == Mode.STATUS, needs_server=False),
-    Command("move", lambda options: options.mode == Mode.MOVE),
-    Command("verify", lambda options: options.mode == Mode.VERIFY),
-    Command("rollback", lambda options: options.mode == Mode.ROLLBACK),
-    Command("cleanup", lambda options: options.mode == Mode.CLEANUP),
-    Command("check_server", lambda options: options.mode == Mode.CHECK),
-    Command("dry_run", lambda options: options.dry_run),
-    Command("migrate", lambda _: True),
+    Command("status", Mode.STATUS, needs_server=False),
+    Command("move", Mode.MOVE),
+    Command("verify", Mode.VERIFY),
+    Command("rollback", Mode.ROLLBACK),
+    Command("cleanup", Mode.CLEANUP),
+    Command("check_server", Mode.CHECK),
+    Command("dry_run", Mode.MIGRATE, dry_run=True),
+    Command("migrate", Mode.MIGRATE),
 )
 
 
 def chosen_by(options: Options) -> Command:
-    """The command that a command line asks for."""
-    return next(command for command in COMMANDS if command.chosen(options))
+    """The command that a command line asks for: never one of another mode."""
+    rows = [row for row in COMMANDS if row.mode is options.mode]
+    return next((row for row in rows if row.dry_run and options.dry_run), rows[-1])

@@ -13,7 +13,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from h2ogpte_migration import __version__, report
 from h2ogpte_migration.cli.again import MOST_IDS, again, continued, verification
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.report.document import fields_of
 from h2ogpte_migration.results import OVER, OutcomeKind

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
 from h2ogpte_migration.cli.again import MOST_IDS, again, continued
-from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Mode, Options
+from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId, spelled
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult

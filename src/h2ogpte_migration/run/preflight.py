@@ -9,7 +9,8 @@ from typing import Optional, Tuple
 from urllib.parse import urlsplit
 
 from h2ogpte_migration import __version__
-from h2ogpte_migration.cli.flags import Mode, Options
+from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import (
     BadReply,
     ExitCode,

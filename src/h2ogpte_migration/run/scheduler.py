@@ -215,6 +215,7 @@ class Scheduler:
         now = time.monotonic()
         while self._waiting and self._job_is_free():
             slot = self._waiting.popleft()
+            self._hold_job(slot)  # of one free place, one of those who wait
             slot.waited_s += now - (slot.waiting_since or now)
             self._start(pool, slot)
         while self._due and self._next_look() <= now:

@@ -18,7 +18,8 @@ from typing import (
     Set,
 )
 
-from h2ogpte_migration.cli.flags import Mode, Options
+from h2ogpte_migration.cli.flags import Options
+from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server

@@ -1,7 +1,9 @@
 """The steps of one collection's migration, in their order: the table that the pipeline runs.
 
 A new step is a file here and a row below. Its checkpoint is the documented column that it
-sets, or else a row in ``checkpoints`` under its name (``Store.finish_step``).
+sets, or else a row in ``checkpoints`` under its name (``Store.finish_step``). What is due after
+the connectors, unasked, stands in ``tracking.rows.BRINGING_OVER`` as well: by that, ``--verify``
+and ``--status`` find what is open.
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Tuple
 
-VERSION = 4
-
 DOCUMENTED_TABLE = """
 CREATE TABLE IF NOT EXISTS collection_migrations (
     old_collection_id TEXT PRIMARY KEY,
@@ -272,5 +270,11 @@ _VERSION_4: Tuple[str, ...] = (
     """,
 )
 
-UPGRADES: Tuple[Tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+UPGRADES: Tuple[Tuple[str, ...], ...] = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+)
 """``UPGRADES[n]`` brings a database of version n to version n + 1."""
+VERSION = len(UPGRADES)
