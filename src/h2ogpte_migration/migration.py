@@ -454,7 +454,7 @@ class Migration:
             OutcomeKind.FAILED,
             step=step,
             reason=reason,
-            hint=error.hint or self._what_next(step, error),
+            hint=error.hint or self._what_next(error),
             cause=error.kind,
             needs_attention=True,
         )
@@ -482,14 +482,15 @@ class Migration:
             needs_attention=True,
         )
 
-    def _what_next(self, step: str, error: Union[ServerError, StepFailed]) -> str:
+    def _what_next(self, error: Union[ServerError, StepFailed]) -> str:
         if isinstance(error, Forbidden):
             return (
                 f"Does the collection still belong to {self.owner}? If not, its new owner gets a "
                 "target of their own with --force-remigrate. Else run the same command again."
             )
-        if self.policy.force and not step and self.tracked is not None:
+        start = self.policy.forced_start if self.policy.force else None
+        if start and self.tracked and not self.tracking.runs.has_started(self.source_id, start):
             return f"It was not begun; force it alone, with --collections {self.source_id}."
-        if self.policy.force:  # what it forced, the same command forces once more
+        if start:  # what it forced, the same command forces once more
             return "Run the same command without --force-remigrate; it continues from here."
         return "Run the same command again; it continues from here."

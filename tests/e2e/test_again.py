@@ -217,3 +217,21 @@ def test_what_a_forced_run_could_not_begin_is_named_by_its_id_and_forced_then(
     operator.admin(*shlex.split(command)[4:])
     assert operator.target_of(source.id) is not former
     assert operator.target_of(other.id) is begun
+
+
+def test_a_forced_run_that_goes_on_and_fails_before_its_first_step_is_not_forced_once_more(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    world.set_fate(source.id, Fate.NEVER_END)
+    operator.admin(*SCOPE, FORCE)
+    operator.sql("INSERT OR REPLACE INTO marks VALUES (?, 'force', 1)", source.id)
+    begun = operator.target_of(source.id)
+    let_jobs_end(world)
+    operator.server.faults.add(reply(403), route="POST /admin/api_keys", times=None)
+    said = operator.admin(*SCOPE, FORCE, WAIT, code=1).text
+    operator.server.faults.clear()
+    (command,) = re.findall(r"Next.*(h2ogpte-migrate --url .*)", said)
+    assert FORCE not in command
+    operator.admin(*shlex.split(command)[4:])
+    assert operator.target_of(source.id) is begun

@@ -14,6 +14,7 @@ import pytest
 from h2ogpte_migration.cli.parse import Options, parse
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run import closing
+from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import Position
 
 ENV = {"H2OGPTE_ADMIN_KEY": "sk-next", "H2OGPTE_USER_KEY": "sk-next"}
@@ -62,9 +63,14 @@ LEFT = [
 
 def named(options: Options, last: str, afresh: bool) -> List[str]:
     """The commands for each thing that may be left, and for all of them at once."""
-    runs = SimpleNamespace(last_migration=lambda: last, is_beginning_afresh=lambda _: afresh)
+    runs = SimpleNamespace(
+        last_migration=lambda: last,
+        is_beginning_afresh=lambda _: afresh,
+        has_started=lambda *_: not afresh,
+    )
     session: Any = SimpleNamespace(
         options=options,
+        policy=lambda: Session.policy(session),
         tracking=SimpleNamespace(runs=runs),
         clock=SimpleNamespace(stop=threading.Event()),
     )

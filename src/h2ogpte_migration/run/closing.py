@@ -154,7 +154,7 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     if OutcomeKind.NOT_STARTED in kinds:
         yield Following("to continue", options.command())
     else:
-        yield from _continued(options, [row for row in failed if row.position != Position.FAILED])
+        yield from _continued(session, [row for row in failed if row.position != Position.FAILED])
     yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
     held = [row for row in results if row.kind == OutcomeKind.HELD]
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
@@ -171,9 +171,10 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to look after the imports", _verification(session))
 
 
-def _continued(options: Options, failed: List[Result]) -> Iterator[Following]:
+def _continued(session: Session, failed: List[Result]) -> Iterator[Following]:
     """A run that has ended: what it made afresh, the same command would make once more."""
-    unbegun = [row.source_id for row in failed if _was_not_begun(options, row)]
+    options = _aloud(session)
+    unbegun = [row.source_id for row in failed if _was_not_begun(session, row)]
     if unbegun:
         ids = ",".join(unbegun[:MOST_IDS])
         command = options.command(add=["--collections", ids])
@@ -183,13 +184,14 @@ def _continued(options: Options, failed: List[Result]) -> Iterator[Following]:
         yield Following("to continue", plain)
 
 
-def _was_not_begun(options: Options, row: Result) -> bool:
-    """Whether a forced, or retried, run left it as it had stood: it failed before any step."""
-    if row.step or row.cause == "bug":
+def _was_not_begun(session: Session, row: Result) -> bool:
+    """Whether a forced, or retried, run left it as it had stood before."""
+    start = session.policy().forced_start
+    if start is None or row.position == Position.NEW:
         return False
-    if options.force_remigrate:
-        return row.position != Position.NEW
-    return options.retry_failed and row.position == Position.HELD
+    if not session.options.force_remigrate and row.position != Position.HELD:
+        return False  # nothing to retry
+    return not session.tracking.runs.has_started(SourceId(row.source_id), start)
 
 
 def _chats_are_behind(row: Result) -> bool:
