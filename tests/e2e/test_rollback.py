@@ -111,7 +111,7 @@ def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
     source = by_this_tool(operator, "finished")
     world.drop_collection(operator.target_of(source.id).id)
     said = operator.admin(ROLLBACK, code=1)
-    assert "the target was deleted after the end: nothing is left to move back" in said.out
+    assert "the target was deleted after the end, with what it held" in said.out
     assert "--rollback --retry-failed" not in said.out
     assert f"{MAPPED} --wait-for-completion --migrate-chats --collections {source.id}" in said.out
     again = operator.admin(ROLLBACK, "--collections", source.id, code=1)
@@ -122,6 +122,21 @@ def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
     operator.admin(*SCOPE, WAIT, "--retry-failed")
     assert len(operator.target_of(source.id).documents) == 2
     operator.plain("--status", "--check")
+
+
+def test_what_a_former_target_holds_is_named_where_the_target_is_gone(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    former = operator.target_of(source.id)
+    operator.admin(*SCOPE, FORCE, WAIT)
+    world.drop_collection(operator.target_of(source.id).id)
+    said = operator.admin(ROLLBACK, code=1)
+    assert f"the former target {former.id} still holds 2 chats" in said.out
+    command = f"--move-connectors --move-chats --from {former.id} --to {source.id}"
+    assert command in said.out
+    operator.admin(*command.split())
+    assert len(world.sessions_of(source.id)) == 2
 
 
 @pytest.mark.parametrize("kind", [JobKind.MOVE_CONNECTORS, JobKind.MOVE_CHATS])
@@ -137,7 +152,7 @@ def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
     assert status.splitlines()[-1].endswith(f"--admin-key --rollback --collections {source.id}")
     world.drop_collection(target.id)
     said = operator.admin(ROLLBACK, code=1)
-    assert "nothing is left to move back" in said.out
+    assert "deleted after the end, with what it held" in said.out
     assert "1 failed" in operator.plain("--status", "--check", code=1).out
 
 

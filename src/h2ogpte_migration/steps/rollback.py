@@ -7,6 +7,7 @@ target stays; ``--cleanup`` deletes it.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import List, Optional
 
 from h2ogpte_migration import patience
@@ -15,7 +16,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
-from h2ogpte_migration.steps import chains, ragcheck
+from h2ogpte_migration.steps import chains, former, ragcheck
 from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import found_nowhere_else, is_gone
 from h2ogpte_migration.ui.text import plural
@@ -85,11 +86,19 @@ def _failed_if_gone(migration: Migration) -> Optional[Result]:
     )
     if not gone:
         return None
-    return migration.import_failed(
-        "the target was deleted after the end: nothing is left to move back",
+    failed = migration.import_failed(
+        "the target was deleted after the end, with what it held",
         "target deleted",
         "It can't be rolled back. --retry-failed makes a new target.",
     )
+    left = [item for item in former.holdings(migration) if item.connectors or item.chats]
+    if not left:
+        return failed
+    ways = [
+        f"{item}: --move-connectors --move-chats --from {item.target_id} --to {migration.source_id}"
+        for item in left
+    ]
+    return replace(failed, hint=f"{failed.hint} But {'; '.join(ways)}")
 
 
 def _warn_of_what_stays(migration: Migration) -> None:
@@ -165,8 +174,8 @@ def _move_back(migration: Migration, step: str) -> Optional[Result]:
 
 def _ways(migration: Migration) -> List[Way]:
     """From the target to the source, and from each former target."""
-    former = migration.tracking.store.former_targets(migration.source_id)
-    targets = [migration.target_id, *(str(attempt.target_id) for attempt in former)]
+    others = migration.tracking.store.former_targets(migration.source_id)
+    targets = [migration.target_id, *(str(attempt.target_id) for attempt in others)]
     return [
         Way(migration.gateway, migration.clock, target, migration.source_id) for target in targets
     ]
