@@ -88,7 +88,8 @@ class Down:
         try:
             answer = send()
         except (Unavailable, BadReply) as error:
-            self._failures[what] = (times + 1, error)
+            # Others may have asked at the same time: each of them counts.
+            self._failures[what] = (self._failures.get(what, (0, None))[0] + 1, error)
             raise
         self._failures.pop(what, None)
         return answer

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
+from contextlib import suppress
 from typing import List, Optional, Sequence
 
 import pytest
 
+from h2ogpte_migration.errors import Unavailable
+from h2ogpte_migration.migration import Down
 from h2ogpte_migration.model import ChunkMatch, Document
 from h2ogpte_migration.retrieval import (
     LEAST_LETTERS,
@@ -230,3 +234,23 @@ def test_many_collections_are_told_in_one_line() -> None:
     )
     asked = Retrieval(1, Measures.of([], 1))
     assert Overall.of([asked]).words == "1 collection asked, no document looked for"
+
+
+def test_questions_that_fail_at_the_same_time_all_count_for_asking_no_more() -> None:
+    down, asked = Down(), threading.Barrier(Down.MOST)
+
+    def fail() -> None:
+        asked.wait(5)
+        raise Unavailable("no answer")
+
+    def ask() -> None:
+        with suppress(Unavailable):
+            down.ask("match", fail)
+
+    threads = [threading.Thread(target=ask) for _ in range(Down.MOST)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    with pytest.raises(Unavailable):
+        down.ask("match", lambda: pytest.fail("asked once more"))
