@@ -142,7 +142,9 @@ class Result:
 
 RAG_CHECK = "RAG check"
 RAG_PASSED = "RAG check passed"
-"""How the notes of a question to a new collection begin, and those of an answer that is as wanted."""
+RAG_LEFT_OUT = "RAG check left out"
+"""How the notes of a question to a new collection begin, those of an answer that is as wanted, and
+those of none."""
 
 
 OWN_TARGET = "target of this tool"

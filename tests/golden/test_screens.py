@@ -235,6 +235,15 @@ def test_answers_that_are_not_as_wanted_come_before_those_that_are() -> None:
     assert "20 more notes: with --details" in lines[told[-1] + 1]
 
 
+def test_a_collection_that_was_not_asked_does_not_count_among_the_answers() -> None:
+    notes = ["passed, 1 document reference: Yes.", ": no answer", "left out: no documents"]
+    rows = [
+        result(n, OutcomeKind.DONE, notes=(f"RAG check {note}".replace(" :", ":"),))
+        for n, note in enumerate(notes)
+    ]
+    assert "RAG check: 1 of 2 collections passed." in summary_text(RunResult(rows), None)
+
+
 def test_notes_beyond_ten_stand_in_the_details() -> None:
     run = organisation()
     notes = tuple(f"the question {n} had no answer" for n in range(12))

@@ -17,7 +17,7 @@ from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json, SourceId, TargetId, parse_time
-from h2ogpte_migration.results import RAG_PASSED, Result
+from h2ogpte_migration.results import RAG_LEFT_OUT, RAG_PASSED, Result
 from h2ogpte_migration.tracking.leftovers import Leftovers
 from h2ogpte_migration.tracking.records import TestChat
 from h2ogpte_migration.ui.text import plural, safe
@@ -45,7 +45,7 @@ def run(migration: Migration) -> Optional[Result]:
     except ServerError as error:
         result = RagResult(False, f"RAG check failed: {error.message}")
     if result is None:
-        migration.notes.append("RAG check left out: the collection has no documents")
+        migration.notes.append(f"{RAG_LEFT_OUT}: the collection has no documents")
         return None
     log.log(logging.INFO if result.ok else logging.WARNING, "%s", result.text)
     migration.notes.append(result.text)

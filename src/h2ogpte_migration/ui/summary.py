@@ -12,6 +12,7 @@ from typing import AbstractSet, Dict, Iterable, Iterator, List, Optional, Sequen
 from h2ogpte_migration.results import (
     OWN_TARGET,
     RAG_CHECK,
+    RAG_LEFT_OUT,
     RAG_PASSED,
     OutcomeKind,
     Result,
@@ -272,7 +273,8 @@ def mapping(row: Result) -> str:
 
 def _notes(rows: Sequence[Result], how: SummaryOptions) -> Iterator[Line]:
     told = [(note, f"  {named(row)}: {note}") for row in rows for note in row.notes]
-    asked = [note for note, _ in told if note.startswith(RAG_CHECK)]
+    answered = [note for note, _ in told if not note.startswith(RAG_LEFT_OUT)]
+    asked = [note for note in answered if note.startswith(RAG_CHECK)]
     passed = sum(note.startswith(RAG_PASSED) for note in asked)
     if len(asked) > 1:
         yield Line(f"{RAG_CHECK}: {passed} of {plural(len(asked), 'collection')} passed.")
