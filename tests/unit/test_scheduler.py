@@ -347,6 +347,37 @@ def test_what_waits_for_an_end_is_submitted_before_what_ended_is_gone_on_with() 
     assert desk.pipeline.server.most == 2
 
 
+def test_what_ended_goes_on_once_the_submission_that_waited_for_it_is_through() -> None:
+    """Requests at once are few: those of submissions come first, however many threads there are."""
+    desk = bench(limits=waiting(2, workers=4), polls=3)
+    wait: Set[str] = set()
+    order: List[Tuple[str, str]] = []
+    poll, goes_on = desk.pipeline.server.poll, desk.pipeline.import_it
+
+    def import_it(one: Migration) -> Result:
+        ident = one.source.id
+        if ident in desk.pipeline.made_room:
+            order.append(("goes on", ident))
+        elif ident in wait and ident not in desk.pipeline.server.left:
+            time.sleep(0.03)  # a submission takes its requests
+            order.append(("submitted", ident))
+        result = goes_on(one)
+        if result.kind == WAITING_FOR_SLOT:
+            wait.add(ident)
+        return result
+
+    desk.pipeline.import_it = import_it  # type: ignore[method-assign]
+    desk.pipeline.server.poll = (  # type: ignore[method-assign]
+        lambda ident: len(wait) == 2 and poll(ident)
+    )
+    result = desk.run(several(4))
+    assert set(endings(result).values()) == {DONE}
+    assert not wait.intersection(desk.pipeline.made_room[:2])
+    for number, ident in enumerate(desk.pipeline.made_room[:2], start=1):
+        before = order[: order.index(("goes on", ident))]
+        assert sum(what == "submitted" for what, _ in before) >= number
+
+
 def test_targets_are_prepared_while_other_jobs_run_but_not_without_end() -> None:
     desk = bench(limits=waiting(2), polls=40)
     begun_at_first_end: List[int] = []

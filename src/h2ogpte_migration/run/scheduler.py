@@ -62,6 +62,7 @@ class _Slot:
     running_since: Optional[float] = None
     holds_job: bool = False
     made_room: bool = False
+    follower: Optional[_Slot] = None
     last_reason: str = ""
     changed_at: float = 0.0
     step: str = ""
@@ -111,6 +112,7 @@ class Scheduler:
         self._todo: Deque[_Slot] = deque()
         self._held_back: Dict[str, List[_Slot]] = {}
         self._waiting: Deque[_Slot] = deque()
+        self._submitting: Dict[int, _Slot] = {}
         self._due: List[Tuple[float, int, _Slot]] = []
         self._next_poll = 0.0
         self._next_request = 0.0
@@ -216,6 +218,7 @@ class Scheduler:
         while self._waiting and self._job_is_free():
             slot = self._waiting.popleft()
             self._hold_job(slot)  # of one free place, one of those who wait
+            self._submitting[id(slot)] = slot
             slot.waited_s += now - (slot.waiting_since or now)
             self._start(pool, slot)
         while self._due and self._next_look() <= now:
@@ -339,6 +342,7 @@ class Scheduler:
         otherwise.
         """
         now = time.monotonic()
+        self._let_follow(slot, now)
         self._one_went_well |= result.kind in _WENT_WELL and not result.earlier
         if not final:
             if result.kind == OutcomeKind.WAITING_FOR_SLOT:
@@ -348,7 +352,7 @@ class Scheduler:
                 return
             if slot.made_room:
                 slot.made_room = False
-                self._look_again(slot, now, 0.0)
+                self._follow(slot, now)
                 return
             if result.kind == OutcomeKind.RUNNING:
                 self._hold_job(slot)
@@ -371,6 +375,21 @@ class Scheduler:
     def _look_again(self, slot: _Slot, now: float, delay_s: float) -> None:
         self._sequence += 1
         heapq.heappush(self._due, (now + delay_s, self._sequence, slot))
+
+    def _follow(self, slot: _Slot, now: float) -> None:
+        """It ended, and goes on after an import that waited for that: requests are few, as jobs are."""
+        ahead = next((one for one in self._submitting.values() if one.follower is None), None)
+        if ahead is None:
+            self._look_again(slot, now, 0.0)
+        else:
+            ahead.follower = slot
+
+    def _let_follow(self, slot: _Slot, now: float) -> None:
+        """Whatever came of a submission: what ended before it goes on."""
+        self._submitting.pop(id(slot), None)
+        if slot.follower is not None:
+            self._look_again(slot.follower, now, 0.0)
+            slot.follower = None
 
     def _out_of_patience(self, slot: _Slot, result: Result, now: float) -> bool:
         if result.kind != OutcomeKind.DOCUMENTS_PENDING:
