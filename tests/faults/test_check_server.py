@@ -455,6 +455,23 @@ def test_a_lost_reply_leaves_nothing(
     assert what_is_left(server.world, before, tmp_path) == []
 
 
+def test_a_key_that_was_never_made_is_not_still_at_the_server(
+    server: SandboxServer, tmp_path: Path
+) -> None:
+    """It may come late: the next run looks once more, and until then that is said, and no more."""
+    before = settled(server.world)
+    rule = server.faults.add(close(), route="POST /admin/api_keys")
+    result = check_server(server, tmp_path)
+    assert rule.hits == 1
+    assert result.code == 0, result.text
+    assert "Still at the server" not in result.text
+    assert "1 temporary key may still exist; the next run deletes it." in result.text
+    again = check_server(server, tmp_path)
+    assert again.code == 0, again.text
+    assert "may still exist" not in again.text
+    assert what_is_left(server.world, before, tmp_path) == []
+
+
 def test_a_server_that_goes_down_at_the_end_keeps_the_record_and_the_next_check_sweeps(
     server: SandboxServer, tmp_path: Path
 ) -> None:

@@ -214,6 +214,10 @@ class Credentials:
             self.sweep()
         return [key.name for key in (*self._records.keys_left(), *self._records.keys_in_doubt())]
 
+    def left(self) -> List[TempKey]:
+        """Keys on record that were not looked for in vain: those may never have been made."""
+        return [key for key in self._records.keys_left() if key.name not in self._missed]
+
     def stay(self) -> Dict[str, str]:
         """By name, what to do about keys that earlier runs left and this one could not delete."""
         with self._lock:

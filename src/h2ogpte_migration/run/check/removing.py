@@ -56,12 +56,12 @@ class Remover:
         return left + self._keys_left()
 
     def _keys_left(self) -> List[str]:
-        credentials, leftovers = self._place.session.credentials, self._place.session.tracking
+        credentials = self._place.session.credentials
         credentials.close()
         return [
             f"the temporary key '{key.name}'"
             + ("" if self._place.session.admin else ": only --admin-key can delete it")
-            for key in leftovers.leftovers.keys_left()
+            for key in credentials.left()
         ]
 
     # -- one scratch collection, its targets and what is in them -------------------------
