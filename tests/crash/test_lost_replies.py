@@ -66,6 +66,8 @@ def lose(experiment: Experiment, number: int, loss: str, plan: Plan = HURRIED) -
     if trial.rows(IN_DOUBT):
         # A key whose making was never answered is looked for once more by the next run.
         trial.run(trial.args("--verify"))
+    if list(trial.folder.glob("*.check-server*")):
+        trial.run(mode.args(trial), plan)  # that of a check by the next check
     what = f"{loss}, request {number} ({rule.hits} hits)"
     wrong = [f"it ended with {result.code}" for result in trial.results if result.code != 0]
     return experiment.verdict(trial, what, wrong) if wrong else experiment.judge(trial, what)
