@@ -339,6 +339,17 @@ def test_a_chain_comes_back_from_its_last_link_to_its_first(
     assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
 
 
+def test_what_a_former_target_was_migrated_on_to_comes_back_before_it_does(
+    operator: Operator, world: World
+) -> None:
+    world.times.move_s = 0.2
+    sources = chain(operator, 3)
+    operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+    said = operator.admin(ROLLBACK)
+    assert "were moved back, and it has" not in said.out
+    assert [held(world, source.id) for source in sources] == [(1, 1)] * 3
+
+
 def test_the_first_link_of_a_chain_does_not_come_back_alone(
     operator: Operator, world: World
 ) -> None:

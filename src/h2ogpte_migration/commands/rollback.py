@@ -34,7 +34,9 @@ def run(session: Session) -> int:
         )
         return closing.tell_plan(session, RunResult([*planned, *missing]))
     session.sweep_leftovers()
-    result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
+    sources = (record.source_id for record in records)
+    first = chains.first_back(sources, session.tracking.store.targets_by_source())
+    result = session.carry_out(migrations, set(), first=first)
     result.results += missing
     result.remarks += _still_to_come(session)
     return closing.tell(session, result)

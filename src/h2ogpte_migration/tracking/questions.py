@@ -53,6 +53,13 @@ _ROLLED_BACK, _ROLLING_BACK = (
 )
 """The conditions that what was moved is back in the source, and that moving it back was begun."""
 
+_MADE = (
+    "SELECT source_id, target_id FROM attempts WHERE target_id IS NOT NULL UNION "
+    "SELECT old_collection_id, new_collection_id FROM collection_migrations "
+    "WHERE coalesce(new_collection_id, '') != ''"
+)
+"""Every target ever made, with its source: also of rows that nothing else was noted about yet."""
+
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
 
@@ -182,6 +189,18 @@ class Questions:
             "SELECT target_id, source_id FROM attempts WHERE target_id IS NOT NULL"
         )
         return {row["target_id"]: row["source_id"] for row in rows}
+
+    def targets_by_source(self) -> Dict[str, List[str]]:
+        """The targets ever made for each source, in use or not."""
+        found: Dict[str, List[str]] = {}
+        for row in self._db.rows(_MADE):
+            found.setdefault(row["source_id"], []).append(row["target_id"])
+        return found
+
+    def targets_of(self, source_id: str) -> List[str]:
+        """The targets ever made for one source, in use or not."""
+        rows = self._db.rows(f"SELECT * FROM ({_MADE}) WHERE source_id = :id", {"id": source_id})
+        return [row["target_id"] for row in rows]
 
     def undone(self) -> Set[str]:
         """Sources whose migration was rolled back, or is being rolled back."""
