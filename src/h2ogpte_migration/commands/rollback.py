@@ -20,7 +20,7 @@ from h2ogpte_migration.ui.text import plural
 
 def run(session: Session) -> int:
     """Roll back everything in scope that was migrated; returns the exit code."""
-    records, missing = in_scope(session, session.tracking.store.imported())
+    records, missing = in_scope(session, session.tracking.store.to_roll_back())
     session.check_rights(record.owner for record in records)
     policy = session.policy(rollback=True)
     migrations = [session.tracked_migration(record, policy) for record in records]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Callable, Deque, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.migration import Migration
@@ -38,7 +38,8 @@ def whereabouts(source_id: str, made: Callable[[str], Iterable[str]]) -> List[Ho
         made: the targets that were ever made for a collection.
     """
     found: List[Hop] = []
-    seen, ahead = {source_id}, deque([(source_id,)])
+    seen = {source_id}
+    ahead: Deque[Tuple[str, ...]] = deque([(source_id,)])
     while ahead:
         by = ahead.popleft()
         for target_id in made(by[-1]):
@@ -137,27 +138,23 @@ def onwards(migration: Migration, target_id: str) -> List[Tracked]:
         links.append(tracked)
 
 
-def refuse_if_migrated_on(
-    migration: Migration, at: Sequence[Position], why: str, hint: str
-) -> None:
-    """The target may be the source of the next link, which has gone too far by now.
-
-    Args:
-        at: where the next link must not stand.
-        hint: what to type, with ``{source}``, ``{middle}`` and ``{end}`` of the chain.
+def refuse_into_the_middle(migration: Migration) -> None:
+    """Chats that move to a target which was migrated on would stay there, in the middle.
 
     Raises:
-        StepFailed: it stands there.
+        StepFailed: that migration is finished, and moves nothing more.
     """
     middle, end = migration.target_id, ""
     for link in onwards(migration, middle):
-        if link.position not in at:
+        if link.position != Position.FINISHED:
             break
         end = str(link.record.target_id)
     if not end:
         return
+    way_out = ("--move-chats", "--from", migration.source_id, "--to", end)
     raise StepFailed(
-        f"its target {middle} was itself migrated on, to {end}: {why}",
-        hint.format(source=migration.source_id, middle=middle, end=end),
+        f"its target {middle} was itself migrated on, to {end}: the chats would stay in the middle",
+        f"Move them to the end: {' '.join(way_out)}",
         "migrated on",
+        way_out,
     )
