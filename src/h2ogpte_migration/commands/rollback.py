@@ -9,6 +9,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Action
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
+from h2ogpte_migration.run.former import not_brought_back
 from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.tracked import in_scope, is_in_scope
@@ -36,7 +37,12 @@ def run(session: Session) -> int:
     session.sweep_leftovers()
     sources = (record.source_id for record in records)
     first = chains.first_back(sources, session.tracking.store.targets_by_source())
-    result = session.carry_out(migrations, set(), first=first)
+    result = session.carry_out(
+        migrations,
+        set(),
+        remarks=lambda migration, outcome: not_brought_back(session, migration, outcome),
+        first=first,
+    )
     result.results += missing
     result.remarks += _still_to_come(session)
     return closing.tell(session, result)

@@ -195,8 +195,12 @@ def _ways_out(session: Session, ways_out: Sequence[Tuple[str, ...]]) -> Iterator
         ids = ",".join(dict.fromkeys(",".join(rolled).split(",")))
         command = options.command(add=[rollback, "--collections", ids])
         yield Following("to bring back what was migrated on", command)
-    for way in dict.fromkeys(way for way in ways_out if way[0] != rollback):
+    moves = list(dict.fromkeys(way for way in ways_out if way[0] != rollback))
+    for way in moves[:MOST_IDS]:
         yield Following("to bring what is further on", options.command(add=way))
+    if len(moves) > MOST_IDS:
+        plain = options.command(without=["--force-remigrate", "--retry-failed"])
+        yield Following(f"after that, to see the {len(moves) - MOST_IDS} others", plain)
 
 
 def _was_not_begun(session: Session, row: Result) -> bool:

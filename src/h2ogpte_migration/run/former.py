@@ -10,7 +10,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.states import Position, StepName
+from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps.former import holdings
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.tracking.store import Store
@@ -26,20 +26,28 @@ def remarks(session: Session, migration: Migration, outcome: Result) -> Result:
 
     Asked of collections that this run worked on and that have a former target: no others cost a
     request. For one that was left as finished the command that brings back what it moved is
-    only noted in the log. A rollback also asks of those that it leaves as they are.
+    only noted in the log.
     """
-    rollback = session.options.rollback
-    if outcome.earlier and not (rollback and outcome.position != Position.ROLLED_BACK):
+    if outcome.earlier:
         if outcome.kind == OutcomeKind.DONE and _moved_something(session.tracking.store, outcome):
             command = session.options.command(
                 add=["--rollback", "--collections", outcome.source_id]
             )
             log.info("to bring back what was moved to the target: %s", command)
         return outcome
+    return replace(outcome, left_behind=tuple(_left_behind(session, migration, outcome)))
+
+
+def not_brought_back(session: Session, migration: Migration, outcome: Result) -> Result:
+    """The result of a rollback with what former targets hold of a collection that it left as it is.
+
+    Nothing where all came back, or where the result names the way already.
+    """
+    if outcome.kind == OutcomeKind.ROLLED_BACK or outcome.way_out:
+        return outcome
     left = tuple(_left_behind(session, migration, outcome))
-    # Where a rollback leaves a collection as it is, that must not pass for all there is.
-    forgotten = outcome.earlier and any("--move-" in line for line in left)
-    return replace(outcome, left_behind=left, needs_attention=outcome.needs_attention or forgotten)
+    held = any("--move-" in line for line in left)
+    return replace(outcome, left_behind=left, needs_attention=outcome.needs_attention or held)
 
 
 def _left_behind(session: Session, migration: Migration, outcome: Result) -> List[str]:

@@ -154,7 +154,7 @@ def finish(migration: Migration) -> Optional[Result]:
     lost = tracing.lost(migration)
     if lost:
         return migration.import_failed(
-            f"what was moved can't all come back: {lost}, deleted since",
+            f"not all that was moved came back: {lost}, which was deleted",
             "target deleted",
             "What was left is in the source again. --retry-failed makes a new target.",
         )

@@ -7,7 +7,7 @@ nor where some of it went with a deleted collection.
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, Sequence, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.migration import Migration
@@ -112,7 +112,7 @@ def lost(migration: Migration) -> str:
     The target in use is not asked for once more, unless it was migrated on.
     What was told as failed before, and migrated afresh since, is not told again.
     """
-    words: List[str] = []
+    words: Dict[str, List[str]] = {}
     seen = {migration.target_id} - {hop.by[1] for hop in further_on(migration)}
     for step, kind in MOVES.items():
         went = {
@@ -121,8 +121,9 @@ def lost(migration: Migration) -> str:
             if is_gone(migration.gateway, migration.clock, target_id)
         }
         if went and kind.count(migration.gateway, migration.source_id) < sum(went.values()):
-            words += [f"{kind.number(number)} with {one}" for one, number in went.items()]
-    return ", ".join(words)
+            for target_id, number in went.items():
+                words.setdefault(target_id, []).append(kind.number(number))
+    return "; ".join(f"{', '.join(numbers)} went with {one}" for one, numbers in words.items())
 
 
 def _ends(
