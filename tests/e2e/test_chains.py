@@ -61,6 +61,14 @@ class Histories:
         rows = self.operator.sql(sql, source_id) if self.operator.db.exists() else []
         return rows[0]["id"] or "" if rows else ""
 
+    def counts_as_back(self, source: str) -> bool:
+        """Whether it is on record as rolled back."""
+        sql = (
+            "SELECT 1 FROM checkpoints JOIN attempts ON id = attempt_id "
+            "WHERE source_id = ? AND fate = 'live' AND step = 'rolled back'"
+        )
+        return bool(self.operator.sql(sql, source))
+
     def round(self, deeds: tuple) -> None:
         """Something happens to each of them, as chance has it; the same things at once."""
         chosen = {source: self.chance.choice(deeds) for source in self.sources}
@@ -91,7 +99,10 @@ class Histories:
         elif deed != "nothing" and places:
             scope = ["--collections", ",".join(places)]
             if deed.startswith("roll"):
-                self.run("--rollback", *scope)
+                said = self.run("--rollback", *scope)
+                for source in ids:
+                    away = set(self.where(source).values()) - {source}
+                    assert not (away and self.counts_as_back(source)), f"{away}\n{said.out}"
             else:
                 force = ["--force-remigrate"] if deed.startswith("force") else []
                 model = MXBAI if deed.endswith("the end") else LARGE if on else GEMMA
@@ -107,6 +118,7 @@ class Histories:
                 assert len(there) == len(self.had[source]) or source in self.attention, what
                 continue
             assert said.code == 1, what
+            assert not self.counts_as_back(source), what
             attention = said.out.partition("NEEDS YOU")[2]
             assert source in attention or any(place in attention for place in away.values()), what
 
