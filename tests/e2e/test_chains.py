@@ -131,7 +131,7 @@ class Histories:
                 self.run(*words[:at], *(word for word in words[at + 2 :] if word != "--admin-key"))
 
 
-TRIALS = [(7, 10), *(pytest.param(seed, 20, marks=pytest.mark.slow) for seed in range(20))]
+TRIALS = [(30, 10), *(pytest.param(seed, 20, marks=pytest.mark.slow) for seed in range(20))]
 
 
 @pytest.mark.parametrize(("seed", "number"), TRIALS)
