@@ -12,7 +12,7 @@ from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
 from tests.support.command import Result
 from tests.support.earlier import by_this_tool, by_version_1_2_0
-from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
+from tests.support.terminal import GEMMA, LARGE, M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 ROLLBACK, CHATS, FORCE, VERIFY = "--rollback", "--migrate-chats", "--force-remigrate", "--verify"
@@ -217,7 +217,9 @@ def test_chats_left_at_the_start_of_a_chain_without_its_middle_are_told_the_way_
     operator.sql(unchatted, source.id)
     world.add_chat(source.id, "anna", None)
     said = operator.admin(VERIFY, CHATS, "--collections", source.id, code=1)
-    assert f"--move-chats --from {source.id} --to {end.id}" in said.out
+    command = f"--move-chats --from {source.id} --to {end.id}"
+    assert command in said.out
+    assert all(command in shlex.join(words) for words in next_commands(said))
     assert operator.row(source.id)["job_status"] == "completed"
 
 
@@ -422,6 +424,20 @@ def test_once_the_end_of_a_chain_without_its_middle_is_emptied_its_rollback_ends
     operator.admin(*again)
     operator.plain("--status", "--check")
     assert held(world, source.id) == (1, 1)
+
+
+def test_chats_that_never_moved_do_not_hold_up_a_run_once_the_middle_of_a_chain_is_deleted(
+    operator: Operator, world: World
+) -> None:
+    source = world.add_collection("anna", "Alpha", documents=1, connectors=1, chats=1)
+    world.add_chat(source.id, "anna", None).archived = True
+    first = ("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS)
+    operator.admin(*first)
+    middle = operator.target_of(source.id)
+    operator.admin("--collections", middle.id, "--target-model", LARGE, WAIT, CHATS)
+    world.drop_collection(middle.id)
+    assert held(world, source.id) == (0, 1)
+    assert "stands for it" in operator.admin(*first, "--details").out
 
 
 def test_the_first_link_of_a_chain_does_not_come_back_alone(
