@@ -245,14 +245,23 @@ class Permissions:
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Permissions:
-        """Read back what ``to_json`` wrote."""
-        return cls(
-            is_public=raw.get("is_public") is True,
-            public=permission_list(raw.get("public")),
-            users=tuple(Share.from_json(item, "grantee") for item in raw.get("users", ())),
-            groups=tuple(Share.from_json(item, "grantee") for item in raw.get("groups", ())),
-        )
+    def from_json(cls, raw: Any) -> Permissions:
+        """Read back what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            users, groups = (
+                tuple(Share.from_json(item, "grantee") for item in raw[sort])
+                for sort in ("users", "groups")
+            )
+            is_public, public = raw["is_public"], permission_list(raw["public"])
+        except (TypeError, LookupError) as error:
+            raise ValueError("no rights") from error
+        if not isinstance(is_public, bool) or not all(share.grantee for share in users + groups):
+            raise ValueError("no rights")
+        return cls(is_public, public, users, groups)
 
 
 class JobKind:

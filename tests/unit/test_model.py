@@ -154,6 +154,24 @@ def test_permissions_survive_the_way_through_the_database(permissions: Permissio
     assert Permissions.from_json(permissions.to_json()) == permissions
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        {},
+        {"is_public": "yes", "public": None, "users": [], "groups": []},
+        {"is_public": True, "public": "read", "users": [], "groups": []},
+        {"is_public": False, "public": None, "users": [{"grantee": ""}], "groups": []},
+        {"is_public": False, "public": None, "users": [], "groups": ["staff"]},
+        {"is_public": False, "public": None, "users": 7, "groups": []},
+    ],
+)
+def test_a_record_that_is_none_of_permissions_is_not_read_as_some(record: Any) -> None:
+    with pytest.raises(ValueError, match="no "):
+        Permissions.from_json(record)
+
+
 def test_public_with_no_list_is_not_public_with_an_empty_one() -> None:
     assert permission_list(None) is None
     assert permission_list([]) == ()

@@ -19,6 +19,7 @@ from h2ogpte_migration.run.session import Session, import_options, target_models
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import permissions, settings
 from h2ogpte_migration.steps.moves import CHATS_PAGE
+from h2ogpte_migration.steps.rights import read_rights
 from h2ogpte_migration.steps.source import lifecycle_warnings
 from h2ogpte_migration.ui.text import plural
 from h2ogpte_migration.validation import LIFECYCLE_FIELDS
@@ -42,7 +43,9 @@ def _look(session: Session, item: Selected) -> Result:
     source = item.collection
     gateway = session.credentials.gateway_for(source.owner)
     details = gateway.collection(source.id)
-    rights = permissions.read(gateway, source.id, source.owner, is_public=details.is_public)
+    rights = read_rights(
+        gateway, session.clock, source.id, source.owner, is_public=details.is_public
+    ).whole()
     lifecycle = tuple(
         f"{name}: {details.get(name)}"
         for name in LIFECYCLE_FIELDS
