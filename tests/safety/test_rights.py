@@ -15,6 +15,7 @@ from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
+from ..e2e.test_rollback import rename
 from ..faults.harness import LARGE, Result, run, serving
 from .lab import DATABASE
 
@@ -583,6 +584,25 @@ def test_shares_given_on_the_source_after_the_import_follow_with_the_verify(
     assert not kept_warnings(tmp_path)
     assert len(written) == 4
     assert rights_on_record(tmp_path, source) == {"carla", "dora", *source.shares}
+
+
+@pytest.mark.parametrize("namesake", [False, True])
+def test_late_shares_of_an_owner_who_was_renamed_follow_too(
+    world: World, tmp_path: Path, namesake: bool
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        rename(world, "anna", "anna.new")
+        source.shares["dora"] = ["read"]
+        if namesake:  # somebody else has the owner's former name by now
+            world.add_user("anna")
+            source.shares["anna"] = ["read"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert target.shares == source.shares
+    assert not [text for text in kept_warnings(tmp_path) if "shared" in text]
 
 
 def test_a_target_is_not_made_public_by_a_listing_that_is_a_minute_old(
