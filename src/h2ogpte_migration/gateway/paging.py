@@ -38,6 +38,10 @@ RESTLESS = (
     "rows changed places all the while the server listed them, so that some may not have been "
     "seen; run the same command again"
 )
+UNMOVED = (
+    "the server sends the same page again, whatever the offset, and nothing tells whether the rows of "
+    "its first page are all there are"
+)
 NAMELESS = "the server listed rows without an id, which are left out: what they are can't be told"
 
 
@@ -89,6 +93,13 @@ class _Page(Generic[Row]):
         """Whether nothing can follow; ``known`` of its rows were on the page before."""
         return len(self.rows) <= known or not self.full or self.as_expected
 
+    def is_again(self, first: List[str]) -> bool:
+        """Whether a later page is the first one: the server ignores the offset.
+
+        No listing holds a page of its rows a second time. The first page is all that can be had then.
+        """
+        return bool(self.start and first) and self.ids == first
+
     def tail(self, overlap: int) -> List[str]:
         """The ids that the next page should begin with; fewer on tiny pages, to get ahead."""
         size = min(overlap, len(self.ids) // 2)
@@ -104,7 +115,10 @@ class Listing(Generic[Row]):
         key: a row's id; empty where it has none.
         route: what ``sizes`` remembers page sizes by.
         expected: how many rows were announced elsewhere, if that is known.
+        total: asks how many rows there are; None where the server does not tell. Used only where
+            it ignores offsets, as is ``backwards``.
         in_another_order: ``fetch`` by another column: rows alike in one may differ in the other.
+        backwards: ``fetch`` in the reverse order.
         incomplete: told why, where ``each_once`` may have missed something.
     """
 
@@ -115,7 +129,9 @@ class Listing(Generic[Row]):
     limit: int = PAGE
     overlap: int = OVERLAP
     expected: Optional[int] = None
+    total: Callable[[], Optional[int]] = lambda: None
     in_another_order: Optional[Callable[[int, int], List[Row]]] = None
+    backwards: Optional[Callable[[int, int], List[Row]]] = None
     incomplete: Callable[[str], None] = lambda _: None
 
     def first(self) -> List[Row]:
@@ -129,13 +145,16 @@ class Listing(Generic[Row]):
 
         Raises:
             ListingShifted: it changed while it was read; what was yielded so far may be wrong.
+            BadReply: there may be more than can be read.
         """
         start = 0
         tail: List[str] = []
         first: List[str] = []
         while True:
             page = self._page(start)
-            if self._ends_unmoved(page, first):
+            if page.is_again(first):
+                if not self._is_whole(first):
+                    raise BadReply(f"{self.route}: {UNMOVED}.", route=self.route)
                 return
             first = first or page.ids
             if page.ids[: len(tail)] != tail:
@@ -173,6 +192,10 @@ class Listing(Generic[Row]):
             if run.nameless and not nameless:
                 nameless = True
                 self.incomplete(NAMELESS)
+            if run.unmoved:
+                log.warning("%s: %s", self.route, UNMOVED)
+                self.incomplete(UNMOVED)
+                return
             reordered = reordered or run.reordered
             quiet = 0 if fresh else quiet + 1
             if run.steady or quiet >= (QUIET_PASSES if reordered else 1):
@@ -186,24 +209,36 @@ class Listing(Generic[Row]):
         other = self.in_another_order
         return self if other is None or not number % 2 else replace(self, fetch=other)
 
-    def _ends_unmoved(self, page: _Page[Row], first: List[str]) -> bool:
-        """Whether a later page is the first one again: the server ignores the offset.
-
-        No listing holds a page of its rows a second time. The first page is all that can be
-        had then, and all there is where it is shorter than any server caps its pages.
+    def _is_whole(self, first: List[str]) -> bool:
+        """Whether a first page that comes again and again is all there is; False: may be not.
 
         Raises:
-            BadReply: there may be more than the first page.
+            BadReply: there is more.
         """
-        if not page.start or not first or page.ids != first:
-            return False
-        if len(first) < SAFE_PAGE and len(first) < self.sizes.limit(self.route, self.limit):
-            return True
+        if len(first) < min(SAFE_PAGE, self.sizes.limit(self.route, self.limit)):
+            told = self._witness(first)
+            if told is not False:
+                # Nothing caps its pages at fewer rows than a screen shows.
+                return told or len(first) < SMALLER_PAGES[-1]
         raise BadReply(
             f"{self.route}: the server sends the same page again, whatever the offset; "
             f"more than its first {len(first)} rows can't be read.",
             route=self.route,
         )
+
+    def _witness(self, first: List[str]) -> Optional[bool]:
+        """Whether some rows are all there are, by what else the server tells; None: it does not."""
+        total = self.total() if self.expected is None else self.expected
+        if total is not None and total >= len(first):
+            return total == len(first)
+        if self.backwards is None:
+            return None
+        rows, _ = replace(self, fetch=self.backwards)._fetch(0)
+        last = [self.key(row) for row in rows]
+        if not set(last) <= set(first):
+            return False
+        # In any other order the server did not heed the one that was asked for.
+        return True if last == first[::-1] else None
 
     def _page(self, start: int) -> _Page[Row]:
         honoured = self.sizes.honoured(self.route)
@@ -257,6 +292,8 @@ class _Pass(Generic[Row]):
         """Rows changed places. Those that come and go only shift what follows them."""
         self.nameless = False
         """There were rows without an id."""
+        self.unmoved = False
+        """It ended with the first page once more, and there may be more than that."""
 
     def rows(self) -> Iterator[Tuple[str, Row]]:
         """The rows that have an id, as (id, row); repeated where pages overlap."""
@@ -265,7 +302,8 @@ class _Pass(Generic[Row]):
         first: List[str] = []
         while True:
             page = self._listing._page(start)
-            if self._listing._ends_unmoved(page, first):
+            if page.is_again(first):
+                self.unmoved = not self._listing._is_whole(first)
                 return
             first = first or page.ids
             in_order = page.ids[: len(tail)] == tail

@@ -22,6 +22,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from h2ogpte_migration.errors import (
@@ -162,7 +163,11 @@ class Gateway(Hints):
     ) -> Iterator[Collection]:
         # Names may be alike in many; by default the latest change decides on the order.
         listing = self._listing(
-            template, {**BY_NAME, **query}, another_order=query, incomplete=incomplete
+            template,
+            {**BY_NAME, **query},
+            another_order=query,
+            backwards={**BY_NAME, "ascending": False, **query},
+            incomplete=incomplete,
         )
         for row in listing.each_once():
             yield Collection.from_json(row, keep_raw=False)
@@ -186,7 +191,10 @@ class Gateway(Hints):
         Wire: list_documents_for_collection.
         """
         listing = self._listing(
-            f"{COLLECTION}/documents", path={"collection_id": collection_id}, expected=expected
+            f"{COLLECTION}/documents",
+            path={"collection_id": collection_id},
+            expected=expected,
+            total=partial(self._document_count, collection_id),
         )
         rows = enumerate(listing.each_once()) if shifting else listing.by_position()
         for index, row in rows:
@@ -279,6 +287,16 @@ class Gateway(Hints):
         path = {"collection_id": collection_id}
         listing = replace(self._listing(f"{COLLECTION}/chats", path=path), limit=limit)
         return _whatever(listing.first())
+
+    def _document_count(self, collection_id: str) -> Optional[int]:
+        """Number of documents; None where it is not told. Repeatable.
+
+        Wire: get_document_count_for_collection.
+        """
+        template = f"{COLLECTION}/documents/count"
+        with suppress(Rejected, NotFound, Unavailable, BadReply):
+            return _whole(self._object(template, collection_id=collection_id).get("count"))
+        return None
 
     def chat_count(self, collection_id: str) -> int:
         """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
