@@ -527,8 +527,12 @@ def test_without_offsets_and_without_a_witness_it_is_told_that_rows_may_be_missi
     silent = {"backwards": lambda *_: order(names(10)), "incomplete": told.append}
     assert list(unmoved(10, 500, **silent).each_once()) == names(10)
     assert told == [UNMOVED]
+
+
+@BOTH
+def test_without_offsets_and_without_a_witness_who_wants_all_rows_gets_an_error(read):
     with pytest.raises(BadReply, match="whether the rows of its first page are all"):
-        list(unmoved(10, 500).by_position())
+        read(unmoved(10, 500))
 
 
 def test_nobody_caps_pages_at_a_few_rows():

@@ -177,7 +177,7 @@ class Calls:
         another_order: Optional[Mapping[str, Any]] = None,
         backwards: Optional[Mapping[str, Any]] = None,
         total: Callable[[], Optional[int]] = lambda: None,
-        incomplete: Callable[[str], None] = lambda _: None,
+        incomplete: Optional[Callable[[str], None]] = None,
     ) -> Listing[Json]:
         """A listing that comes in pages: arrays, or objects with the array under ``items``.
 

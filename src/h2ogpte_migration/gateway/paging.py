@@ -119,7 +119,8 @@ class Listing(Generic[Row]):
             it ignores offsets, as is ``backwards``.
         in_another_order: ``fetch`` by another column: rows alike in one may differ in the other.
         backwards: ``fetch`` in the reverse order.
-        incomplete: told why, where ``each_once`` may have missed something.
+        incomplete: told why, where ``each_once`` may have missed something. Without it, all of it
+            is wanted: where that can't be had for sure, it raises ``BadReply`` like ``by_position``.
     """
 
     fetch: Callable[[int, int], List[Row]]
@@ -132,7 +133,7 @@ class Listing(Generic[Row]):
     total: Callable[[], Optional[int]] = lambda: None
     in_another_order: Optional[Callable[[int, int], List[Row]]] = None
     backwards: Optional[Callable[[int, int], List[Row]]] = None
-    incomplete: Callable[[str], None] = lambda _: None
+    incomplete: Optional[Callable[[str], None]] = None
 
     def first(self) -> List[Row]:
         """The first page, of at most ``limit`` rows."""
@@ -154,7 +155,7 @@ class Listing(Generic[Row]):
             page = self._page(start)
             if page.is_again(first):
                 if not self._is_whole(first):
-                    raise BadReply(f"{self.route}: {UNMOVED}.", route=self.route)
+                    raise self._unmoved()
                 return
             first = first or page.ids
             if page.ids[: len(tail)] != tail:
@@ -191,10 +192,12 @@ class Listing(Generic[Row]):
             passes += 1
             if run.nameless and not nameless:
                 nameless = True
-                self.incomplete(NAMELESS)
+                self._tell(NAMELESS)
             if run.unmoved:
+                if self.incomplete is None:
+                    raise self._unmoved()
                 log.warning("%s: %s", self.route, UNMOVED)
-                self.incomplete(UNMOVED)
+                self._tell(UNMOVED)
                 return
             reordered = reordered or run.reordered
             quiet = 0 if fresh else quiet + 1
@@ -202,7 +205,14 @@ class Listing(Generic[Row]):
                 return
         log.warning("%s kept changing while it was read", self.route)
         if reordered:
-            self.incomplete(RESTLESS)
+            self._tell(RESTLESS)
+
+    def _tell(self, why: str) -> None:
+        if self.incomplete is not None:
+            self.incomplete(why)
+
+    def _unmoved(self) -> BadReply:
+        return BadReply(f"{self.route}: {UNMOVED}.", route=self.route)
 
     def _ordered_for(self, number: int) -> Listing[Row]:
         """The listing for a reading: every second one in another order, if there is one."""

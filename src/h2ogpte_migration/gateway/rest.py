@@ -138,18 +138,18 @@ class Gateway(Hints):
 
     # -- listings ----------------------------------------------------------------------
     def all_collections(
-        self, filter_text: str = "", incomplete: Callable[[str], None] = lambda _: None
+        self, filter_text: str = "", incomplete: Optional[Callable[[str], None]] = None
     ) -> Iterator[Collection]:
         """Everybody's collections (admin), each once. Repeatable.
 
         ``filter_text`` matches anywhere in name, id and username: pick exact ids from the
-        matches. ``incomplete`` is told why, where some may be missing.
+        matches. ``incomplete`` is told why, where some may be missing; without it, that is an error.
         Wire: list_all_collections.
         """
         return self._collections("/collections/all", {"filter": filter_text or None}, incomplete)
 
     def own_collections(
-        self, incomplete: Callable[[str], None] = lambda _: None
+        self, incomplete: Optional[Callable[[str], None]] = None
     ) -> Iterator[Collection]:
         """The collections that the key's user owns, each once. Repeatable.
 
@@ -159,7 +159,7 @@ class Gateway(Hints):
         return self._collections("/collections", {"current_user_only": True}, incomplete)
 
     def _collections(
-        self, template: str, query: Json, incomplete: Callable[[str], None]
+        self, template: str, query: Json, incomplete: Optional[Callable[[str], None]]
     ) -> Iterator[Collection]:
         # Names may be alike in many; by default the latest change decides on the order.
         listing = self._listing(
@@ -172,9 +172,13 @@ class Gateway(Hints):
         for row in listing.each_once():
             yield Collection.from_json(row, keep_raw=False)
 
-    def users(self) -> Iterator[User]:
-        """Registered users; may leave out the caller. Repeatable. Wire: list_users."""
-        for row in self._listing("/users").each_once():
+    def users(self, incomplete: Optional[Callable[[str], None]] = None) -> Iterator[User]:
+        """Registered users; may leave out the caller. Repeatable.
+
+        ``incomplete`` is told why, where some may be missing; without it, that is an error.
+        Wire: list_users.
+        """
+        for row in self._listing("/users", incomplete=incomplete).each_once():
             yield User(id=text(row, "id"), username=text(row, "username"))
 
     def documents(
@@ -555,11 +559,11 @@ class Gateway(Hints):
         return key_id, Secret(secret)
 
     def keys(
-        self, username: str, incomplete: Callable[[str], None] = lambda _: None
+        self, username: str, incomplete: Optional[Callable[[str], None]] = None
     ) -> Iterator[ApiKey]:
         """Keys of users whose name contains ``username``; of all where it is empty. Repeatable.
 
-        ``incomplete`` is told why, where some may be missing.
+        ``incomplete`` is told why, where some may be missing; without it, that is an error.
         Wire: list_all_api_keys.
         """
         query = {"filter": username or None}
