@@ -121,6 +121,47 @@ def test_what_an_earlier_try_gave_is_not_taken_back_by_a_list_that_cannot_be_und
     assert len(told) == (times is None)
 
 
+def says_of_public(server: SandboxServer, of: Collection, value: Any, times: Optional[int]) -> None:
+    """The collection's record, with another word for whether it is public."""
+    record = {"id": of.id, "name": of.name, "username": "anna", "embedding_model": LARGE}
+    body = json.dumps({**record, "document_count": 3, "is_public": value}).encode()
+    server.faults.add(
+        Action(reply=FixedReply(200, body)),
+        route=f"GET {C}",
+        times=times,
+        when=lambda asked: asked.path.endswith(of.id),
+    )
+
+
+@pytest.mark.parametrize("value", ["true", "yes", 1, {}])
+@pytest.mark.parametrize("times", [1, None])
+def test_what_may_be_meant_for_public_is_told_and_makes_nothing_public(
+    world: World, tmp_path: Path, value: Any, times: Optional[int]
+) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        says_of_public(server, source, value, times)
+        result = migrate(server, tmp_path, "--wait-for-completion")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert target.imported
+    assert target.is_public == (times == 1)
+    told = [text for text in kept_warnings(tmp_path) if "neither true nor false" in text]
+    assert bool(told) == (times is None)
+
+
+def test_what_may_be_meant_for_public_takes_nothing_back(world: World, tmp_path: Path) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        says_of_public(server, source, "yes", None)
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target.is_public
+    assert any("whether the public rights are still" in text for text in kept_warnings(tmp_path))
+
+
 def test_what_the_server_shared_at_creation_is_taken_back_whatever_the_list_says(
     world: World, tmp_path: Path
 ) -> None:

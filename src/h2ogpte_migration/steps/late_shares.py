@@ -61,7 +61,7 @@ def _of_source(migration: Migration, given: Permissions) -> Listed:
     """
     gateway, source_id = migration.gateway, migration.source_id
     source = migration.overview.collection(source_id) if migration.overview is not None else None
-    if source is None or source.is_public or not given.empty:
+    if source is None or source.is_public is not False or not given.empty:
         source = gateway.collection(source_id)
     return read_rights(
         gateway,

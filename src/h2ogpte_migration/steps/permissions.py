@@ -163,7 +163,7 @@ def _born_unshared(created: Optional[Collection]) -> bool:
     if created is None:
         return False
     users = created.get("user_count")
-    return not created.is_public and not (isinstance(users, int) and users > 1)
+    return created.is_public is False and not (isinstance(users, int) and users > 1)
 
 
 def together(given: Permissions, added: Permissions) -> Permissions:
@@ -237,7 +237,7 @@ _EVERYBODY = "the public"
 
 
 def _public_share(gateway: Gateway, collection_id: str) -> List[Share]:
-    if not gateway.collection(collection_id).is_public:
+    if gateway.collection(collection_id).is_public is False:
         return []
     return [Share(_EVERYBODY, gateway.public_permissions(collection_id))]
 

@@ -76,12 +76,13 @@ def read_rights(
     collection_id: str,
     owner: str,
     *,
-    is_public: bool,
+    is_public: Optional[bool],
     none_twice: bool = False,
 ) -> Listed:
     """Ask for the lists of a collection.
 
     Args:
+        is_public: what its record says; where that is neither yes nor no, it is read once more.
         none_twice: a list that comes empty is asked for again.
 
     Raises:
@@ -90,6 +91,7 @@ def read_rights(
     lists = _Lists(gateway, clock, collection_id, none_twice)
     users = lists.shares(_USERS, gateway.user_shares)
     groups = lists.shares(_GROUPS, gateway.group_shares)
+    is_public = lists.publicity(is_public)
     public = lists.told(_PUBLIC, gateway.public_permissions, None) if is_public else None
     # Without a list all rights would be granted: where it can't be read, none are.
     is_public = is_public and _PUBLIC not in lists.unread
@@ -106,6 +108,15 @@ class _Lists:
     collection_id: str
     none_twice: bool
     unread: Dict[str, Unread] = field(default_factory=dict)
+
+    def publicity(self, told: Optional[bool]) -> bool:
+        """Whether it surely is public."""
+        if told is None:
+            self.clock.sleep(patience.EMPTY_LOOK_S)
+            told = self.gateway.collection(self.collection_id).is_public
+        if told is None:
+            self.unread[_PUBLIC] = Unread(_PUBLIC, "is_public is neither true nor false")
+        return bool(told)
 
     def shares(self, what: str, listing: Callable[[str], List[Share]]) -> List[Share]:
         """The shares of a list that can be understood."""
