@@ -50,8 +50,9 @@ class Listed:
         Raises:
             BadReply: some could not.
         """
-        for item in self.unread.values():
-            raise BadReply(f"the {item.what} can't be read: {item.why}")
+        if self.unread:
+            lists = "; ".join(f"the {item.what}: {item.why}" for item in self.unread.values())
+            raise BadReply(f"who may see it can't be read ({lists})")
         return self.rights
 
     @property
