@@ -175,7 +175,7 @@ class Migration:
     """One collection to bring forward in this run, with its owner's key.
 
     ``source`` may be bare (id, name, owner) for what is on record already. The scheduler sets
-    ``may_submit``, ``before_poll``, ``job_ended`` and what begins with ``on_``, the
+    ``may_submit``, ``before_poll``, ``job_ended``, ``makes_room`` and what begins with ``on_``, the
     session ``overview``; what else is not an argument gathers over the calls of one run.
 
     Args:
@@ -202,6 +202,7 @@ class Migration:
         self.may_submit: Callable[[], bool] = lambda: True
         self.before_poll: Callable[[], None] = lambda: None
         self.job_ended: Callable[[], None] = lambda: None
+        self.makes_room: Callable[[], bool] = lambda: False
         self.on_step: Callable[[str], None] = lambda _: None
         self.on_job: Callable[[Job], None] = lambda _: None
         self.on_warning: Callable[[str], None] = lambda _: None

@@ -6,6 +6,8 @@ waits in vain), and are read as ``patience.NAME``, so that a test can shorten th
 
 from __future__ import annotations
 
+from typing import Optional
+
 SECOND_LOOK_S = 2.0
 """How long an unanswered request may take to show, after an error or a reset."""
 SECOND_LOOK_AFTER_TIMEOUT_S = 15.0
@@ -56,6 +58,8 @@ ANSWER_POLL_S = 0.1
 """Between two looks at whether somebody has answered a question."""
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
+CLOSEST_POLLS = 10
+"""How often a job is looked at in place of once where it tells that it is about to end."""
 MOST_POLLS_A_SECOND = 30
 """How often running jobs are asked about, all together, where they are more than a few. On a busy
 machine some come late and others do not: no second sees more than 40."""
@@ -63,9 +67,15 @@ FEW_JOBS = 8
 """So many are asked each for itself, as often as it takes to notice their ends."""
 
 
-def poll_delay(elapsed_s: float) -> float:
-    """Towards ``LONGEST_POLL_S``, so that an end is noticed within 5 % of the job's duration."""
-    return min(LONGEST_POLL_S, max(FIRST_POLL_S, elapsed_s * 0.05))
+def poll_delay(elapsed_s: float, left_s: Optional[float] = None) -> float:
+    """Towards ``LONGEST_POLL_S``, so that an end is noticed within 5 % of the job's duration.
+
+    Args:
+        elapsed_s: for how long it has been waited for.
+        left_s: after which time the job will be over, by what it tells; sooner than usual counts.
+    """
+    usual_s = min(LONGEST_POLL_S, max(FIRST_POLL_S, elapsed_s * 0.05))
+    return usual_s if left_s is None else min(usual_s, max(usual_s / CLOSEST_POLLS, left_s))
 
 
 def second_look(timed_out: bool) -> float:

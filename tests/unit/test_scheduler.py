@@ -19,7 +19,7 @@ from h2ogpte_migration.errors import (
     Unavailable,
 )
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection, ImportOptions
+from h2ogpte_migration.model import Collection, ImportOptions, Job, JobId, JobKind
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
 from h2ogpte_migration.run.scheduler import Limits, Scheduler
@@ -97,6 +97,7 @@ class ScriptedPipeline:
         self.lock = threading.Lock()
         self.calls: List[str] = []
         self.released: List[str] = []
+        self.made_room: List[str] = []
         self.at_once = 0
         self.most_at_once = 0
         self.pause: Callable[[Migration], None] = lambda _: None
@@ -123,6 +124,8 @@ class ScriptedPipeline:
 
     def import_it(self, one: Migration) -> Result:
         ident = one.source.id
+        if ident in self.made_room:
+            return outcome(one, DONE)
         if ident not in self.server.left:
             if not one.may_submit():
                 return outcome(one, WAITING_FOR_SLOT)
@@ -130,6 +133,9 @@ class ScriptedPipeline:
             self.server.begin(ident, self.polls)
             return outcome(one, RUNNING)
         if not self.server.poll(ident):
+            return outcome(one, RUNNING)
+        if one.makes_room():
+            self.made_room.append(ident)
             return outcome(one, RUNNING)
         one.job_ended()
         return outcome(one, DONE)
@@ -168,7 +174,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def _polls_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "poll_delay", lambda _: 0.005)
+    monkeypatch.setattr(patience, "poll_delay", lambda *_: 0.005)
 
 
 NOT_STARTED = OutcomeKind.NOT_STARTED
@@ -314,6 +320,64 @@ def test_the_next_import_begins_as_soon_as_one_has_ended() -> None:
     assert desk.pipeline.server.most == 2
 
 
+def test_what_waits_for_an_end_is_submitted_before_what_ended_is_gone_on_with() -> None:
+    desk = bench(limits=waiting(2, workers=1), polls=2)
+    submitted: List[str] = []
+    submitted_by: Dict[str, int] = {}
+    begin, goes_on = desk.pipeline.server.begin, desk.pipeline.import_it
+
+    def begin_and_note(ident: str, polls: int) -> None:
+        submitted.append(ident)
+        begin(ident, polls)
+
+    def import_it(one: Migration) -> Result:
+        result = goes_on(one)
+        if result.kind == DONE:
+            submitted_by[one.source.id] = len(submitted)
+        return result
+
+    desk.pipeline.server.begin = begin_and_note  # type: ignore[method-assign]
+    desk.pipeline.import_it = import_it  # type: ignore[method-assign]
+    result = desk.run(several(4))
+    assert set(endings(result).values()) == {DONE}
+    assert desk.pipeline.made_room[:2] == ["c00", "c01"], "they ended while others waited"
+    assert submitted_by["c00"] >= 3
+    assert submitted_by["c01"] == 4
+    assert desk.pipeline.calls.count("c02") == desk.pipeline.calls.count("c03")
+    assert desk.pipeline.server.most == 2
+
+
+def test_what_ended_goes_on_once_the_submission_that_waited_for_it_is_through() -> None:
+    """Requests at once are few: those of submissions come first, however many threads there are."""
+    desk = bench(limits=waiting(2, workers=4), polls=3)
+    wait: Set[str] = set()
+    order: List[Tuple[str, str]] = []
+    poll, goes_on = desk.pipeline.server.poll, desk.pipeline.import_it
+
+    def import_it(one: Migration) -> Result:
+        ident = one.source.id
+        if ident in desk.pipeline.made_room:
+            order.append(("goes on", ident))
+        elif ident in wait and ident not in desk.pipeline.server.left:
+            time.sleep(0.03)  # a submission takes its requests
+            order.append(("submitted", ident))
+        result = goes_on(one)
+        if result.kind == WAITING_FOR_SLOT:
+            wait.add(ident)
+        return result
+
+    desk.pipeline.import_it = import_it  # type: ignore[method-assign]
+    desk.pipeline.server.poll = (  # type: ignore[method-assign]
+        lambda ident: len(wait) == 2 and poll(ident)
+    )
+    result = desk.run(several(4))
+    assert set(endings(result).values()) == {DONE}
+    assert not wait.intersection(desk.pipeline.made_room[:2])
+    for number, ident in enumerate(desk.pipeline.made_room[:2], start=1):
+        before = order[: order.index(("goes on", ident))]
+        assert sum(what == "submitted" for what, _ in before) >= number
+
+
 def test_one_free_slot_starts_one_of_those_that_wait_for_it() -> None:
     desk = bench(limits=waiting(2, workers=1), polls=2)
     waits: Counter[str] = Counter()
@@ -330,6 +394,32 @@ def test_one_free_slot_starts_one_of_those_that_wait_for_it() -> None:
     desk.pipeline.import_it = import_it  # type: ignore[method-assign]
     assert set(endings(desk.run(several(6))).values()) == {DONE}
     assert max(waits.values()) == 1, "none is started for nothing"
+
+
+def test_the_next_look_at_a_job_comes_when_it_tells_that_it_will_be_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = bench(limits=waiting(1), polls=3)
+    goes_on, told = desk.pipeline.import_it, iter([0.5, 0.75, 1.0])
+    foreseen: List[Optional[float]] = []
+
+    def import_it(one: Migration) -> Result:
+        if one.source.id in desk.pipeline.server.left:
+            job = Job(JobId("j"), JobKind.IMPORT, Job.RUNNING, progress_fraction=next(told))
+            one.on_job(job)
+        return goes_on(one)
+
+    def poll_delay(_elapsed_s: float, left_s: Optional[float] = None) -> float:
+        foreseen.append(left_s)
+        return 0.05
+
+    monkeypatch.setattr(patience, "poll_delay", poll_delay)
+    desk.pipeline.import_it = import_it  # type: ignore[method-assign]
+    assert endings(desk.run(several(1))) == {"c00": DONE}
+    at_first, after_one, after_two = foreseen
+    assert (at_first, after_one) == (None, None), "one look tells no pace"
+    assert after_two is not None
+    assert after_two > 0.04, "as long as the quarter before took"
 
 
 def test_targets_are_prepared_while_other_jobs_run_but_not_without_end() -> None:

@@ -51,7 +51,7 @@ class Stub:
 def test_waiting_for_a_slot_is_time_in_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(patience, "poll_delay", lambda _: 0.0)
+    monkeypatch.setattr(patience, "poll_delay", lambda *_: 0.0)
     stubs: List[Any] = [Stub("a", clock, 50.0), Stub("b", clock, 7.0)]
     parked = []
     progress = Progress()

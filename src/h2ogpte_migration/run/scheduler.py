@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Callable, Deque, Dict, List, Mapping, Optional, Set, Tuple
 
 from h2ogpte_migration import patience, pipeline
@@ -25,7 +25,9 @@ from h2ogpte_migration.errors import (
     Unauthorized,
 )
 from h2ogpte_migration.migration import Migration
+from h2ogpte_migration.model import Job
 from h2ogpte_migration.results import OutcomeKind, Result, RunResult
+from h2ogpte_migration.run.job_pace import JobPace
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import BY_NAME
 from h2ogpte_migration.ui.logs import tagged
@@ -61,12 +63,15 @@ class _Slot:
     began_at: float = 0.0
     running_since: Optional[float] = None
     holds_job: bool = False
+    made_room: bool = False
+    follower: Optional[_Slot] = None
     last_reason: str = ""
     changed_at: float = 0.0
     step: str = ""
     step_began_at: float = 0.0
     waiting_since: Optional[float] = None
     waited_s: float = 0.0
+    pace: JobPace = field(default_factory=JobPace)
 
     @property
     def name(self) -> str:
@@ -110,6 +115,7 @@ class Scheduler:
         self._todo: Deque[_Slot] = deque()
         self._held_back: Dict[str, List[_Slot]] = {}
         self._waiting: Deque[_Slot] = deque()
+        self._submitting: Dict[int, _Slot] = {}
         self._due: List[Tuple[float, int, _Slot]] = []
         self._next_poll = 0.0
         self._next_request = 0.0
@@ -215,6 +221,7 @@ class Scheduler:
         while self._waiting and self._job_is_free():
             slot = self._waiting.popleft()
             self._hold_job(slot)  # of one free place, one of those who wait
+            self._submitting[id(slot)] = slot
             slot.waited_s += now - (slot.waiting_since or now)
             self._start(pool, slot)
         while self._due and self._next_look() <= now:
@@ -338,6 +345,7 @@ class Scheduler:
         otherwise.
         """
         now = time.monotonic()
+        self._let_follow(slot, now)
         self._one_went_well |= result.kind in _WENT_WELL and not result.earlier
         if not final:
             if result.kind == OutcomeKind.WAITING_FOR_SLOT:
@@ -345,10 +353,16 @@ class Scheduler:
                 self._waiting.append(slot)
                 self._progress.waits_for_slot(slot.migration.source)
                 return
+            if slot.made_room:
+                slot.made_room = False
+                self._follow(slot, now)
+                return
             if result.kind == OutcomeKind.RUNNING:
                 self._hold_job(slot)
             if not self._out_of_patience(slot, result, now):
-                self._look_again(slot, now)
+                slot.running_since = slot.running_since or now
+                waited_s, left_s = now - slot.running_since, slot.pace.left_s(now)
+                self._look_again(slot, now, patience.poll_delay(waited_s, left_s))
                 return
             self._count_down(slot.migration.source.owner)
             minutes = f"{patience.SETTLE_PATIENCE_S / 60:.0f} min"
@@ -362,11 +376,24 @@ class Scheduler:
             self._release(slot.migration)
         self._book(slot, result, now)
 
-    def _look_again(self, slot: _Slot, now: float) -> None:
-        slot.running_since = slot.running_since or now
+    def _look_again(self, slot: _Slot, now: float, delay_s: float) -> None:
         self._sequence += 1
-        due = now + patience.poll_delay(now - slot.running_since)
-        heapq.heappush(self._due, (due, self._sequence, slot))
+        heapq.heappush(self._due, (now + delay_s, self._sequence, slot))
+
+    def _follow(self, slot: _Slot, now: float) -> None:
+        """It ended, and goes on after an import that waited for that: requests are few, as jobs are."""
+        ahead = next((one for one in self._submitting.values() if one.follower is None), None)
+        if ahead is None:
+            self._look_again(slot, now, 0.0)
+        else:
+            ahead.follower = slot
+
+    def _let_follow(self, slot: _Slot, now: float) -> None:
+        """Whatever came of a submission: what ended before it goes on."""
+        self._submitting.pop(id(slot), None)
+        if slot.follower is not None:
+            self._look_again(slot.follower, now, 0.0)
+            slot.follower = None
 
     def _out_of_patience(self, slot: _Slot, result: Result, now: float) -> bool:
         if result.kind != OutcomeKind.DOCUMENTS_PENDING:
@@ -413,9 +440,14 @@ class Scheduler:
         migration.may_submit = lambda: self._take_job(slot)
         migration.before_poll = self._before_poll
         migration.job_ended = lambda: self._give_job_back(slot)
+        migration.makes_room = lambda: self._make_room(slot)
         migration.on_step = lambda step: self._begin_step(slot, step)
-        migration.on_job = lambda job: self._progress.job(migration.source, job)
+        migration.on_job = lambda job: self._job_seen(slot, job)
         migration.on_warning = lambda text: self._progress.warning(migration.source, text)
+
+    def _job_seen(self, slot: _Slot, job: Job) -> None:
+        slot.pace.seen(job.progress_fraction, time.monotonic())
+        self._progress.job(slot.migration.source, job)
 
     def _take_job(self, slot: _Slot) -> bool:
         with self._lock:
@@ -449,6 +481,14 @@ class Scheduler:
             self._jobs_held -= 1
         if self._limits.jobs is not None:
             self._events.put(None)  # another import may begin
+
+    def _make_room(self, slot: _Slot) -> bool:
+        """Its import has ended: where others wait for that, they get the worker before it does."""
+        if not self._waiting or self._halted():
+            return False
+        slot.made_room = True
+        self._give_job_back(slot)
+        return True
 
     def _few_jobs(self) -> bool:
         return self._limits.jobs is None or self._jobs_held <= patience.FEW_JOBS

@@ -19,10 +19,17 @@ from h2ogpte_migration.validation import DUPLICATED, MISSING
 
 
 def poll(migration: Migration) -> Optional[Result]:
-    """Ask the job, and nothing else; None: there is more to do than to wait."""
-    if migration.record.position != Position.IMPORTING or look(migration):
+    """Ask the job, and nothing else, unless it was asked already; None: there is more to do.
+
+    What has ended gives way to imports that waited for that: they are submitted first.
+    """
+    seen = migration.seen
+    if migration.record.position != Position.IMPORTING or seen.job_looked_at:
         return None
-    return still_running(migration)
+    if not look(migration):
+        return still_running(migration)
+    ended = seen.job is not None and seen.job.ended
+    return migration.running() if ended and migration.makes_room() else None
 
 
 def look(migration: Migration) -> bool:
