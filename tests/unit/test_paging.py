@@ -541,6 +541,44 @@ def test_nobody_caps_pages_at_a_few_rows():
     assert len(list(listing.by_position())) == 9
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 30])
+def test_rows_that_come_in_front_do_not_look_like_a_server_without_offsets(count: int):
+    """As many as were skipped: the second page is the first one once more."""
+
+    def world() -> Listing[str]:
+        world = World(names(count), cap=count)
+
+        def others_add(call: int) -> None:
+            if call == 1:
+                world.rows = [
+                    f"new{n}" for n in range(max(1, count - min(5, count // 2)))
+                ] + world.rows
+
+        world.before = others_add
+        return replace(world.listing(), total=no_request, backwards=no_request)
+
+    assert set(names(count)) < set(world().each_once())
+    with pytest.raises(ListingShifted):
+        list(world().by_position())
+
+
+@pytest.mark.parametrize("total", [21, 200])
+def test_a_listing_that_changes_and_ignores_offsets_is_not_read_for_ever(total: int):
+    world = World(names(20))
+    world.before = lambda call: world.rows.insert(0, "new") if call == 1 else None
+    listing = replace(
+        world.listing(limit=500),
+        fetch=lambda _, limit: world.fetch(0, limit),
+        total=lambda: total,
+    )
+    if total == 200:
+        with pytest.raises(BadReply):
+            list(listing.each_once())
+    else:
+        assert set(listing.each_once()) >= set(names(20))
+    assert len(world.asked) < 40
+
+
 @BOTH
 def test_a_server_that_heeds_offsets_is_asked_for_no_witness(read):
     world = World(names(50))

@@ -29,6 +29,8 @@ MAX_PASSES_REORDERED = 12
 QUIET_PASSES = 3
 """So many readings in a row without anything new, where rows change places."""
 MAX_STEPS_BACK = 100
+FAR = 1_000_000
+"""An offset behind the end of every listing whose first page is not full."""
 LIMIT_REFUSED = (400, 422)
 SMALLER_PAGES = (SAFE_PAGE, 50, 20, 10)
 """What is asked for, one after the other, where the server refuses longer pages."""
@@ -93,12 +95,10 @@ class _Page(Generic[Row]):
         """Whether nothing can follow; ``known`` of its rows were on the page before."""
         return len(self.rows) <= known or not self.full or self.as_expected
 
-    def is_again(self, first: List[str]) -> bool:
-        """Whether a later page is the first one: the server ignores the offset.
-
-        No listing holds a page of its rows a second time. The first page is all that can be had then.
-        """
-        return bool(self.start and first) and self.ids == first
+    def is_again(self, before: List[str]) -> bool:
+        """Whether it is the page before once more: the server ignores the offset, or as many rows
+        came in front of it as were skipped."""
+        return bool(self.start and before) and self.ids == before
 
     def tail(self, overlap: int) -> List[str]:
         """The ids that the next page should begin with; fewer on tiny pages, to get ahead."""
@@ -150,15 +150,17 @@ class Listing(Generic[Row]):
         """
         start = 0
         tail: List[str] = []
-        first: List[str] = []
+        before: List[str] = []
         while True:
             page = self._page(start)
-            if page.is_again(first):
-                if not self._is_whole(first):
-                    raise self._unmoved()
+            again = page.is_again(before)
+            whole = self._is_whole(before) if again else None
+            if whole:
                 return
-            first = first or page.ids
-            if page.ids[: len(tail)] != tail:
+            if whole is False:
+                raise self._unmoved()
+            before = page.ids
+            if again or page.ids[: len(tail)] != tail:
                 raise ListingShifted(
                     "The listing changed while it was read.",
                     route=self.route,
@@ -219,36 +221,49 @@ class Listing(Generic[Row]):
         other = self.in_another_order
         return self if other is None or not number % 2 else replace(self, fetch=other)
 
-    def _is_whole(self, first: List[str]) -> bool:
-        """Whether a first page that comes again and again is all there is; False: may be not.
+    def _is_whole(self, page: List[str]) -> Optional[bool]:
+        """Whether a page that came again is all there is; False: may be not.
+
+        None where the offset is heeded, or the listing changed meanwhile.
 
         Raises:
             BadReply: there is more.
         """
-        if len(first) < min(SAFE_PAGE, self.sizes.limit(self.route, self.limit)):
-            told = self._witness(first)
-            if told is not False:
-                # Nothing caps its pages at fewer rows than a screen shows.
-                return told or len(first) < SMALLER_PAGES[-1]
+        if not self._ignores_offsets():
+            return None
+        told = self._witness(page)
+        if told is not False:
+            # Nothing caps its pages at fewer rows than a screen shows.
+            return told or len(page) < SMALLER_PAGES[-1]
+        if self._ids(self) != page:
+            return None
         raise BadReply(
             f"{self.route}: the server sends the same page again, whatever the offset; "
-            f"more than its first {len(first)} rows can't be read.",
+            f"more than its first {len(page)} rows can't be read.",
             route=self.route,
         )
 
-    def _witness(self, first: List[str]) -> Optional[bool]:
+    def _ignores_offsets(self) -> bool:
+        try:
+            return bool(self._fetch(FAR)[0])
+        except (NotFound, Rejected):
+            return False
+
+    def _witness(self, page: List[str]) -> Optional[bool]:
         """Whether some rows are all there are, by what else the server tells; None: it does not."""
         total = self.total() if self.expected is None else self.expected
-        if total is not None and total >= len(first):
-            return total == len(first)
+        if total is not None and total >= len(page):
+            return total == len(page)
         if self.backwards is None:
             return None
-        rows, _ = replace(self, fetch=self.backwards)._fetch(0)
-        last = [self.key(row) for row in rows]
-        if not set(last) <= set(first):
+        last = self._ids(replace(self, fetch=self.backwards))
+        if not set(last) <= set(page):
             return False
         # In any other order the server did not heed the one that was asked for.
-        return True if last == first[::-1] else None
+        return True if last == page[::-1] else None
+
+    def _ids(self, listing: Listing[Row]) -> List[str]:
+        return [self.key(row) for row in listing._fetch(0)[0]]
 
     def _page(self, start: int) -> _Page[Row]:
         honoured = self.sizes.honoured(self.route)
@@ -309,13 +324,14 @@ class _Pass(Generic[Row]):
         """The rows that have an id, as (id, row); repeated where pages overlap."""
         start = length = steps_back = 0
         tail: List[str] = []
-        first: List[str] = []
+        before: List[str] = []
         while True:
             page = self._listing._page(start)
-            if page.is_again(first):
-                self.unmoved = not self._listing._is_whole(first)
+            if page.is_again(before):
+                whole = self._listing._is_whole(before)
+                self.steady, self.unmoved = self.steady and whole is not None, whole is False
                 return
-            first = first or page.ids
+            before = page.ids
             in_order = page.ids[: len(tail)] == tail
             self.steady = self.steady and in_order
             self.reordered = self.reordered or not (in_order or self._in_sequence(page))
