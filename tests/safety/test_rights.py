@@ -228,6 +228,24 @@ def test_a_record_of_rights_that_somebody_edited_is_told_and_not_guessed_at(
         assert run(tmp_path, "--status").code == 0
 
 
+@pytest.mark.parametrize("odd", [*ODD_LISTS, "is_public"])
+def test_a_plan_tells_of_rights_that_cannot_be_understood_and_takes_the_collection(
+    world: World, tmp_path: Path, odd: str
+) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        if odd == "is_public":
+            says_of_public(server, source, "yes", None)
+        else:
+            route, body = ODD_LISTS[odd]
+            server.faults.add(Action(reply=FixedReply(200, body)), route=route, times=None)
+        said = migrate(server, tmp_path, "--dry-run", "--details")
+    assert said.code == 0, said.text
+    words = " ".join(said.text.split())
+    assert "can't be read, and so would not be copied" in words
+    assert f"group {next(iter(source.group_shares))} (read, chat)" in words
+
+
 def withdraw(source: Collection) -> None:
     """Bertil, the group and the public may not see it any more; Carla may."""
     source.shares.pop("bertil", None)

@@ -43,9 +43,9 @@ def _look(session: Session, item: Selected) -> Result:
     source = item.collection
     gateway = session.credentials.gateway_for(source.owner)
     details = gateway.collection(source.id)
-    rights = read_rights(
+    shown = read_rights(
         gateway, session.clock, source.id, source.owner, is_public=details.is_public
-    ).whole()
+    )
     lifecycle = tuple(
         f"{name}: {details.get(name)}"
         for name in LIFECYCLE_FIELDS
@@ -57,7 +57,7 @@ def _look(session: Session, item: Selected) -> Result:
         item,
         Plan(
             "",
-            permissions=tuple(permissions.describe(rights)),
+            permissions=tuple(permissions.describe(shown.rights)),
             lifecycle=lifecycle,
             import_settings=tuple(_import_settings(session)),
             documents=details.document_count,
@@ -68,7 +68,12 @@ def _look(session: Session, item: Selected) -> Result:
     )
     how = import_options(session.options)
     ocr = {} if how.skip_reparse else _settings(gateway, source.id)
-    return replace(planned, warnings=tuple(_what_to_think_of(session, gateway, details, ocr)))
+    unread = [
+        f"the {item.what} can't be read, and so would not be copied: {item.why}"
+        for item in shown.unread.values()
+    ]
+    warnings = [*unread, *_what_to_think_of(session, gateway, details, ocr)]
+    return replace(planned, warnings=tuple(warnings))
 
 
 def _what_to_think_of(
