@@ -1,8 +1,8 @@
 """One fault at one request of a run, everywhere: the same command must end as if nothing was.
 
 A point of the matrix is a way to run, a fault, a route, and which of the requests on that route
-is struck. The default run tries some points of every route and every fault; ``-m slow`` tries
-all. The end state of the world is compared with that of an undisturbed run.
+is struck. The default run tries some points of every fault, several in a run; ``-m slow`` tries all,
+each alone. The end state of the world is compared with that of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
@@ -81,6 +81,9 @@ FAULTS: Dict[str, Make] = {**BEFORE, **AFTER}
 
 WHOLE, SMALL = ("admin", "verify", "user"), ("check", "rollback")
 """Ways to run it: the migration itself, and what comes before and after one."""
+
+AT_ONCE = 2
+"""How many faults strike a run of the sample."""
 
 # A server that goes down while clients connect leaves some of its own connections half made.
 _half_made = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -160,36 +163,45 @@ class _Outage:
             self._up.wait(5)
 
 
-def _try(
-    point: Point, reference: Undisturbed, clock: JumpingClock, folder: Path
-) -> Tuple[bool, str]:
-    """Run with one fault; whether it struck, and what was wrong in the end."""
+Run = Sequence[Point]
+"""What strikes one run: points of one mode."""
+
+
+def _try(run: Run, reference: Undisturbed, clock: JumpingClock, folder: Path) -> Tuple[int, str]:
+    """Run with these faults; how many struck, and what was wrong in the end."""
+    mode = run[0].mode
     clock.on_pause = None
-    with serving(world_for(point.mode, folder)) as server:
-        hits = _strike(server, clock, point)
-        result = MODES[point.mode](server, folder)
+    with serving(world_for(mode, folder)) as server:
+        strikes = [_strike(server, clock, point) for point in run]
+        result = MODES[mode](server, folder)
         snapshot = settled(server.world)
-        struck = hits() > 0
+        struck = sum(hits() > 0 for hits in strikes)
     wrong = difference(reference.snapshot, snapshot)
     if result.code != 0:
         wrong.append(f"exit {result.code}")
     if not wrong:
         return struck, ""
-    return struck, f"{point}: {'; '.join(wrong)}\n{result.text}"
+    return struck, f"{'; '.join(map(str, run))}: {'; '.join(wrong)}\n{result.text}"
 
 
-def _try_all(points: List[Point], clock: JumpingClock, folder: Path) -> None:
+def _try_all(runs: Sequence[Run], clock: JumpingClock, folder: Path) -> None:
     tried, wrong = 0, []
-    for number, point in enumerate(points):
-        reference = undisturbed(point.mode, folder)
-        struck, error = _try(point, reference, clock, folder / str(number))
+    for number, run in enumerate(runs):
+        reference = undisturbed(run[0].mode, folder)
+        struck, error = _try(run, reference, clock, folder / str(number))
         tried += struck
         if error:
             wrong.append(error)
     gc.collect()
-    say([f"faults: {tried} tried, {tried - len(wrong)} ended right"])
+    say([f"faults: {tried} tried, {len(runs) - len(wrong)} of {len(runs)} runs ended right"])
     assert not wrong, "\n".join(wrong)
-    assert tried or not points
+    assert tried or not runs
+
+
+def _several_a_run(points: List[Point]) -> List[Run]:
+    """Some points a run; an outage has the whole run to itself."""
+    at_once = 1 if points[0].fault == "refused" else AT_ONCE
+    return [points[start : start + at_once] for start in range(0, len(points), at_once)]
 
 
 @pytest.fixture
@@ -201,17 +213,18 @@ def brief_time_out(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("brief_time_out")
 @pytest.mark.parametrize("fault", STRUCK)
-def test_a_run_survives_one_fault_wherever_it_strikes(
+def test_a_run_survives_faults_wherever_they_strike(
     fault: str, clock: JumpingClock, tmp_path: Path
 ) -> None:
-    points: List[Point] = []
+    runs: List[Run] = []
     for mode in WHOLE:
         counts = undisturbed(mode, tmp_path).counts
-        points += _sample(_points(mode, fault, counts), 120 if "hang" in fault else 80)
+        points = _sample(_points(mode, fault, counts), 120 if "hang" in fault else 80)
+        runs += _several_a_run(points)
     # Of the smaller ones a point each, in turns.
     mode = SMALL[list(FAULTS).index(fault) % len(SMALL)]
-    points += _sample(_points(mode, fault, undisturbed(mode, tmp_path).counts), 80)[:1]
-    _try_all(points, clock, tmp_path)
+    runs.append(_sample(_points(mode, fault, undisturbed(mode, tmp_path).counts), 80)[:1])
+    _try_all(runs, clock, tmp_path)
 
 
 @pytest.mark.slow
@@ -219,6 +232,8 @@ def test_a_run_survives_one_fault_wherever_it_strikes(
 @pytest.mark.usefixtures("brief_time_out")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", STRUCK)
-def test_the_whole_matrix(fault: str, mode: str, clock: JumpingClock, tmp_path: Path) -> None:
+def test_one_fault_wherever_it_strikes_the_whole_matrix(
+    fault: str, mode: str, clock: JumpingClock, tmp_path: Path
+) -> None:
     counts = undisturbed(mode, tmp_path).counts
-    _try_all(_points(mode, fault, counts), clock, tmp_path)
+    _try_all([[point] for point in _points(mode, fault, counts)], clock, tmp_path)

@@ -91,6 +91,8 @@ COMBINED = (
     "everything at once",
 )
 """What the default run tries: single habits are tried by ``tests/safety/test_every_habit.py``."""
+AT_ONCE = 4
+"""How many habits a run of the default one is under, where one alone is tried by the whole matrix."""
 SAMPLED = [
     pytest.param(habits, id=name, marks=[] if name in COMBINED else [pytest.mark.slow])
     for name, habits in HABITS.items()
@@ -113,7 +115,38 @@ def test_a_habit_of_the_server_changes_nothing(
     assert not wrong, wrong
 
 
-@pytest.mark.parametrize("habits", HABITS.values(), ids=HABITS.keys())
+def _clash(habits: Dict[str, Any], others: Dict[str, Any]) -> bool:
+    """Whether they turn the same switch; tiny pages in no order are a matter of their own."""
+    paging = {"page_cap", "shuffle_ties"}
+    return bool(set(habits) & set(others) or (paging & set(habits) and paging & set(others)))
+
+
+def _several_at_once() -> List[Any]:
+    """By default some habits together that do not clash; all of them alone are slow."""
+    groups: List[Dict[str, Dict[str, Any]]] = []
+    for name, habits in HABITS.items():
+        fits = (
+            group
+            for group in groups
+            if len(group) < AT_ONCE and not any(_clash(habits, one) for one in group.values())
+        )
+        group = next(fits, None)
+        if group is None:
+            group = {}
+            groups.append(group)
+        group[name] = habits
+    together = [
+        pytest.param({k: v for one in group.values() for k, v in one.items()}, id=" + ".join(group))
+        for group in groups
+    ]
+    grouped = (name for group in groups if len(group) > 1 for name in group)
+    return [
+        *together,
+        *(pytest.param(HABITS[name], id=name, marks=pytest.mark.slow) for name in grouped),
+    ]
+
+
+@pytest.mark.parametrize("habits", _several_at_once())
 def test_a_lost_answer_is_cleared_up_whatever_the_habits(
     habits: Dict[str, Any], clock: Any, tmp_path: Path
 ) -> None:

@@ -2,7 +2,8 @@
 
 One rich migration under every value that the table of assumptions gives: waiting, with permissions,
 connectors, chats, metadata, a question to each and a look for its documents. Then the same command
-again, which has nothing to do. By default the first value of each switch is tried; ``-m slow`` tries the others.
+again, which has nothing to do. By default the first value of each switch is tried, several at once
+where each ends as usual; ``-m slow`` tries every value alone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from ..faults.harness import (
 )
 
 TESTS = Path(__file__).parents[1]
+AT_ONCE = 4
+"""How many switches one run is under where each of them alone ends as usual."""
 FASTER = 100
 """Delays of the server are shorter here by this, as the tool's patience is."""
 
@@ -117,14 +120,38 @@ def outcome_of(case: Case) -> Outcome:
     return OUTCOMES[max(fitting, key=len)] if fitting else AS_USUAL
 
 
-def _first_values() -> List[Any]:
+def _first_values() -> List[Case]:
+    """The first value of each switch."""
     seen: Dict[str, Case] = {}
-    cases = []
-    for case in CASES:
-        first = seen.setdefault(case.assumption.habit, case) is case
-        marks = [] if first else [pytest.mark.slow]
-        cases.append(pytest.param(case, id=case.name, marks=marks))
-    return cases
+    return [case for case in CASES if seen.setdefault(case.assumption.habit, case) is case]
+
+
+def _alone() -> List[Any]:
+    """All cases; by default those that end in a way of their own."""
+    firsts = _first_values()
+    return [
+        pytest.param(
+            case,
+            id=case.name,
+            marks=[] if case in firsts and outcome_of(case) != AS_USUAL else [pytest.mark.slow],
+        )
+        for case in CASES
+    ]
+
+
+def _together() -> List[Any]:
+    """The first values that end as usual, ``AT_ONCE`` in a run: neighbours of the table apart."""
+    usual_ones = [case for case in _first_values() if outcome_of(case) == AS_USUAL]
+    runs: List[List[Case]] = [[] for _ in range(-(-len(usual_ones) // AT_ONCE))]
+    for number, case in enumerate(usual_ones):
+        taken = [run for run in runs if any(set(case.settings) & set(one.settings) for one in run)]
+        free = [run for run in runs if run not in taken]
+        fewest = min(len(run) for run in free)
+        at = number % len(runs)
+        next(run for run in runs[at:] + runs[:at] if run in free and len(run) == fewest).append(
+            case
+        )
+    return [pytest.param(run, id=" ".join(case.name for case in run)) for run in runs]
 
 
 def rich_world() -> World:
@@ -162,19 +189,30 @@ def usual(folder: Path) -> Dict[str, Any]:
     return _usual["end"]
 
 
-@pytest.mark.parametrize("case", _first_values())
+@pytest.mark.parametrize("case", _alone())
 def test_a_migration_ends_well_under_each_habit_alone(case: Case, tmp_path: Path) -> None:
-    expected, wanted = outcome_of(case), usual(tmp_path)
-    odd = tmp_path / "odd"
+    _ends_well([case], outcome_of(case), tmp_path)
+
+
+@pytest.mark.parametrize("cases", _together())
+def test_a_migration_ends_well_under_several_habits_at_once(
+    cases: List[Case], tmp_path: Path
+) -> None:
+    _ends_well(cases, AS_USUAL, tmp_path)
+
+
+def _ends_well(cases: List[Case], expected: Outcome, folder: Path) -> None:
+    settings = {name: value for case in cases for name, value in case.settings.items()}
+    wanted, odd = usual(folder), folder / "odd"
     with serving(rich_world()) as server:
-        for name, value in case.settings.items():
+        for name, value in settings.items():
             setattr(
                 server.world.habits, name, value / FASTER if name.endswith("_after_s") else value
             )
         first = _migrate(server, odd)
         before = len(server.requests)
         again = _migrate(server, odd)
-        for name in case.settings:
+        for name in settings:
             setattr(server.world.habits, name, getattr(Habits(), name))
         wrong = [
             line

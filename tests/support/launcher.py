@@ -38,6 +38,7 @@ def preload() -> None:
         importlib.import_module(name)
     prepare_client()
     gc.freeze()
+    gc.set_threshold(20_000, 50, 100)  # what is looked at has to be copied for the fork
     gc.enable()
 
 
