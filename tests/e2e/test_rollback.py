@@ -156,6 +156,32 @@ def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
     assert "1 failed" in operator.plain("--status", "--check", code=1).out
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_target_that_goes_once_everything_had_come_back_is_rolled_back(
+    operator: Operator, world: World, lost: int
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    operator.server.faults.add(
+        reply(500),
+        route="GET /collections/{collection_id}/chats",
+        times=None,
+        # The move has ended, and the run does not get to see it.
+        when=lambda asked: target.id in asked.path and not world.sessions_of(target.id),
+    )
+    operator.admin(ROLLBACK, "--retries", "0", code=1)
+    operator.server.faults.clear()
+    assert held(world, source.id) == (2, 2)
+    for session in world.sessions_of(source.id)[:lost]:
+        world.drop_session(session.id)
+    world.drop_collection(target.id)
+    said = operator.admin(ROLLBACK, code=1 if lost else 0)
+    assert ("1 rolled back" in said.out) == (not lost)
+    assert ("deleted after the end, with what it held" in said.out) == bool(lost)
+    status = operator.plain("--status", "--check", code=1 if lost else 0).out
+    assert ("1 rolled back" in status) == (not lost)
+
+
 def test_the_status_names_the_way_on_of_an_interrupted_rollback_and_of_nothing_else(
     operator: Operator, world: World
 ) -> None:

@@ -16,6 +16,7 @@ from h2ogpte_migration.errors import (
     Interrupted,
     NotFound,
     OutcomeUnknown,
+    OwnerGone,
     Rejected,
     ServerError,
     ToolError,
@@ -52,8 +53,10 @@ class Administration:
         self.slow = threading.Event()
         self.slow.set()
 
-    def users(self) -> Iterator[User]:
+    def users(self, incomplete: Callable[[str], None]) -> Iterator[User]:
         self.listed_users += 1
+        if self.restless:
+            incomplete("it never stood still")
         return iter(self.accounts)
 
     def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
@@ -466,6 +469,17 @@ def test_a_key_is_used_only_where_it_is_the_owners(
         return
     with pytest.raises(CannotImpersonate, match=user_id or "no id"):
         credentials._check_holder(holder, "anna", "u", by_id=by_id)
+
+
+@pytest.mark.parametrize("restless", [False, True])
+def test_an_account_is_gone_only_where_the_whole_list_of_users_lacks_it(
+    desk: Desk, restless: bool
+) -> None:
+    del desk.own.accounts[0]
+    desk.own.restless = restless
+    desk.own.create_troubles = [(NotFound("no such user", status=404), False)]
+    with pytest.raises(CannotImpersonate if restless else OwnerGone):
+        desk.act_as("anna", "u-anna").secret()
 
 
 def test_a_user_who_is_listed_twice_is_one_user(desk: Desk) -> None:

@@ -136,7 +136,7 @@ class Credentials:
         """
         with self._lock:
             if self._ids is None:
-                self._ids = self._read_ids() or self._read_ids()
+                self._ids = self._read_ids()[0] or self._read_ids()[0]
             ids = self._ids.get(username, [])
         if len(ids) == 1:
             return ids[0]
@@ -152,14 +152,16 @@ class Credentials:
             ids = (self._ids or {}).get(username, [])
         return ids[0] if len(ids) == 1 else None
 
-    def _read_ids(self) -> Dict[str, List[str]]:
-        """Ids by username. Kept only when the listing was read to its end."""
+    def _read_ids(self) -> Tuple[Dict[str, List[str]], bool]:
+        """Ids by username, and whether none can be missing. Kept only when the listing was read to
+        its end."""
         ids: Dict[str, List[str]] = {}
-        for user in self._own.users():
+        missed: List[str] = []
+        for user in self._own.users(missed.append):
             known = ids.setdefault(user.username, [])
             if user.id and user.id not in known:
                 known.append(user.id)
-        return ids
+        return ids, not missed
 
     def now(self) -> float:
         """Seconds that only ever grow."""
@@ -282,7 +284,7 @@ class Credentials:
         Raises:
             ListingShifted: it may be there, and have been missed.
         """
-        for listed in (self._own.keys(key.username), self._all_keys()):
+        for listed in (self._own.keys(key.username, log.debug), self._all_keys()):
             found = [item.id for item in listed if item.name == key.name and item.active]
             if found:
                 return found
@@ -387,8 +389,10 @@ class Credentials:
         for look in (1, 2):
             if look == 2:
                 self._clock.sleep(patience.SECOND_LOOK_S)
-            ids = self._read_ids()
-            if not ids or owner in ids or any(user_id in known for known in ids.values()):
+            ids, whole = self._read_ids()
+            if not whole or not ids or owner in ids:
+                return
+            if any(user_id in known for known in ids.values()):
                 return
         raise OwnerGone(
             f"the account of {owner} ({user_id}) does not exist any more",

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, Rejected, Unauthorized
+from h2ogpte_migration.errors import NotFound, Rejected, ServerError, Unauthorized
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
@@ -27,6 +27,7 @@ from h2ogpte_migration.run.scope import (
     find_as_admin,
     find_own,
     select,
+    with_models,
 )
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import TargetState
@@ -57,6 +58,7 @@ def discover(session: Session) -> Discovered:
         scope = find_for_admin(session, listing, wanted)
     else:
         scope = find_own(listing, session.identity.username, wanted)
+    scope = with_models(scope, partial(_model_of, session))
     store = session.tracking.store
     known = _knowledge(store, scope)
     if not session.options.dry_run:
@@ -134,6 +136,17 @@ def find_for_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
         return find_as_admin(listing, wanted)
     except (Rejected, NotFound, Unauthorized) as error:
         raise no_admin(session.identity, error) from error
+
+
+def _model_of(session: Session, collection: Collection) -> Optional[str]:
+    """The model by the collection's own record; None where that does not tell it either."""
+    try:
+        gateway = session.credentials.gateway_for(collection.owner)
+        model = gateway.collection(collection.id).get("embedding_model")
+    except ServerError as error:
+        log.warning("the model of %s can't be read: %s", collection.id, error.message)
+        return None
+    return model if isinstance(model, str) else None
 
 
 def _wanted(session: Session) -> Wanted:

@@ -265,6 +265,7 @@ def import_options(options: Options) -> ImportOptions:
 @contextmanager
 def opened(options: Options, console: Console, stopper: Stopper) -> Iterator[Session]:
     """Check that database and server belong together, then log in: the first request."""
+    preflight.somebody_to_ask(options)
     preflight.database_is_there(options)
     with _database(options) as database, closing(
         progress.choose(console, options.quiet, stopper.stop.is_set)
