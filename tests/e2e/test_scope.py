@@ -299,6 +299,19 @@ def test_a_source_model_narrows_the_scope(operator: Operator, world: World) -> N
     assert f"Skipped: Beta ({other.id}): its model is {M3}, not {LARGE}" in said
 
 
+def test_a_source_model_that_no_collection_has_is_doubted(operator: Operator, world: World) -> None:
+    """A plan before a model is retired is not to be green for a misspelt name."""
+    world.add_collection("anna", "Alpha", LARGE)
+    words = ["--users", "anna", "--target-model", GEMMA, "--source-model"]
+    said = operator.admin(*words, LARGE.upper(), "--dry-run").text
+    assert f"has the model {LARGE.upper()} of --source-model; did you mean {LARGE}?" in said
+    assert "of --source-model." in operator.admin(*words, "other/thing", "--dry-run").text
+    operator.admin(*words, LARGE)
+    for collection in list(world.targets_of("Alpha")) + list(world.collections.values()):
+        collection.embedding_model = GEMMA
+    assert "of --source-model" not in operator.admin(*words, LARGE, "--dry-run").text
+
+
 @pytest.mark.promise("models.unknown-refused")
 def test_a_model_that_the_server_lacks_is_refused_before_any_write(
     operator: Operator, world: World

@@ -35,7 +35,7 @@ from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.progress import Progress
-from h2ogpte_migration.ui.text import did_you_mean
+from h2ogpte_migration.ui.text import did_you_mean, safe
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def discover(session: Session) -> Discovered:
     scope = with_models(scope, partial(_model_of, session))
     store = session.tracking.store
     known = _knowledge(store, scope)
+    _doubt_source_model(session, scope, known)
     if not session.options.dry_run:
         _record_late_duplicates(store, scope, known)
     decided = list(select(scope, wanted, known))
@@ -78,6 +79,22 @@ def discover(session: Session) -> Discovered:
         what = f"{result.source_name} {result.source_id}".strip()
         log.warning("not available: %s: %s", what, result.reason)
     return found
+
+
+def _doubt_source_model(session: Session, scope: Scope, known: Known) -> None:
+    """A misspelt ``--source-model`` would find nothing to migrate, as one does that is retired for good.
+
+    It may have left the server, and with it all that had it: then a record has it.
+    """
+    wanted, models = session.options.source_model, {item.model for item in scope.listed}
+    if not wanted or not scope.collections or wanted in models:
+        return
+    if any(record.source_model == wanted for record in known.records.values()):
+        return
+    close = did_you_mean(wanted, models - {""})
+    session.console.attention(
+        f"Warning: no collection in scope has the model {safe(wanted)} of --source-model{close or '.'}"
+    )
 
 
 class _Watched:
