@@ -48,7 +48,7 @@ def _sweep_test_chats(session: Session, gateway: Gateway, leases: List[Lease]) -
     """What a dead run left is to be told from the chats that move."""
     leftovers = session.tracking.leftovers
     for lease in leases:
-        ragcheck.sweep(gateway, leftovers, lease.source_id)
+        ragcheck.sweep(gateway, leftovers, lease.source_id, session.clock)
         ragcheck.give_up(leftovers, lease.source_id)
 
 

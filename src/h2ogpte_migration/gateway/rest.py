@@ -537,10 +537,19 @@ class Gateway(Hints):
         )
         return JobId(text(job, "id"))
 
-    def delete_collection(self, collection_id: str) -> None:
-        """Repeatable: 404 counts as done. Wire: delete_collection."""
-        with suppress(NotFound):
-            self._change("DELETE", COLLECTION, collection_id=collection_id)
+    def delete_collection(self, collection_id: str) -> bool:
+        """Repeatable: 404 counts as done; False then, as it may only not show yet.
+
+        Wire: delete_collection.
+        """
+        return self._delete(COLLECTION, collection_id=collection_id)
+
+    def _delete(self, template: str, **path: str) -> bool:
+        try:
+            self._change("DELETE", template, None, **path)
+        except NotFound:
+            return False
+        return True
 
     # -- keys (admin) ------------------------------------------------------------------
     def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
@@ -591,10 +600,12 @@ class Gateway(Hints):
         row = self._create("/chats", query={"collection_id": collection_id}, body={})
         return text(row, "id")
 
-    def delete_chat(self, session_id: str) -> None:
-        """Repeatable: 404 counts as done. Wire: delete_chat_session."""
-        with suppress(NotFound):
-            self._change("DELETE", "/chats/{session_id}", session_id=session_id)
+    def delete_chat(self, session_id: str) -> bool:
+        """Repeatable: 404 counts as done; False then, as it may only not show yet.
+
+        Wire: delete_chat_session.
+        """
+        return self._delete("/chats/{session_id}", session_id=session_id)
 
     def chat_messages(self, session_id: str) -> List[Json]:
         """The first messages of a session; few, so that no server refuses that many. Repeatable.

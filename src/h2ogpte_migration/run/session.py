@@ -199,7 +199,8 @@ class Session:
                 if not self.admin and owner != self.identity.username:
                     continue
                 try:
-                    ragcheck.sweep(self.credentials.gateway_for(owner), leftovers, source_id)
+                    gateway = self.credentials.gateway_for(owner)
+                    ragcheck.sweep(gateway, leftovers, source_id, self.clock)
                 except ServerError as error:
                     log.warning("test chats of %s could not be deleted: %s", source_id, error)
 

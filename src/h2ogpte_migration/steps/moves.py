@@ -326,7 +326,7 @@ def chats(migration: Migration) -> Optional[Result]:
     if held is not None:
         return held
     leftovers = migration.tracking.leftovers
-    ragcheck.sweep(migration.gateway, leftovers, migration.source_id)
+    ragcheck.sweep(migration.gateway, leftovers, migration.source_id, migration.clock)
     ragcheck.give_up(leftovers, migration.source_id)
     return _run(migration, StepName.CHATS)
 

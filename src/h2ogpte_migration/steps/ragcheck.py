@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Optional, Tuple
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
@@ -39,7 +40,7 @@ class RagResult:
 def run(migration: Migration) -> Optional[Result]:
     """Ask the target, once a run; whatever goes wrong is told and holds nothing back."""
     gateway, leftovers = migration.gateway, migration.tracking.leftovers
-    sweep(gateway, leftovers, migration.source_id)
+    sweep(gateway, leftovers, migration.source_id, migration.clock)
     try:
         result = _run(migration) if _holds_documents(migration) else None
     except ServerError as error:
@@ -73,7 +74,7 @@ def _run(migration: Migration) -> RagResult:
         # It may open late: "none there" counts only after a while. If the run is stopped
         # meanwhile, the record stays, and the next run looks.
         migration.clock.sleep(patience.second_look(error.timed_out))
-        sweep(gateway, leftovers, source_id)
+        sweep(gateway, leftovers, source_id, migration.clock, unanswered_s=0.0)
         return RagResult(False, f"RAG check: the test chat could not be opened: {error.message}")
     except ServerError:
         leftovers.record_test_chat_gone(number)
@@ -88,7 +89,9 @@ def _run(migration: Migration) -> RagResult:
     finally:
         # What does not show yet can't be deleted: it stays on record for the next sweep.
         if not hidden:
-            sweep(gateway, leftovers, source_id)
+            with suppress(ServerError):
+                gateway.delete_chat(session_id)
+                _record_gone(leftovers, number, session_id)
 
 
 def _shows(migration: Migration, session_id: str) -> bool:
@@ -128,21 +131,52 @@ def _ask(
     return RagResult(True, f"{RAG_PASSED}, {plural(len(own), 'document reference')}: {preview}")
 
 
-def sweep(gateway: Gateway, leftovers: Leftovers, source_id: SourceId) -> None:
-    """Delete the test chats of a source that this run or a dead one left."""
+def sweep(
+    gateway: Gateway,
+    leftovers: Leftovers,
+    source_id: SourceId,
+    clock: Clock,
+    *,
+    unanswered_s: Optional[float] = None,
+) -> None:
+    """Delete the test chats of a source that this run or a dead one left.
+
+    One that was opened a moment ago may not show yet: it is looked for until it would have, by the
+    server's own clock.
+
+    Args:
+        unanswered_s: how old one has to be that no answer told of, before it counts as never made.
+
+    Raises:
+        Interrupted: the user asked to stop; what may yet show stays on record.
+    """
+    if unanswered_s is None:
+        unanswered_s = patience.SECOND_LOOK_AFTER_TIMEOUT_S
     for chat in leftovers.test_chats_left(source_id):
+        within_s = patience.VISIBLE_WITHIN_S if chat.session_id else unanswered_s
+        shows_by = clock.now() + within_s - _age_s(gateway, chat)
         with suppress(ServerError):
-            _remove(gateway, leftovers, chat)
+            while not _remove(gateway, leftovers, chat) and clock.now() < shows_by:
+                clock.sleep(min(patience.SECOND_LOOK_S, max(0.0, shows_by - clock.now())))
+            leftovers.record_test_chat_gone(chat.id)
 
 
-def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> None:
+def _age_s(gateway: Gateway, chat: TestChat) -> float:
+    """For how long it may have been there, by the server's clock; 0 where that does not tell."""
+    now = gateway.server_time()
+    if now is None or chat.asked_at is None:
+        return 0.0
+    return max(0.0, (now - chat.asked_at).total_seconds())
+
+
+def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> bool:
+    """Whether nothing is left of it; else it is not there, or does not show yet."""
     session_id = chat.session_id
     if session_id is None:
         try:
             found = _find(gateway, chat)
         except NotFound:
-            leftovers.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
-            return
+            return True  # the target is gone, and its chats with it
         session_id = found.ours
         for doubtful in found.doubtful:
             log.warning(
@@ -150,10 +184,17 @@ def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> None:
                 doubtful,
                 chat.target_id,
             )
-    if session_id is not None:
-        gateway.delete_chat(session_id)
-        log.info("deleted the test chat %s", session_id)
-    leftovers.record_test_chat_gone(chat.id)
+        if found.doubtful:
+            return True
+    if session_id is None or not gateway.delete_chat(session_id):
+        return False
+    _record_gone(leftovers, chat.id, session_id)
+    return True
+
+
+def _record_gone(leftovers: Leftovers, number: int, session_id: str) -> None:
+    leftovers.record_test_chat_gone(number)
+    log.info("deleted the test chat %s", session_id)
 
 
 def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
