@@ -90,8 +90,8 @@ def _run(migration: Migration) -> RagResult:
         # What does not show yet can't be deleted: it stays on record for the next sweep.
         if not hidden:
             with suppress(ServerError):
-                gateway.delete_chat(session_id)
-                _record_gone(leftovers, number, session_id)
+                _delete(gateway, session_id)
+                leftovers.record_test_chat_gone(number)
 
 
 def _shows(migration: Migration, session_id: str) -> bool:
@@ -156,8 +156,10 @@ def sweep(
         within_s = patience.VISIBLE_WITHIN_S if chat.session_id else unanswered_s
         shows_by = clock.now() + within_s - _age_s(gateway, chat)
         with suppress(ServerError):
-            while not _remove(gateway, leftovers, chat) and clock.now() < shows_by:
-                clock.sleep(min(patience.SECOND_LOOK_S, max(0.0, shows_by - clock.now())))
+            while not _remove(gateway, chat) and clock.now() < shows_by:
+                wait_s = shows_by - clock.now()
+                log.info("a test chat may not show yet: looking again for up to %.0f s", wait_s)
+                clock.sleep(min(patience.SECOND_LOOK_S, max(0.0, wait_s)))
             leftovers.record_test_chat_gone(chat.id)
 
 
@@ -169,8 +171,8 @@ def _age_s(gateway: Gateway, chat: TestChat) -> float:
     return max(0.0, (now - chat.asked_at).total_seconds())
 
 
-def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> bool:
-    """Whether nothing is left of it; else it is not there, or does not show yet."""
+def _remove(gateway: Gateway, chat: TestChat) -> bool:
+    """Delete it; whether nothing is left of it: else it is not there, or does not show yet."""
     session_id = chat.session_id
     if session_id is None:
         try:
@@ -186,15 +188,14 @@ def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> bool:
             )
         if found.doubtful:
             return True
-    if session_id is None or not gateway.delete_chat(session_id):
-        return False
-    _record_gone(leftovers, chat.id, session_id)
-    return True
+    return session_id is not None and _delete(gateway, session_id)
 
 
-def _record_gone(leftovers: Leftovers, number: int, session_id: str) -> None:
-    leftovers.record_test_chat_gone(number)
-    log.info("deleted the test chat %s", session_id)
+def _delete(gateway: Gateway, session_id: str) -> bool:
+    deleted = gateway.delete_chat(session_id)
+    if deleted:
+        log.info("deleted the test chat %s", session_id)
+    return deleted
 
 
 def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
