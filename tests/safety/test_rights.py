@@ -645,6 +645,32 @@ def test_shares_given_on_the_source_after_the_import_follow_with_the_verify(
     assert rights_on_record(tmp_path, source) == {"carla", "dora", *source.shares}
 
 
+@pytest.mark.promise("migrated.late-shares")
+@pytest.mark.parametrize("before", ["shared", "private"])
+@pytest.mark.parametrize("others", [0, 2])
+def test_shares_given_on_the_source_while_a_quick_import_is_waited_for_follow(
+    world: World, tmp_path: Path, before: str, others: int
+) -> None:
+    world.groups["staff"] = "Staff"
+    for number in range(others):  # these have been looked at by the time
+        shared(world, f"Other {number}", shares={}, group_shares={})
+    source = shared(world, **({} if before == "shared" else {"shares": {}, "group_shares": {}}))
+    world.times.import_s = 0.1
+
+    def just_then(request: Request) -> bool:
+        if source.id in f"{request.path} {request.query} {request.body}":
+            widen(source)
+        return False
+
+    with serving(world) as server:
+        server.faults.add(reply(500), route=f"POST {C}/import_collection_job", when=just_then)
+        result = migrate(server, tmp_path, "--wait-for-completion", "--max-concurrent-jobs", "1")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert (target.shares, target.group_shares) == (source.shares, source.group_shares)
+    assert target.public_permissions == ["read"]
+
+
 @pytest.mark.parametrize("namesake", [False, True])
 def test_late_shares_of_an_owner_who_was_renamed_follow_too(
     world: World, tmp_path: Path, namesake: bool

@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Container, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Container, Dict, Iterator, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -256,8 +256,8 @@ class Credentials:
         refusal: Optional[ServerError] = None
         if key.key_id is not None and key.certain:
             try:
-                self._delete(key.name, key.key_id)
-                return
+                if self._delete(key.name, key.key_id):
+                    return
             except (Rejected, Unauthorized) as error:
                 refusal = error  # unless it has ended by itself
         found = self._find(key)
@@ -332,7 +332,7 @@ class Credentials:
                 holder = self._holder(secret)
                 _check_holder(holder, owner, user_id, by_id=owner_id is not None)
             except BaseException:
-                self.drop(_Key(name, key_id, secret, Identity(owner, user_id, "")))
+                self._drop(name, partial(self._delete, name, key_id))
                 raise
             return _Key(name, key_id, secret, holder)
         raise CannotImpersonate(
@@ -432,19 +432,41 @@ class Credentials:
             self.drop(key)
 
     def drop(self, key: _Key) -> None:
-        try:
-            to_its_end(partial(self._delete, key.name, key.key_id))
-        except (ServerError, TrackingError) as error:
-            log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+        """Delete a key that was in use."""
+        self._drop(key.name, partial(self._delete, key.name, key.key_id, key.secret))
 
-    def _delete(self, name: str, key_id: str) -> None:
+    def _drop(self, name: str, delete: Callable[[], bool]) -> None:
+        try:
+            to_its_end(delete)
+        except (ServerError, TrackingError) as error:
+            log.warning("the temporary key %s could not be deleted: %s", name, error)
+
+    def _delete(self, name: str, key_id: str, secret: Optional[Secret] = None) -> bool:
+        """Whether it is gone: where the server does not know it, it may only not show yet.
+
+        Args:
+            secret: with it, the key was in use: once it is refused, it is gone.
+        """
         try:
             self._own.delete_key(key_id)
         except (NotFound, Conflict):
             if self._still_listed(name, key_id):
                 raise
+            if secret is None or not self._is_refused(secret):
+                self._missed.setdefault(name, self._clock.now())
+                return False
         self._records.record_key_gone(name)
         log.info("deleted the temporary key %s", name)
+        return True
+
+    def _is_refused(self, secret: Secret) -> bool:
+        try:
+            self._server.as_key(secret).identity()
+        except Unauthorized:
+            return True
+        except ServerError:
+            return False
+        return False
 
     def _still_listed(self, name: str, key_id: str) -> bool:
         for key in self._records.keys_left():

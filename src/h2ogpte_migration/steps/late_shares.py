@@ -10,7 +10,7 @@ from typing import AbstractSet, Dict, Optional, Set, Tuple
 
 from h2ogpte_migration.errors import NotFound
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Finding, Permissions, Share
+from h2ogpte_migration.model import Collection, Finding, Permissions, Share
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import permissions
 from h2ogpte_migration.steps.permissions import StillShared, by_whom, only
@@ -28,8 +28,6 @@ def follow(migration: Migration) -> Optional[Finding]:
     Returns a blocking finding where the server does not take something back.
     """
     given = permissions.given_so_far(migration)
-    if given.empty and permissions.were_copied_just_now(migration):
-        return None
     try:
         source = _of_source(migration, given)
     except NotFound:
@@ -57,10 +55,13 @@ def follow(migration: Migration) -> Optional[Finding]:
 def _of_source(migration: Migration, given: Permissions) -> Listed:
     """The source's rights. Where something may have to be taken back, "none" is looked at twice.
 
-    A listing of a while ago makes nothing public: by now the source may be private.
+    A listing of a while ago makes nothing public: by now the source may be private. Where this run
+    has sent the import, a listing may be of before.
     """
     gateway, source_id = migration.gateway, migration.source_id
-    source = migration.overview.collection(source_id) if migration.overview is not None else None
+    source: Optional[Collection] = None
+    if migration.overview is not None and migration.seen.rights_copied_at is None:
+        source = migration.overview.collection(source_id)
     if source is None or source.is_public is not False or not given.empty:
         source = gateway.collection(source_id)
     return read_rights(
