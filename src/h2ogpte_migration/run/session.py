@@ -200,7 +200,9 @@ class Session:
                     continue
                 try:
                     gateway = self.credentials.gateway_for(owner)
-                    ragcheck.sweep(gateway, leftovers, source_id, self.clock)
+                    doubts = ragcheck.sweep(gateway, leftovers, source_id, self.clock)
+                    for text in doubts:
+                        self.console.attention(f"Warning: {text}")
                 except ServerError as error:
                     log.warning("test chats of %s could not be deleted: %s", source_id, error)
 

@@ -138,9 +138,7 @@ def connectors(migration: Migration) -> Optional[Result]:
 
 def chats(migration: Migration) -> Optional[Result]:
     """Move the chat sessions back; a test chat must not be among them."""
-    leftovers = migration.tracking.leftovers
-    ragcheck.sweep(migration.gateway, leftovers, migration.source_id, migration.clock)
-    ragcheck.give_up(leftovers, migration.source_id)
+    ragcheck.give_up(migration)
     return _move_back(migration, StepName.CHATS_BACK)
 
 
