@@ -282,21 +282,18 @@ class Migration:
 
     @property
     def owner(self) -> str:
-        """The owner's present name; the attempt keeps the one of its beginning."""
-        return self.source.owner or self.attempt.owner
+        """The owner's present name, as their key tells it; the attempt keeps that of its beginning."""
+        holder = self.gateway.holder
+        return (holder.username if holder else "") or self.source.owner or self.attempt.owner
 
     def is_owners(self, username: str) -> bool:
         """Whether a collection that the server says is ``username``'s belongs to the owner.
 
-        An account may be renamed: then the server's present name is the one of the key's holder. A
-        server that names no owner shows the key's collections only.
+        An account may be renamed. A server that names no owner shows the key's collections only.
         """
-        names = {"", self.owner}
+        names = {"", self.owner, self.source.owner}
         if self.tracked is not None and self.tracked.attempt is not None:
             names.add(self.tracked.attempt.owner)
-        holder = self.gateway.holder
-        if holder is not None:
-            names.add(holder.username)
         return username in names
 
     @property

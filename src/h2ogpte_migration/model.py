@@ -70,6 +70,17 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _publicity(value: Any) -> Optional[bool]:
+    """Whether something is public; None where that is not said in so many words.
+
+    What may be meant for yes is not taken for it: rights are never widened by a guess.
+    """
+    if value is True:
+        return True
+    is_no = value in (None, False) or (isinstance(value, str) and value.strip().lower() == "false")
+    return False if is_no else None
+
+
 def _number(value: Any) -> Optional[int]:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -79,7 +90,7 @@ class Collection:
     """A collection as a listing or ``get_collection`` describes it.
 
     ``raw`` is the server's own JSON, unknown fields included; it is None in listings, which
-    may be long.
+    may be long. ``is_public`` is None where the server says neither yes nor no.
     """
 
     id: str
@@ -89,7 +100,7 @@ class Collection:
     document_count: Optional[int] = None
     sessions_count: Optional[int] = None
     created_at: Optional[datetime] = None
-    is_public: bool = False
+    is_public: Optional[bool] = False
     status: str = ""
     raw: Optional[Mapping[str, Any]] = field(default=None, compare=False)
 
@@ -104,7 +115,7 @@ class Collection:
             document_count=_number(raw.get("document_count")),
             sessions_count=_number(raw.get("sessions_count")),
             created_at=parse_time(raw.get("created_at")),
-            is_public=raw.get("is_public") is True,
+            is_public=_publicity(raw.get("is_public")),
             status=_text(raw.get("status")),
             raw=dict(raw) if keep_raw else None,
         )
@@ -245,14 +256,23 @@ class Permissions:
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Permissions:
-        """Read back what ``to_json`` wrote."""
-        return cls(
-            is_public=raw.get("is_public") is True,
-            public=permission_list(raw.get("public")),
-            users=tuple(Share.from_json(item, "grantee") for item in raw.get("users", ())),
-            groups=tuple(Share.from_json(item, "grantee") for item in raw.get("groups", ())),
-        )
+    def from_json(cls, raw: Any) -> Permissions:
+        """Read back what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            users, groups = (
+                tuple(Share.from_json(item, "grantee") for item in raw[sort])
+                for sort in ("users", "groups")
+            )
+            is_public, public = raw["is_public"], permission_list(raw["public"])
+        except (TypeError, LookupError) as error:
+            raise ValueError("no rights") from error
+        if not isinstance(is_public, bool) or not all(share.grantee for share in users + groups):
+            raise ValueError("no rights")
+        return cls(is_public, public, users, groups)
 
 
 class JobKind:

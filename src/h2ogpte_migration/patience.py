@@ -59,7 +59,8 @@ ANSWER_POLL_S = 0.1
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 5.0
 CLOSEST_POLLS = 10
-"""How often a job is looked at in place of once where it tells that it is about to end."""
+CLOSEST_POLL_S = 0.02
+"""How often a job is looked at in place of once where it tells that it is about to end, at most."""
 MOST_POLLS_A_SECOND = 30
 """How often running jobs are asked about, all together, where they are more than a few. On a busy
 machine some come late and others do not: no second sees more than 40."""
@@ -75,7 +76,9 @@ def poll_delay(elapsed_s: float, left_s: Optional[float] = None) -> float:
         left_s: after which time the job will be over, by what it tells; sooner than usual counts.
     """
     usual_s = min(LONGEST_POLL_S, max(FIRST_POLL_S, elapsed_s * 0.05))
-    return usual_s if left_s is None else min(usual_s, max(usual_s / CLOSEST_POLLS, left_s))
+    if left_s is None:
+        return usual_s
+    return min(usual_s, max(CLOSEST_POLL_S, usual_s / CLOSEST_POLLS, left_s))
 
 
 def second_look(timed_out: bool) -> float:

@@ -10,7 +10,6 @@ from typing import Iterator, Tuple
 
 import pytest
 
-from h2ogpte_migration import patience
 from h2ogpte_migration.app import main
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -59,8 +58,8 @@ VERIFICATION = NEEDED + SAFETY + SHARED_SINCE + Counter({f"GET {C}/settings": 1}
 # Once more than pages: nothing tells how many documents the source has by now.
 # Whether its listing is as long as its count is asked of the source where no listing tells the count.
 SOURCE_COUNT = Counter({f"GET {C}": 1})
-# (Shares are asked for once more where the import took longer than a moment.)
-AFTERMATH = NEEDED + SAFETY + SOURCE_COUNT + Counter({f"GET {C}/documents": 1})
+# Whether the source is public by now is asked there as well.
+AFTERMATH = NEEDED + SAFETY + SHARED_SINCE + Counter({f"GET {C}": 2, f"GET {C}/documents": 1})
 # What tells of all of an owner's collections at once: which jobs have ended, the counts, and
 # which assistants point at them.
 ASSISTANTS = Counter({"GET /ai_assistants": 1})
@@ -137,18 +136,12 @@ def test_with_nothing_left_to_do_no_collection_costs_a_request_and_no_owner_a_ke
     assert "POST /admin/api_keys" not in whole
 
 
-@pytest.mark.parametrize("import_is_short", [True, False])
-def test_waiting_costs_twenty_three_requests_and_the_polls(
-    busy: SandboxServer, import_is_short: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not import_is_short:
-        monkeypatch.setattr(patience, "FRESH_RIGHTS_S", 0.15)
+def test_waiting_costs_twenty_six_requests_and_the_polls(busy: SandboxServer) -> None:
     asked = run(
         busy, "--all-users", "--use-model-mappings", "--wait-for-completion", "--migrate-chats"
     )
     polls = asked.pop(POLL)
-    since = Counter() if import_is_short else SHARED_SINCE + SOURCE_COUNT
-    assert asked == SUBMISSION + AFTERMATH + since + OF_THE_OWNER + ASSISTANTS
+    assert asked == SUBMISSION + AFTERMATH + OF_THE_OWNER + ASSISTANTS
     assert 1 <= polls < 20
 
 

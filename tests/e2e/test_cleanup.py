@@ -105,9 +105,13 @@ def test_a_newer_version_of_a_copied_document_is_found_nowhere_else(
 
 def test_without_anybody_to_ask_nothing_is_looked_at(operator: Operator, world: World) -> None:
     _, former, _ = replaced(operator)
+    operator.server.forget_requests()
+    before = operator.db.read_bytes()
     said = operator.admin(CLEANUP, code=2)
     assert "--yes" in said.text
     assert former.id in world.collections
+    assert not operator.server.requests
+    assert operator.db.read_bytes() == before
 
 
 def test_a_dry_run_only_looks(operator: Operator, world: World) -> None:

@@ -159,6 +159,32 @@ def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
     assert "1 failed" in operator.plain("--status", "--check", code=1).out
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_target_that_goes_once_everything_had_come_back_is_rolled_back(
+    operator: Operator, world: World, lost: int
+) -> None:
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    operator.server.faults.add(
+        reply(500),
+        route="GET /collections/{collection_id}/chats",
+        times=None,
+        # The move has ended, and the run does not get to see it.
+        when=lambda asked: target.id in asked.path and not world.sessions_of(target.id),
+    )
+    operator.admin(ROLLBACK, "--retries", "0", code=1)
+    operator.server.faults.clear()
+    assert held(world, source.id) == (2, 2)
+    for session in world.sessions_of(source.id)[:lost]:
+        world.drop_session(session.id)
+    world.drop_collection(target.id)
+    said = operator.admin(ROLLBACK, code=1 if lost else 0)
+    assert ("1 rolled back" in said.out) == (not lost)
+    assert ("deleted after the end, with what it held" in said.out) == bool(lost)
+    status = operator.plain("--status", "--check", code=1 if lost else 0).out
+    assert ("1 rolled back" in status) == (not lost)
+
+
 def test_the_status_names_the_way_on_of_an_interrupted_rollback_and_of_nothing_else(
     operator: Operator, world: World
 ) -> None:
@@ -424,6 +450,22 @@ def test_once_the_end_of_a_chain_without_its_middle_is_emptied_its_rollback_ends
     operator.admin(*again)
     operator.plain("--status", "--check")
     assert held(world, source.id) == (1, 1)
+
+
+def test_what_a_later_link_brings_while_a_rollback_is_interrupted_comes_back_as_well(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    operator.admin(ROLLBACK, "--collections", middle.id)
+    route = "POST /collections/{collection_id}/migrate_chat_sessions_job"
+    operator.server.faults.add(reply(400), route=route, times=None)
+    operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    operator.server.faults.clear()
+    assert held(world, source.id) == (1, 0)
+    world.add_connector(middle.id)  # by whatever run goes on with the later link
+    operator.admin(ROLLBACK, "--collections", source.id)
+    assert held(world, source.id) == (2, 1)
 
 
 def test_chats_that_never_moved_do_not_hold_up_a_run_once_the_middle_of_a_chain_is_deleted(

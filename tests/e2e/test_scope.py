@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, Set, Tuple
+import json
+from typing import Any, Dict, List, Set, Tuple
 
 import pytest
 
@@ -11,6 +12,7 @@ from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.support.terminal import GEMMA, LARGE, M3, MAPPED, UNMAPPED, WAIT, Operator
 
+Json = Dict[str, Any]
 KEYS = "POST /admin/api_keys"
 
 
@@ -54,6 +56,37 @@ def test_unknown_users_are_named(operator: Operator, people: Three) -> None:
     assert "Not available: nobody: no such user" in said
     assert "Not available: ann: no such user" in said
     assert migrated(operator) == {people[0].id}
+
+
+def answers(operator: Operator, route: str, *rows: Json) -> None:
+    """What the server says from now on to a listing, or of the first of these collections."""
+    listing = "{" not in route
+    body = json.dumps(list(rows) if listing else rows[0]).encode()
+    operator.server.faults.add(
+        Action(reply=FixedReply(200, body)),
+        route=route,
+        times=None,
+        when=lambda asked: listing or asked.path.endswith(rows[0]["id"]),
+    )
+
+
+@pytest.mark.parametrize("model", [None, 7, "absent"])
+@pytest.mark.parametrize("scope", [(MAPPED,), ("--source-model", M3, "--target-model", GEMMA)])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_model_that_a_listing_does_not_tell_is_read_and_not_taken_for_another(
+    operator: Operator, people: Three, model: object, scope: Tuple[str, ...], told: bool
+) -> None:
+    alpha, beta, _ = people
+    row = {"id": alpha.id, "name": "Alpha", "username": "anna", "embedding_model": model}
+    if model == "absent":
+        del row["embedding_model"]
+    other = {"id": beta.id, "name": "Beta", "username": "bertil", "embedding_model": M3}
+    answers(operator, "GET /collections/all", row, other)
+    if not told:
+        answers(operator, "GET /collections/{collection_id}", row)
+    said = operator.admin("--all-users", *scope, WAIT, code=0 if told else 1).out
+    assert migrated(operator) == ({alpha.id, beta.id} if told else {beta.id})
+    assert ("Not available: Alpha" in said and "its model can't be read" in said) == (not told)
 
 
 @pytest.mark.promise("scope.unknown-users-named")
@@ -264,6 +297,19 @@ def test_a_source_model_narrows_the_scope(operator: Operator, world: World) -> N
     said = operator.admin("--users", "anna", "--source-model", LARGE, "--target-model", GEMMA).out
     assert migrated(operator) == {one.id}
     assert f"Skipped: Beta ({other.id}): its model is {M3}, not {LARGE}" in said
+
+
+def test_a_source_model_that_no_collection_has_is_doubted(operator: Operator, world: World) -> None:
+    """A plan before a model is retired is not to be green for a misspelt name."""
+    world.add_collection("anna", "Alpha", LARGE)
+    words = ["--users", "anna", "--target-model", GEMMA, "--source-model"]
+    said = operator.admin(*words, LARGE.upper(), "--dry-run").text
+    assert f"has the model {LARGE.upper()} of --source-model; did you mean {LARGE}?" in said
+    assert "of --source-model." in operator.admin(*words, "other/thing", "--dry-run").text
+    operator.admin(*words, LARGE)
+    for collection in list(world.targets_of("Alpha")) + list(world.collections.values()):
+        collection.embedding_model = GEMMA
+    assert "of --source-model" not in operator.admin(*words, LARGE, "--dry-run").text
 
 
 @pytest.mark.promise("models.unknown-refused")

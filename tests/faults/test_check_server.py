@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.cases import CASES, Case, case
-from h2ogpte_migration.sandbox.faults import Action, FixedReply, close, late, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, close, late, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -340,6 +341,32 @@ def test_a_stop_in_the_middle_of_the_removal_does_not_end_it(
     assert what_is_left(server.world, before, tmp_path) == []
 
 
+@pytest.mark.promise("check-server.leaves-nothing")
+@pytest.mark.parametrize("skip", [0, 1], ids=["the scratch collection", "its target"])
+def test_what_does_not_show_yet_when_a_check_is_stopped_is_not_taken_for_gone(
+    server: SandboxServer,
+    clock: JumpingClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    skip: int,
+) -> None:
+    before = settled(server.world)
+    habits = server.world.habits
+
+    def stop() -> None:
+        habits.collections_readable_after_s = habits.collections_listed_after_s = 0.4
+        os.kill(os.getpid(), signal.SIGINT)
+
+    server.faults.add(call(stop), route="POST /collections", skip=skip)
+    monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 20.0)
+    clock.on_pause = lambda: time.sleep(0.02)
+    result = check_server(server, tmp_path)
+    assert result.code == 130
+    assert "Nothing of the check is left at the server." in result.out
+    habits.collections_readable_after_s = habits.collections_listed_after_s = 0.0
+    assert what_is_left(server.world, before, tmp_path) == []
+
+
 @pytest.mark.parametrize("hours", [-2, 2])
 def test_a_clock_that_was_set_decides_nothing_about_what_is_in_doubt(
     server: SandboxServer,
@@ -392,7 +419,7 @@ def test_a_scratch_collection_that_somebody_uses_is_left_alone(
         else:
             world.add_chat(scratch.id, "anna", "mine")
 
-    server.faults.add(_calling(use), route="GET /jobs/{job_id}", skip=1)
+    server.faults.add(call(use), route="GET /jobs/{job_id}", skip=1)
     result = check_server(server, tmp_path, who="anna")
     assert result.code == 1
     assert "that the check did not make" in result.text
@@ -413,7 +440,7 @@ def test_a_document_that_comes_between_ours_is_not_taken_for_ours(
 
     # Right before the second one: one of ours and this make two that are good.
     world.times.ingest_s = 0.3
-    server.faults.add(_calling(use), route="POST /ingest/plain_text/job", skip=1)
+    server.faults.add(call(use), route="POST /ingest/plain_text/job", skip=1)
     assert check_server(server, tmp_path, who="anna").code == 1
     (scratch,) = (c for c in world.collections.values() if c.name.startswith("h2ogpte-check-"))
     assert "mine.pdf" in {line.document.name for line in scratch.documents}
@@ -485,9 +512,3 @@ def test_a_server_that_goes_down_at_the_end_keeps_the_record_and_the_next_check_
     assert again.code == 0, again.text
     assert "Deleting what an earlier check left" in again.text
     assert what_is_left(server.world, before, tmp_path) == []
-
-
-def _calling(work: Any) -> Any:
-    from h2ogpte_migration.sandbox.faults import call
-
-    return call(work)

@@ -12,7 +12,8 @@ from typing import Any, List
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import call, close, reply
+from h2ogpte_migration import patience
+from h2ogpte_migration.sandbox.faults import Request, call, close, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import ApiKey, ChatSession
 from h2ogpte_migration.tracking.documents import DocumentComparison
@@ -79,9 +80,9 @@ def test_a_chat_of_the_owner_is_not_taken_for_a_test_chat_that_never_arrived(
             mine.messages.clear()
         else:
             mine.messages[0].content = QUESTION
-        lab.verify()
+        said = lab.verify().text
         assert mine.id in lab.world.sessions
-        assert f"the chat {mine.id}" in lab.last_log or how == "same question"
+        assert f"the chat {mine.id}" in said or how == "same question"
 
 
 def test_an_owner_of_whom_only_a_test_chat_was_left_has_no_key_for_the_rest_of_the_run(
@@ -108,8 +109,27 @@ def test_of_two_chats_that_may_be_the_test_chat_none_is_deleted(tmp_path: Path) 
         opened = [lab.world.add_chat(lab.target.id, "anna", None) for _ in range(2)]
         for chat in opened:
             chat.messages.clear()
-        lab.verify()
+        said = lab.verify().text
         assert all(chat.id in lab.world.sessions for chat in opened)
+        assert all(f"the chat {chat.id}" in said for chat in opened)
+
+
+def test_a_chat_that_may_be_the_one_that_was_just_asked_for_is_named(tmp_path: Path) -> None:
+    """Where the server tells no times, an empty chat can't be told from the owner's own."""
+    with laboratory(tmp_path) as lab:
+        lab.migrate()
+
+        def untimed(request: Request) -> bool:
+            for chat in _chats(lab):
+                chat.created_at = chat.updated_at = 0.0
+            return False
+
+        lab.server.faults.add(close(after=True), route="POST /chats")
+        lab.server.faults.add(reply(500), route=f"GET {C}/chats", when=untimed)
+        said = lab.command("--target-model", M3, WAIT, CHATS, *ASK, "--details").text
+        (left,) = [chat for chat in _chats(lab) if not chat.messages]
+        assert f"the chat {left.id}" in said
+        assert "it was left alone" in said
 
 
 def test_a_test_chat_that_did_arrive_is_swept_after_a_kill(tmp_path: Path) -> None:
@@ -123,6 +143,45 @@ def test_a_test_chat_that_did_arrive_is_swept_after_a_kill(tmp_path: Path) -> No
         assert len(_chats(lab)) == before + 1
         lab.verify()
         assert len(_chats(lab)) == before
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_test_chat_that_does_not_show_yet_is_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    with laboratory(tmp_path) as lab:
+        lab.migrate()
+        before = len(_chats(lab))
+        monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 0.1)
+        lab.world.habits.chats_readable_after_s = lab.world.habits.chats_listed_after_s = 0.6
+        if not answered:
+            lab.server.faults.add(close(after=True), route="POST /chats")
+            lab.server.faults.add(reply(500), route=f"GET {C}/chats", skip=1, times=None)
+        lab.command("--target-model", M3, WAIT, CHATS, *ASK)
+        lab.server.faults.clear()
+        assert len(_chats(lab)) == before + 1
+        monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 5.0)
+        monkeypatch.setattr(patience, "SECOND_LOOK_AFTER_TIMEOUT_S", 5.0)
+        lab.verify()
+        assert len(_chats(lab)) == before
+        assert [row["state"] for row in lab.sql("SELECT * FROM test_chats")] == ["gone"]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_test_chat_that_never_shows_is_given_up_once_it_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    with laboratory(tmp_path) as lab:
+        _asked_in_vain(lab)
+        if answered:
+            lab.sql("UPDATE test_chats SET session_id = 'never-seen', state = 'made'")
+        for name in ("VISIBLE_WITHIN_S", "SECOND_LOOK_AFTER_TIMEOUT_S"):
+            monkeypatch.setattr(patience, name, 0.05)
+        lab.verify()
+        assert [row["state"] for row in lab.sql("SELECT * FROM test_chats")] == ["gone"]
+        lab.server.forget_requests()
+        lab.verify()
+        assert not [one for one in lab.server.requests if "/chats" in one.route and one.mutating]
 
 
 def test_the_owners_clock_may_be_wrong_by_hours(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -550,6 +551,42 @@ def test_a_long_listing_without_offsets_is_a_clear_error(
     assert result.code == 1
     assert "sends the same page again" in result.text
     assert world.import_jobs() == []
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_short_pages_without_offsets_are_not_taken_for_all_documents(
+    world: World, server: SandboxServer, tmp_path: Path, expected: bool
+) -> None:
+    world.add_collection("anna", "Papers", LARGE, documents=30)
+    world.habits.offset_ignored, world.habits.page_cap = True, 20
+    world.habits.stale_document_counts = not expected
+    result = migrate(server, tmp_path)
+    assert result.code == 1
+    assert world.import_jobs() == []
+    assert "more than its first 20 rows can't be read" in result.text
+
+
+@pytest.mark.parametrize("habit", ["", "order"])
+def test_short_pages_without_offsets_are_not_taken_for_all_collections(
+    world: World, server: SandboxServer, tmp_path: Path, habit: str
+) -> None:
+    for number in range(30):
+        world.add_collection("anna", f"Papers {number:02}", LARGE, documents=1)
+    world.habits.offset_ignored, world.habits.page_cap = True, 20
+    if habit:
+        page = json.dumps(
+            [
+                {"id": item.id, "name": item.name, "username": "anna", "embedding_model": LARGE}
+                for item in list(world.collections.values())[:20]
+            ]
+        )
+        always = faults.Action(reply=faults.FixedReply(200, page.encode()))
+        for route in ("GET /collections", "GET /collections/all"):
+            server.faults.add(always, route=route, times=None)
+    result = command(server, tmp_path, "--use-model-mappings", "--dry-run")
+    assert result.code == 1
+    words = "nothing tells whether the rows" if habit else "more than its first 20 rows"
+    assert words in " ".join(result.text.split())
 
 
 def test_a_server_that_refuses_the_documented_page_size(

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import pytest
 
@@ -15,6 +15,7 @@ from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
+from ..e2e.test_rollback import rename
 from ..faults.harness import LARGE, Result, run, serving
 from .lab import DATABASE
 
@@ -83,6 +84,166 @@ def test_a_share_that_cannot_be_understood_is_told_and_not_given(
         assert target.group_shares == source.group_shares
         assert "user shares of another shape than documented" in said.text
         assert "1 of 3" in said.text
+
+
+ODD_LISTS: Dict[str, Tuple[str, bytes]] = {
+    "nameless": (USERS, b'[{"permissions": ["read"]}]'),
+    "odd rights": (USERS, b'[{"username": "bertil", "permissions": "read"}]'),
+    "odd public rights": (f"GET {C}/public_permissions", b'{"permissions": ["read"]}'),
+}
+
+
+@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("odd", ODD_LISTS)
+def test_what_an_earlier_try_gave_is_not_taken_back_by_a_list_that_cannot_be_understood(
+    world: World, tmp_path: Path, odd: str, times: Optional[int]
+) -> None:
+    source = shared(world, public=["read"])
+    route, body = ODD_LISTS[odd]
+    with serving(world) as server:
+        server.faults.add(reply(400), route=IMPORT)
+        assert migrate(server, tmp_path).code == 1
+        (target,) = targets(world, source)
+        source.group_shares.clear()  # that list is understood, and taken at its word
+        seen = watch(server)
+        server.forget_requests()
+        answer = Action(reply=FixedReply(200, body))
+        server.faults.add(
+            answer, route=route, times=times, when=lambda asked: source.id in asked.path
+        )
+        result = migrate(server, tmp_path)
+        taken = [r.route for r in server.requests if r.method == "DELETE" and C in r.route]
+    assert result.code == 0, result.text
+    assert seen[target.id] == (source.shares, {}, True)
+    assert target.public_permissions == ["read"]
+    assert len(taken) == 1  # the group's
+    told = [text for text in kept_warnings(tmp_path) if "was left to it" in text]
+    assert len(told) == (times is None)
+
+
+def says_of_public(server: SandboxServer, of: Collection, value: Any, times: Optional[int]) -> None:
+    """The collection's record, with another word for whether it is public."""
+    record = {"id": of.id, "name": of.name, "username": "anna", "embedding_model": LARGE}
+    body = json.dumps({**record, "document_count": 3, "is_public": value}).encode()
+    server.faults.add(
+        Action(reply=FixedReply(200, body)),
+        route=f"GET {C}",
+        times=times,
+        when=lambda asked: asked.path.endswith(of.id),
+    )
+
+
+@pytest.mark.parametrize("value", ["true", "yes", 1, {}])
+@pytest.mark.parametrize("times", [1, None])
+def test_what_may_be_meant_for_public_is_told_and_makes_nothing_public(
+    world: World, tmp_path: Path, value: Any, times: Optional[int]
+) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        says_of_public(server, source, value, times)
+        result = migrate(server, tmp_path, "--wait-for-completion")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert target.imported
+    assert target.is_public == (times == 1)
+    told = [text for text in kept_warnings(tmp_path) if "neither true nor false" in text]
+    assert bool(told) == (times is None)
+
+
+def test_what_may_be_meant_for_public_takes_nothing_back(world: World, tmp_path: Path) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        says_of_public(server, source, "yes", None)
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert target.is_public
+    assert any("whether the public rights are still" in text for text in kept_warnings(tmp_path))
+
+
+def test_what_the_server_shared_at_creation_is_taken_back_whatever_the_list_says(
+    world: World, tmp_path: Path
+) -> None:
+    world.habits.created_shared = "users"
+    source = shared(world)
+    with serving(world) as server:
+        answer = Action(reply=FixedReply(200, b'[{"permissions": ["read"]}]'))
+        server.faults.add(
+            answer, route=USERS, times=None, when=lambda asked: source.id in asked.path
+        )
+        seen = watch(server)
+        result = migrate(server, tmp_path)
+    assert result.code == 0, result.text
+    assert list(seen.values()) == [({}, source.group_shares, False)]
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_after_the_import_only_what_is_understood_takes_rights_back(
+    world: World, tmp_path: Path, readable: bool
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        withdraw(source)
+        if not readable:
+            answer = Action(reply=FixedReply(200, b'[{"permissions": ["read"]}]'))
+            server.faults.add(
+                answer, route=USERS, times=None, when=lambda asked: source.id in asked.path
+            )
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    assert ("bertil" in target.shares) == (not readable)
+    assert target.group_shares == {}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "no json",
+        '{"is_public": true, "public": "read"}',
+        '{"users": [{"permissions": ["read"]}]}',
+        '{"groups": 7}',
+    ],
+)
+def test_a_record_of_rights_that_somebody_edited_is_told_and_not_guessed_at(
+    world: World, tmp_path: Path, record: str
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        (target,) = targets(world, source)
+        with closing(sqlite3.connect(str(tmp_path / DATABASE))) as db, db:
+            db.execute("UPDATE attempts SET permissions = ?", (record,))
+        withdraw(source)
+        there = dict(target.shares)
+        result = verify(server, tmp_path)
+        assert result.code == 1
+        words = " ".join(result.text.split())
+        assert "inconsistent: the record of what the target was given can't be read" in words
+        assert "bug" not in words
+        assert target.shares == there
+        assert run(tmp_path, "--status").code == 0
+
+
+@pytest.mark.parametrize("odd", [*ODD_LISTS, "is_public"])
+def test_a_plan_tells_of_rights_that_cannot_be_understood_and_takes_the_collection(
+    world: World, tmp_path: Path, odd: str
+) -> None:
+    source = shared(world, public=["read"])
+    with serving(world) as server:
+        if odd == "is_public":
+            says_of_public(server, source, "yes", None)
+        else:
+            route, body = ODD_LISTS[odd]
+            server.faults.add(Action(reply=FixedReply(200, body)), route=route, times=None)
+        said = migrate(server, tmp_path, "--dry-run", "--details")
+    assert said.code == 0, said.text
+    words = " ".join(said.text.split())
+    assert "can't be read, and so would not be copied" in words
+    assert f"group {next(iter(source.group_shares))} (read, chat)" in words
 
 
 def withdraw(source: Collection) -> None:
@@ -482,6 +643,51 @@ def test_shares_given_on_the_source_after_the_import_follow_with_the_verify(
     assert not kept_warnings(tmp_path)
     assert len(written) == 4
     assert rights_on_record(tmp_path, source) == {"carla", "dora", *source.shares}
+
+
+@pytest.mark.promise("migrated.late-shares")
+@pytest.mark.parametrize("before", ["shared", "private"])
+@pytest.mark.parametrize("others", [0, 2])
+def test_shares_given_on_the_source_while_a_quick_import_is_waited_for_follow(
+    world: World, tmp_path: Path, before: str, others: int
+) -> None:
+    world.groups["staff"] = "Staff"
+    for number in range(others):  # these have been looked at by the time
+        shared(world, f"Other {number}", shares={}, group_shares={})
+    source = shared(world, **({} if before == "shared" else {"shares": {}, "group_shares": {}}))
+    world.times.import_s = 0.1
+
+    def just_then(request: Request) -> bool:
+        if source.id in f"{request.path} {request.query} {request.body}":
+            widen(source)
+        return False
+
+    with serving(world) as server:
+        server.faults.add(reply(500), route=f"POST {C}/import_collection_job", when=just_then)
+        result = migrate(server, tmp_path, "--wait-for-completion", "--max-concurrent-jobs", "1")
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert (target.shares, target.group_shares) == (source.shares, source.group_shares)
+    assert target.public_permissions == ["read"]
+
+
+@pytest.mark.parametrize("namesake", [False, True])
+def test_late_shares_of_an_owner_who_was_renamed_follow_too(
+    world: World, tmp_path: Path, namesake: bool
+) -> None:
+    source = shared(world)
+    with serving(world) as server:
+        migrate(server, tmp_path)
+        rename(world, "anna", "anna.new")
+        source.shares["dora"] = ["read"]
+        if namesake:  # somebody else has the owner's former name by now
+            world.add_user("anna")
+            source.shares["anna"] = ["read"]
+        result = verify(server, tmp_path)
+    assert result.code == 0, result.text
+    (target,) = targets(world, source)
+    assert target.shares == source.shares
+    assert not [text for text in kept_warnings(tmp_path) if "shared" in text]
 
 
 def test_a_target_is_not_made_public_by_a_listing_that_is_a_minute_old(

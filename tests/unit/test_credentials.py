@@ -16,6 +16,7 @@ from h2ogpte_migration.errors import (
     Interrupted,
     NotFound,
     OutcomeUnknown,
+    OwnerGone,
     Rejected,
     ServerError,
     ToolError,
@@ -49,11 +50,14 @@ class Administration:
         self.delete_troubles: List[Tuple[ToolError, bool]] = []
         self.listed_by: List[str] = []
         self.restless = False
+        self.shows = True
         self.slow = threading.Event()
         self.slow.set()
 
-    def users(self) -> Iterator[User]:
+    def users(self, incomplete: Callable[[str], None]) -> Iterator[User]:
         self.listed_users += 1
+        if self.restless:
+            incomplete("it never stood still")
         return iter(self.accounts)
 
     def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
@@ -78,10 +82,13 @@ class Administration:
         self.listed_by.append(username)
         if self.restless:
             incomplete("it never stood still")
-        return iter([key for key in self.held.values() if username in key.username])
+        held = self.held.values() if self.shows else ()
+        return iter([key for key in held if username in key.username])
 
     def delete_key(self, key_id: str) -> None:
         trouble, done = self.delete_troubles.pop(0) if self.delete_troubles else (None, True)
+        if not self.shows:
+            raise NotFound("not there yet", status=404)
         if done and self.held.pop(key_id, None) is None and trouble is None:
             raise NotFound("no such key", status=404)
         if trouble is not None:
@@ -105,10 +112,13 @@ class AsOwner:
 class Somebody:
     """Whose key it is, as the server says."""
 
-    def __init__(self, users: Dict[str, str], key_owner: str) -> None:
+    def __init__(self, users: Dict[str, str], key_owner: str, alive: Callable[[], bool]) -> None:
         self._identity = Identity(key_owner, users.get(key_owner, ""), "v1.7.5")
+        self._alive = alive
 
     def identity(self) -> Identity:
+        if not self._alive():
+            raise Unauthorized("no such key", status=401)
         return self._identity
 
 
@@ -117,8 +127,10 @@ class FakeServer:
         self._administration = administration
 
     def as_key(self, key: Secret) -> Any:
-        accounts = {user.username: user.id for user in self._administration.accounts}
-        return Somebody(accounts, self._administration.owner_of[key.reveal()])
+        own, secret = self._administration, key.reveal()
+        accounts = {user.username: user.id for user in own.accounts}
+        alive = lambda: any(f"-{key_id}-" in secret for key_id in own.held)  # noqa: E731
+        return Somebody(accounts, own.owner_of[secret], alive)
 
     def as_owner(self, keys: KeySource) -> Any:
         return AsOwner(keys)
@@ -468,6 +480,17 @@ def test_a_key_is_used_only_where_it_is_the_owners(
         credentials._check_holder(holder, "anna", "u", by_id=by_id)
 
 
+@pytest.mark.parametrize("restless", [False, True])
+def test_an_account_is_gone_only_where_the_whole_list_of_users_lacks_it(
+    desk: Desk, restless: bool
+) -> None:
+    del desk.own.accounts[0]
+    desk.own.restless = restless
+    desk.own.create_troubles = [(NotFound("no such user", status=404), False)]
+    with pytest.raises(CannotImpersonate if restless else OwnerGone):
+        desk.act_as("anna", "u-anna").secret()
+
+
 def test_a_user_who_is_listed_twice_is_one_user(desk: Desk) -> None:
     desk.own.accounts.append(User("u-anna", "anna"))
     desk.act_as("anna").secret()
@@ -531,6 +554,36 @@ def test_a_key_that_is_gone_already_counts_as_deleted(
     desk.own.delete_troubles = [(trouble, done)]
     desk.credentials.release("anna")
     assert (desk.own.held, desk.left()) == ({}, [])
+
+
+def test_a_key_that_is_taken_and_not_shown_yet_is_not_gone(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    desk.own.shows = False
+    desk.credentials.release("anna")
+    assert (desk.own.owners, len(desk.left())) == (["anna"], 1)
+    desk.own.shows = True
+    assert desk.credentials.close() == []
+    assert (desk.own.held, desk.left()) == ({}, [])
+
+
+def test_a_key_of_a_dead_run_that_is_not_shown_yet_is_looked_for_again(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    later = desk.another(True, "run-2")
+    desk.own.shows = False
+    later.sweep()
+    assert len(desk.left()) == 1
+    desk.own.shows = True
+    assert later.close() == []
+    assert (desk.own.held, desk.left()) == ({}, [])
+
+
+def test_a_key_that_never_shows_again_is_gone_after_a_while(desk: Desk) -> None:
+    desk.act_as("anna").secret()
+    desk.own.shows = False
+    began = desk.clock.now()
+    assert desk.credentials.close() == []
+    assert desk.left() == []
+    assert patience.KEY_VISIBLE_WITHIN_S <= desk.clock.now() - began < 60
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_collection_keeps_fields_that_nobody_knows_where_it_is_asked_to() -> N
 @pytest.mark.parametrize("count", [None, "7", True, 7.5])
 def test_a_collection_with_odd_or_missing_fields_is_read_all_the_same(count: Any) -> None:
     read = Collection.from_json({"document_count": count, "name": None, "is_public": 1}, keep_raw=0)
-    assert read == Collection(id="", name="", owner="", model="")
+    assert read == Collection(id="", name="", owner="", model="", is_public=None)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,24 @@ def test_a_document_is_good_pending_or_bad(status: str, good: bool, pending: boo
 )
 def test_permissions_survive_the_way_through_the_database(permissions: Permissions) -> None:
     assert Permissions.from_json(permissions.to_json()) == permissions
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        {},
+        {"is_public": "yes", "public": None, "users": [], "groups": []},
+        {"is_public": True, "public": "read", "users": [], "groups": []},
+        {"is_public": False, "public": None, "users": [{"grantee": ""}], "groups": []},
+        {"is_public": False, "public": None, "users": [], "groups": ["staff"]},
+        {"is_public": False, "public": None, "users": 7, "groups": []},
+    ],
+)
+def test_a_record_that_is_none_of_permissions_is_not_read_as_some(record: Any) -> None:
+    with pytest.raises(ValueError, match="no "):
+        Permissions.from_json(record)
 
 
 def test_public_with_no_list_is_not_public_with_an_empty_one() -> None:
@@ -188,3 +206,24 @@ def test_a_finding_names_its_samples() -> None:
         "2 documents missing: a, b"
     )
     assert str(Finding("c", "nothing")) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("value", "public"),
+    [
+        (True, True),
+        (False, False),
+        (None, False),
+        (0, False),
+        ("False", False),
+        ("true", None),
+        ("yes", None),
+        (1, None),
+        ("", None),
+        ([], None),
+        ({}, None),
+    ],
+)
+def test_public_is_what_says_so_and_nothing_else(value: Any, public: Any) -> None:
+    assert Collection.from_json({"id": "c", "is_public": value}, keep_raw=False).is_public is public
+    assert Collection.from_json({"id": "c"}, keep_raw=False).is_public is False

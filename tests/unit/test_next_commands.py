@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, List
@@ -63,6 +64,13 @@ LEFT = [
 
 def named(options: Options, last: str, afresh: bool) -> List[str]:
     """The commands for each thing that may be left, and for all of them at once."""
+    groups = [[row] for row in LEFT] + [LEFT]
+    session = session_of(options, last, afresh)
+    return [each.command for rows in groups for each in closing._following(session, rows)]
+
+
+def session_of(options: Options, last: str, afresh: bool) -> Any:
+    """What the end of a run asks of its session."""
     runs = SimpleNamespace(
         last_migration=lambda: last,
         is_beginning_afresh=lambda _: afresh,
@@ -74,8 +82,7 @@ def named(options: Options, last: str, afresh: bool) -> List[str]:
         tracking=SimpleNamespace(runs=runs),
         clock=SimpleNamespace(stop=threading.Event()),
     )
-    groups = [[row] for row in LEFT] + [LEFT]
-    return [each.command for rows in groups for each in closing._following(session, rows)]
+    return session
 
 
 @pytest.mark.parametrize("more", MORE, ids=" ".join)
@@ -100,3 +107,20 @@ def test_what_a_verification_names(tmp_path: Path, more: List[str], afresh: bool
     assert len(commands) > 5
     for command in commands:
         read(shlex.split(command)[1:], tmp_path)
+
+
+@pytest.mark.parametrize("how_many", [1, 11, 250])
+def test_everything_that_a_forced_run_could_not_begin_is_named(
+    tmp_path: Path, how_many: int
+) -> None:
+    words = [*ADMIN, "--all-users", "--use-model-mappings", "--force-remigrate"]
+    ids = [f"c{number}" for number in range(how_many)]
+    failed = left(OutcomeKind.FAILED, Position.FINISHED, needs_attention=True)
+    rows = [replace(failed, source_id=ident) for ident in ids]
+    session = session_of(read(words, tmp_path), "", True)
+    found: List[str] = []
+    for each in closing._following(session, rows):
+        options = read(shlex.split(each.command)[1:], tmp_path)
+        assert options.force_remigrate
+        found += options.collections
+    assert found == ids

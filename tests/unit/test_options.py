@@ -161,6 +161,7 @@ QUESTIONS = b"\xef\xbb\xbfWho signs?\tContract.pdf\r\n\r\n#1 of what?\rWho signs
 LISTS = [
     ("--users 'john.doe, jane smith,,john.doe'", "users", ("john.doe", "jane smith")),
     ("--collections ' b,a , b'", "collections", ("b", "a")),
+    ("--collections 'a/b,a?b,a%2fb#'", "collections", ("a/b", "a?b", "a%2fb#")),
     ("--collections-file ids.txt", "collections", ("col-1", "col-2", "col-3")),
     ("--collections-file plan.csv", "collections", ("col-2", "col-1")),
     ("--collections-file semicolons.csv", "collections", ("col-1",)),

@@ -10,12 +10,13 @@ from typing import Any, Callable, List, Optional, Tuple
 
 import pytest
 
-from h2ogpte_migration.errors import Rejected, Unavailable
+from h2ogpte_migration.errors import BadReply, Rejected, Unavailable
 from h2ogpte_migration.gateway.paging import (
     NAMELESS,
     PAGE,
     RESTLESS,
     SAFE_PAGE,
+    UNMOVED,
     Listing,
     ListingShifted,
     PageSizes,
@@ -479,3 +480,108 @@ def test_the_front_is_as_far_back_as_it_goes() -> None:
     found = [*world.listing(sizes=known_size(50)).each_once()]
     assert {row for row in found if row.startswith("new")} == set(world.rows)
     assert [start for start, _ in world.asked[:4]] == [0, 45, 0, 45]
+
+
+# -- a server that ignores offsets ---------------------------------------------------------
+def unmoved(cap: int, count: int, **more: Any) -> Listing[str]:
+    """Every page is the first one, and pages are capped without a word."""
+    rows = names(count)
+    listing = World(rows).listing(limit=500)
+    return replace(listing, fetch=lambda _, limit: rows[: min(limit, cap)], **more)
+
+
+def backwards(cap: int, count: int) -> Callable[[int, int], List[str]]:
+    return lambda _, limit: names(count)[::-1][: min(limit, cap)]
+
+
+def no_request(*_: Any) -> Any:
+    pytest.fail("a request that no normal server needs")
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 9, 10, 50, 99])
+def test_without_offsets_a_witness_tells_that_the_first_page_is_all(read, count: int):
+    for witness in (
+        {"expected": count, "total": no_request},
+        {"total": lambda: count, "backwards": no_request},
+        {"total": lambda: count - 1, "backwards": backwards(count, count)},
+    ):
+        assert read(unmoved(count, count, **witness)) == names(count)
+
+
+@BOTH
+@pytest.mark.parametrize("cap", [9, 10, 50, 99])
+def test_without_offsets_a_witness_tells_that_there_is_more_than_the_first_page(read, cap: int):
+    for witness in (
+        {"expected": cap + 1},
+        {"total": lambda: cap + 1},
+        {"backwards": backwards(cap, cap + 1)},
+    ):
+        with pytest.raises(BadReply, match=f"more than its first {cap} rows can't be read"):
+            read(unmoved(cap, cap + 1, **witness))
+
+
+@pytest.mark.parametrize("order", [lambda rows: rows, lambda rows: [*rows[1:], rows[0]]])
+def test_without_offsets_and_without_a_witness_it_is_told_that_rows_may_be_missing(order: Any):
+    told: List[str] = []
+    silent = {"backwards": lambda *_: order(names(10)), "incomplete": told.append}
+    assert list(unmoved(10, 500, **silent).each_once()) == names(10)
+    assert told == [UNMOVED]
+
+
+@BOTH
+def test_without_offsets_and_without_a_witness_who_wants_all_rows_gets_an_error(read):
+    with pytest.raises(BadReply, match="whether the rows of its first page are all"):
+        read(unmoved(10, 500))
+
+
+def test_nobody_caps_pages_at_a_few_rows():
+    listing = unmoved(9, 9, incomplete=no_request)
+    assert list(listing.each_once()) == names(9)
+    assert len(list(listing.by_position())) == 9
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 30])
+def test_rows_that_come_in_front_do_not_look_like_a_server_without_offsets(count: int):
+    """As many as were skipped: the second page is the first one once more."""
+
+    def world() -> Listing[str]:
+        world = World(names(count), cap=count)
+
+        def others_add(call: int) -> None:
+            if call == 1:
+                world.rows = [
+                    f"new{n}" for n in range(max(1, count - min(5, count // 2)))
+                ] + world.rows
+
+        world.before = others_add
+        return replace(world.listing(), total=no_request, backwards=no_request)
+
+    assert set(names(count)) < set(world().each_once())
+    with pytest.raises(ListingShifted):
+        list(world().by_position())
+
+
+@pytest.mark.parametrize("total", [21, 200])
+def test_a_listing_that_changes_and_ignores_offsets_is_not_read_for_ever(total: int):
+    world = World(names(20))
+    world.before = lambda call: world.rows.insert(0, "new") if call == 1 else None
+    listing = replace(
+        world.listing(limit=500),
+        fetch=lambda _, limit: world.fetch(0, limit),
+        total=lambda: total,
+    )
+    if total == 200:
+        with pytest.raises(BadReply):
+            list(listing.each_once())
+    else:
+        assert set(listing.each_once()) >= set(names(20))
+    assert len(world.asked) < 40
+
+
+@BOTH
+def test_a_server_that_heeds_offsets_is_asked_for_no_witness(read):
+    world = World(names(50))
+    listing = replace(world.listing(limit=500), total=no_request, backwards=no_request)
+    assert read(listing) == names(50)
+    assert len(world.asked) == 2

@@ -181,7 +181,7 @@ def test_json_has_a_schema_and_every_count(tmp_path: Path) -> None:
     assert json.loads(written(tmp_path, ".json", made()))["collections"] == []
 
 
-@pytest.mark.parametrize("ident", ["plain-1", "-begins-so", "=1+1", "+49", "@at"])
+@pytest.mark.parametrize("ident", ["plain-1", "-begins-so", "=1+1", "+49", "@at", "a/b c,d%2f?#"])
 def test_csv_keeps_ids_and_holds_no_formula(tmp_path: Path, ident: str) -> None:
     told = made(Result(OutcomeKind.PLANNED, ident, HOSTILE, owner="=cmd"))
     text = written(tmp_path, ".csv", told)

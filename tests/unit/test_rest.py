@@ -546,9 +546,18 @@ WRITES: Dict[str, Write] = {
 def test_writes(wire: Wire, gateway: Gateway, what: str):
     write, call, body = WRITES[what]
     wire.on(call, None, 204)
-    assert write(gateway) is None
+    write(gateway)
     assert wire.calls == [call]
     assert wire.asked[0].body == body
+
+
+@pytest.mark.parametrize("what", ["delete collection", "delete chat"])
+def test_what_is_not_there_is_told_from_what_was_deleted(wire: Wire, gateway: Gateway, what: str):
+    delete, call, _ = WRITES[what]
+    wire.on(call, None, 204)
+    assert delete(gateway) is True
+    wire.on(call, {"message": "none"}, 404)
+    assert delete(gateway) is False
 
 
 @pytest.mark.parametrize("what", WRITES)

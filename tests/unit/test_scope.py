@@ -22,6 +22,7 @@ from h2ogpte_migration.run.scope import (
     find_as_admin,
     find_own,
     select,
+    with_models,
 )
 from h2ogpte_migration.steps import chains
 from h2ogpte_migration.tracking.records import Record
@@ -532,3 +533,42 @@ def test_what_a_target_was_migrated_on_to_comes_back_first(made: dict, first: di
 
 def test_what_lies_between_two_links_need_not_come_back_itself() -> None:
     assert chains.first_back(["a", "c"], {"a": ["b"], "b": ["c"], "c": ["d"]}) == {"a": "c"}
+
+
+# -- models that a listing does not tell ---------------------------------------------------
+def test_only_what_a_listing_does_not_tell_is_asked_for_and_once() -> None:
+    rows = (
+        collection("told"),
+        collection("silent", model=""),
+        collection("none", model=""),
+        collection("broken", model=""),
+        collection("guests", "Guest_1", model=""),
+    )
+    asked: List[str] = []
+
+    def model_of(item: Collection) -> Optional[str]:
+        asked.append(item.id)
+        return {"silent": "old", "none": ""}.get(item.id)
+
+    scope = with_models(Scope(rows[:4], (), rows), model_of)
+    assert asked == ["silent", "none", "broken"]
+    assert [item.model for item in scope.listed] == ["old", "old", "", "", ""]
+    assert scope.modelless == {"broken"}
+    found = {type(item).__name__ for item in select(scope, TO_NEW, known())}
+    assert found == {"Selected", "Missing"}
+    (missing,) = (i for i in select(scope, MAPPED, known()) if isinstance(i, Missing))
+    assert (missing.collection_id, missing.reason) == ("broken", "its model can't be read")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_target_whose_model_can_not_be_read_holds_its_source_up(ours: bool) -> None:
+    target = collection("t", model="", name=f"(Migrated) name of s - {STAMP}")
+    rows = (collection("s"), target)
+    scope = with_models(Scope(rows, (), rows), lambda _: None)
+    source, other = select(scope, TO_NEW, known(record("s", "t")) if ours else known())
+    assert isinstance(other, Missing)
+    if ours:  # it was not migrated on, and the source is done
+        assert isinstance(source, Selected)
+    else:
+        assert isinstance(source, Missing)
+        assert "t may have the wanted model" in source.reason

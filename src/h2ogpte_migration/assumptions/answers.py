@@ -85,6 +85,8 @@ PAGING = (
         shown_by=(
             PRESENCE + "test_a_server_that_ignores_the_offset",
             PRESENCE + "test_a_long_listing_without_offsets_is_a_clear_error",
+            PRESENCE + "test_short_pages_without_offsets_are_not_taken_for_all_documents",
+            PRESENCE + "test_short_pages_without_offsets_are_not_taken_for_all_collections",
         ),
     ),
     habit(

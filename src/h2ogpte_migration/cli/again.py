@@ -11,6 +11,8 @@ from h2ogpte_migration.ui.text import shell
 
 MOST_IDS = 10
 """Up to so many collections are named by id in a command; more make it unreadable."""
+MOST_IDS_A_COMMAND = 100
+"""The same where nothing else names them: more of them take more commands."""
 
 
 def again(command: str, ids: Sequence[str], *flags: str) -> str:

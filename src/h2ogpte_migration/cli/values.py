@@ -129,11 +129,20 @@ def collection_ids(value: str) -> Tuple[str, ...]:
 
 
 def collection_id(value: str) -> str:
-    """One collection's id. What would lead a request to another address is refused."""
+    """One collection's id, as somebody types it: the contract says no more of it than that it is text."""
     ident = text(value)
     if re.search(r"\s", ident):
         raise ValueError(f"must have commas, not spaces, between ids: {quoted(value)}")
-    if re.search(r"[/\\?#%,]", ident) or ident.strip(".") == "" or len(ident) > LONGEST_ID:
+    if "," in ident:
+        raise ValueError(f"has {quoted(value)}, which can't be the id of a collection")
+    return _told_id(ident)
+
+
+def _told_id(value: str) -> str:
+    """One collection's id, as the server told it to whoever wrote it down."""
+    ident = text(value)
+    # Anything else is quoted on its way; dots may lead to another address all the same.
+    if any(part in (".", "..") for part in re.split(r"[/\\]", ident)) or len(ident) > LONGEST_ID:
         raise ValueError(f"has {quoted(value)}, which can't be the id of a collection")
     return ident
 
@@ -272,7 +281,7 @@ def ids_of_list(content: str) -> IdList:
     mistakes: List[str] = []
     for entry in entries:
         try:
-            ids.append(collection_id(entry))
+            ids.append(_told_id(entry) if delimiter else collection_id(entry))
         except ValueError as error:
             mistakes.append(str(error))
     if mistakes:

@@ -10,7 +10,7 @@ from typing import Callable, List, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import ExitCode, ServerError, ToolError, UsageError
+from h2ogpte_migration.errors import ExitCode, ServerError, ToolError
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.tracked import in_scope
@@ -35,7 +35,6 @@ class Candidate:
 
 def run(session: Session) -> int:
     """List what may be deleted and what not, ask, delete; returns the exit code."""
-    _somebody_to_ask(session)
     store = session.tracking.store
     records, missing = in_scope(session, store.records())
     migrations = [session.tracked_migration(record, session.policy()) for record in records]
@@ -80,17 +79,6 @@ def _state(item: Candidate) -> str:
     former = item.former
     reason = f": {brief(former.reason)}" if former.reason else ""
     return f"{'rolled back' if former.state == TargetState.LIVE else former.state.value}{reason}."
-
-
-def _somebody_to_ask(session: Session) -> None:
-    """Before anything is looked at.
-
-    Raises:
-        UsageError: there is nobody to ask.
-    """
-    options, nobody = session.options, sys.stdin is None or not sys.stdin.isatty()
-    if nobody and not options.yes and not options.dry_run:
-        raise UsageError(["--cleanup asks before it deletes: run it in a terminal, or add --yes."])
 
 
 def _agreed(session: Session, spare: List[Candidate]) -> bool:

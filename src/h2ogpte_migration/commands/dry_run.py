@@ -19,6 +19,7 @@ from h2ogpte_migration.run.session import Session, import_options, target_models
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.steps import permissions, settings
 from h2ogpte_migration.steps.moves import CHATS_PAGE
+from h2ogpte_migration.steps.rights import read_rights
 from h2ogpte_migration.steps.source import lifecycle_warnings
 from h2ogpte_migration.ui.text import plural
 from h2ogpte_migration.validation import LIFECYCLE_FIELDS
@@ -42,7 +43,9 @@ def _look(session: Session, item: Selected) -> Result:
     source = item.collection
     gateway = session.credentials.gateway_for(source.owner)
     details = gateway.collection(source.id)
-    rights = permissions.read(gateway, source.id, source.owner, is_public=details.is_public)
+    shown = read_rights(
+        gateway, session.clock, source.id, source.owner, is_public=details.is_public
+    )
     lifecycle = tuple(
         f"{name}: {details.get(name)}"
         for name in LIFECYCLE_FIELDS
@@ -54,7 +57,7 @@ def _look(session: Session, item: Selected) -> Result:
         item,
         Plan(
             "",
-            permissions=tuple(permissions.describe(rights)),
+            permissions=tuple(permissions.describe(shown.rights)),
             lifecycle=lifecycle,
             import_settings=tuple(_import_settings(session)),
             documents=details.document_count,
@@ -65,7 +68,12 @@ def _look(session: Session, item: Selected) -> Result:
     )
     how = import_options(session.options)
     ocr = {} if how.skip_reparse else _settings(gateway, source.id)
-    return replace(planned, warnings=tuple(_what_to_think_of(session, gateway, details, ocr)))
+    unread = [
+        f"the {item.what} can't be read, and so would not be copied: {item.why}"
+        for item in shown.unread.values()
+    ]
+    warnings = [*unread, *_what_to_think_of(session, gateway, details, ocr)]
+    return replace(planned, warnings=tuple(warnings))
 
 
 def _what_to_think_of(

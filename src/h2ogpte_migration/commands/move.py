@@ -48,8 +48,9 @@ def _sweep_test_chats(session: Session, gateway: Gateway, leases: List[Lease]) -
     """What a dead run left is to be told from the chats that move."""
     leftovers = session.tracking.leftovers
     for lease in leases:
-        ragcheck.sweep(gateway, leftovers, lease.source_id)
-        ragcheck.give_up(leftovers, lease.source_id)
+        doubts = ragcheck.sweep(gateway, leftovers, lease.source_id, session.clock)
+        for text in (*doubts, *ragcheck.forget(leftovers, lease.source_id)):
+            session.console.attention(f"Warning: {text}")
 
 
 def _steps(session: Session) -> List[str]:

@@ -175,12 +175,16 @@ class Calls:
         expected: Optional[int] = None,
         items: str = "",
         another_order: Optional[Mapping[str, Any]] = None,
-        incomplete: Callable[[str], None] = lambda _: None,
+        backwards: Optional[Mapping[str, Any]] = None,
+        total: Callable[[], Optional[int]] = lambda: None,
+        incomplete: Optional[Callable[[str], None]] = None,
     ) -> Listing[Json]:
         """A listing that comes in pages: arrays, or objects with the array under ``items``.
 
         Args:
             another_order: a query that gives the same rows in another order.
+            backwards: one that gives them in the reverse order.
+            total: asks how many there are.
             incomplete: told why, where something may be missing.
         """
 
@@ -197,6 +201,8 @@ class Calls:
         return Listing(
             fetch=partial(fetch, query),
             in_another_order=None if another_order is None else partial(fetch, another_order),
+            backwards=None if backwards is None else partial(fetch, backwards),
+            total=total,
             incomplete=incomplete,
             key=_row_id,
             route=f"GET {template}",

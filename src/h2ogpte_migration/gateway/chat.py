@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Callable, Dict, Iterator, NoReturn, Type, Union
 from urllib.parse import urlsplit
@@ -43,20 +43,26 @@ UNUSABLE = (ImportError, SyntaxError, NameError, *MISREAD)
 OLDEST_CLIENT = (1, 6, 57)
 
 
-@dataclass(frozen=True)
 class ChatServer:
-    """Where to ask, and which certificate to trust (``verify``: file, system's store or any).
+    """Questions to one server, and whether it lets anybody connect; shared by all threads of a run.
 
     Args:
+        verify: which certificate to trust: a file's, the system's store's (True) or any (False).
         pause: lets seconds pass; raises ``Interrupted`` when the run is to stop.
-        out_of_reach: set while no attempt came through: then each question makes but one.
     """
 
-    base_url: str
-    verify: Union[bool, str] = True
-    connect_timeout_s: float = 10.0
-    pause: Callable[[float], None] = time.sleep
-    out_of_reach: threading.Event = field(default_factory=threading.Event)
+    def __init__(
+        self,
+        base_url: str,
+        verify: Union[bool, str] = True,
+        connect_timeout_s: float = 10.0,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._base_url = base_url
+        self.verify = verify
+        self._connect_timeout_s = connect_timeout_s
+        self._pause = pause
+        self._out_of_reach = threading.Event()
 
     def ask(self, key: Secret, session_id: str, question: str, timeout_s: float) -> Answer:
         """Ask one question in a chat session, once, over a connection that is tried for.
@@ -67,10 +73,10 @@ class ChatServer:
         """
         package = _import_client()
         session = package.session(
-            self.base_url,
+            self._base_url,
             session_id,
             client=_Client(key, self.verify, package.version),
-            open_timeout=self.connect_timeout_s,
+            open_timeout=self._connect_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             max_connect_retries=1,
         )
@@ -85,21 +91,22 @@ class ChatServer:
     def _connect(self, package: _Package, session: Any) -> None:
         """Before a connection stands nothing is asked: what may pass by is tried again.
 
-        Where a firewall swallows them all, each attempt lasts for long, for every collection.
+        Where a firewall swallows them all, each attempt lasts for long, for every collection: while
+        none came through, a question makes but one.
         """
-        pauses = () if self.out_of_reach.is_set() else CONNECT_AGAIN_S
+        pauses = () if self._out_of_reach.is_set() else CONNECT_AGAIN_S
         for pause_s in (*pauses, None):
             try:
-                with self._our_errors(package, self.connect_timeout_s):
+                with self._our_errors(package, self._connect_timeout_s):
                     session.connect()
-                    self.out_of_reach.clear()
+                    self._out_of_reach.clear()
                     return
             except Unavailable as error:
                 if pause_s is None:
-                    self.out_of_reach.set()
+                    self._out_of_reach.set()
                     raise
                 log.debug("%s tried again in %g s: %s", ROUTE, pause_s, error.message)
-                self.pause(pause_s)
+                self._pause(pause_s)
 
     @contextmanager
     def _our_errors(self, package: _Package, timeout_s: float) -> Iterator[None]:
@@ -124,7 +131,7 @@ class ChatServer:
             raise BadReply(f"{ROUTE} failed: {what}.", route=ROUTE) from error
 
     def _tls_error(self, error: ssl.SSLError) -> ServerError:
-        meaning = read_tls_failure(error, safe(urlsplit(self.base_url).netloc))
+        meaning = read_tls_failure(error, safe(urlsplit(self._base_url).netloc))
         if isinstance(meaning, RequestFailure):
             return _unavailable(meaning.what)
         return meaning

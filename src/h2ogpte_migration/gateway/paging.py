@@ -29,6 +29,8 @@ MAX_PASSES_REORDERED = 12
 QUIET_PASSES = 3
 """So many readings in a row without anything new, where rows change places."""
 MAX_STEPS_BACK = 100
+FAR = 1_000_000
+"""An offset behind the end of every listing whose first page is not full."""
 LIMIT_REFUSED = (400, 422)
 SMALLER_PAGES = (SAFE_PAGE, 50, 20, 10)
 """What is asked for, one after the other, where the server refuses longer pages."""
@@ -37,6 +39,10 @@ SMALLER_PAGES = (SAFE_PAGE, 50, 20, 10)
 RESTLESS = (
     "rows changed places all the while the server listed them, so that some may not have been "
     "seen; run the same command again"
+)
+UNMOVED = (
+    "the server sends the same page again, whatever the offset, and nothing tells whether the rows of "
+    "its first page are all there are"
 )
 NAMELESS = "the server listed rows without an id, which are left out: what they are can't be told"
 
@@ -89,6 +95,11 @@ class _Page(Generic[Row]):
         """Whether nothing can follow; ``known`` of its rows were on the page before."""
         return len(self.rows) <= known or not self.full or self.as_expected
 
+    def is_again(self, before: List[str]) -> bool:
+        """Whether it is the page before once more: the server ignores the offset, or as many rows
+        came in front of it as were skipped."""
+        return bool(self.start and before) and self.ids == before
+
     def tail(self, overlap: int) -> List[str]:
         """The ids that the next page should begin with; fewer on tiny pages, to get ahead."""
         size = min(overlap, len(self.ids) // 2)
@@ -104,8 +115,12 @@ class Listing(Generic[Row]):
         key: a row's id; empty where it has none.
         route: what ``sizes`` remembers page sizes by.
         expected: how many rows were announced elsewhere, if that is known.
+        total: asks how many rows there are; None where the server does not tell. Used only where
+            it ignores offsets, as is ``backwards``.
         in_another_order: ``fetch`` by another column: rows alike in one may differ in the other.
-        incomplete: told why, where ``each_once`` may have missed something.
+        backwards: ``fetch`` in the reverse order.
+        incomplete: told why, where ``each_once`` may have missed something. Without it, all of it
+            is wanted: where that can't be had for sure, it raises ``BadReply`` like ``by_position``.
     """
 
     fetch: Callable[[int, int], List[Row]]
@@ -115,8 +130,10 @@ class Listing(Generic[Row]):
     limit: int = PAGE
     overlap: int = OVERLAP
     expected: Optional[int] = None
+    total: Callable[[], Optional[int]] = lambda: None
     in_another_order: Optional[Callable[[int, int], List[Row]]] = None
-    incomplete: Callable[[str], None] = lambda _: None
+    backwards: Optional[Callable[[int, int], List[Row]]] = None
+    incomplete: Optional[Callable[[str], None]] = None
 
     def first(self) -> List[Row]:
         """The first page, of at most ``limit`` rows."""
@@ -129,16 +146,21 @@ class Listing(Generic[Row]):
 
         Raises:
             ListingShifted: it changed while it was read; what was yielded so far may be wrong.
+            BadReply: there may be more than can be read.
         """
         start = 0
         tail: List[str] = []
-        first: List[str] = []
+        before: List[str] = []
         while True:
             page = self._page(start)
-            if self._ends_unmoved(page, first):
+            again = page.is_again(before)
+            whole = self._is_whole(before) if again else None
+            if whole:
                 return
-            first = first or page.ids
-            if page.ids[: len(tail)] != tail:
+            if whole is False:
+                raise self._unmoved()
+            before = page.ids
+            if again or page.ids[: len(tail)] != tail:
                 raise ListingShifted(
                     "The listing changed while it was read.",
                     route=self.route,
@@ -172,38 +194,76 @@ class Listing(Generic[Row]):
             passes += 1
             if run.nameless and not nameless:
                 nameless = True
-                self.incomplete(NAMELESS)
+                self._tell(NAMELESS)
+            if run.unmoved:
+                if self.incomplete is None:
+                    raise self._unmoved()
+                log.warning("%s: %s", self.route, UNMOVED)
+                self._tell(UNMOVED)
+                return
             reordered = reordered or run.reordered
             quiet = 0 if fresh else quiet + 1
             if run.steady or quiet >= (QUIET_PASSES if reordered else 1):
                 return
         log.warning("%s kept changing while it was read", self.route)
         if reordered:
-            self.incomplete(RESTLESS)
+            self._tell(RESTLESS)
+
+    def _tell(self, why: str) -> None:
+        if self.incomplete is not None:
+            self.incomplete(why)
+
+    def _unmoved(self) -> BadReply:
+        return BadReply(f"{self.route}: {UNMOVED}.", route=self.route)
 
     def _ordered_for(self, number: int) -> Listing[Row]:
         """The listing for a reading: every second one in another order, if there is one."""
         other = self.in_another_order
         return self if other is None or not number % 2 else replace(self, fetch=other)
 
-    def _ends_unmoved(self, page: _Page[Row], first: List[str]) -> bool:
-        """Whether a later page is the first one again: the server ignores the offset.
+    def _is_whole(self, page: List[str]) -> Optional[bool]:
+        """Whether a page that came again is all there is; False: may be not.
 
-        No listing holds a page of its rows a second time. The first page is all that can be
-        had then, and all there is where it is shorter than any server caps its pages.
+        None where the offset is heeded, or the listing changed meanwhile.
 
         Raises:
-            BadReply: there may be more than the first page.
+            BadReply: there is more.
         """
-        if not page.start or not first or page.ids != first:
-            return False
-        if len(first) < SAFE_PAGE and len(first) < self.sizes.limit(self.route, self.limit):
-            return True
+        if not self._ignores_offsets():
+            return None
+        told = self._witness(page)
+        if told is not False:
+            # Nothing caps its pages at fewer rows than a screen shows.
+            return told or len(page) < SMALLER_PAGES[-1]
+        if self._ids(self) != page:
+            return None
         raise BadReply(
             f"{self.route}: the server sends the same page again, whatever the offset; "
-            f"more than its first {len(first)} rows can't be read.",
+            f"more than its first {len(page)} rows can't be read.",
             route=self.route,
         )
+
+    def _ignores_offsets(self) -> bool:
+        try:
+            return bool(self._fetch(FAR)[0])
+        except (NotFound, Rejected):
+            return False
+
+    def _witness(self, page: List[str]) -> Optional[bool]:
+        """Whether some rows are all there are, by what else the server tells; None: it does not."""
+        total = self.total() if self.expected is None else self.expected
+        if total is not None and total >= len(page):
+            return total == len(page)
+        if self.backwards is None:
+            return None
+        last = self._ids(replace(self, fetch=self.backwards))
+        if not set(last) <= set(page):
+            return False
+        # In any other order the server did not heed the one that was asked for.
+        return True if last == page[::-1] else None
+
+    def _ids(self, listing: Listing[Row]) -> List[str]:
+        return [self.key(row) for row in listing._fetch(0)[0]]
 
     def _page(self, start: int) -> _Page[Row]:
         honoured = self.sizes.honoured(self.route)
@@ -257,17 +317,21 @@ class _Pass(Generic[Row]):
         """Rows changed places. Those that come and go only shift what follows them."""
         self.nameless = False
         """There were rows without an id."""
+        self.unmoved = False
+        """It ended with the first page once more, and there may be more than that."""
 
     def rows(self) -> Iterator[Tuple[str, Row]]:
         """The rows that have an id, as (id, row); repeated where pages overlap."""
         start = length = steps_back = 0
         tail: List[str] = []
-        first: List[str] = []
+        before: List[str] = []
         while True:
             page = self._listing._page(start)
-            if self._listing._ends_unmoved(page, first):
+            if page.is_again(before):
+                whole = self._listing._is_whole(before)
+                self.steady, self.unmoved = self.steady and whole is not None, whole is False
                 return
-            first = first or page.ids
+            before = page.ids
             in_order = page.ids[: len(tail)] == tail
             self.steady = self.steady and in_order
             self.reordered = self.reordered or not (in_order or self._in_sequence(page))

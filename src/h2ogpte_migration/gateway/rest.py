@@ -22,6 +22,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from h2ogpte_migration.errors import (
@@ -137,18 +138,18 @@ class Gateway(Hints):
 
     # -- listings ----------------------------------------------------------------------
     def all_collections(
-        self, filter_text: str = "", incomplete: Callable[[str], None] = lambda _: None
+        self, filter_text: str = "", incomplete: Optional[Callable[[str], None]] = None
     ) -> Iterator[Collection]:
         """Everybody's collections (admin), each once. Repeatable.
 
         ``filter_text`` matches anywhere in name, id and username: pick exact ids from the
-        matches. ``incomplete`` is told why, where some may be missing.
+        matches. ``incomplete`` is told why, where some may be missing; without it, that is an error.
         Wire: list_all_collections.
         """
         return self._collections("/collections/all", {"filter": filter_text or None}, incomplete)
 
     def own_collections(
-        self, incomplete: Callable[[str], None] = lambda _: None
+        self, incomplete: Optional[Callable[[str], None]] = None
     ) -> Iterator[Collection]:
         """The collections that the key's user owns, each once. Repeatable.
 
@@ -158,18 +159,26 @@ class Gateway(Hints):
         return self._collections("/collections", {"current_user_only": True}, incomplete)
 
     def _collections(
-        self, template: str, query: Json, incomplete: Callable[[str], None]
+        self, template: str, query: Json, incomplete: Optional[Callable[[str], None]]
     ) -> Iterator[Collection]:
         # Names may be alike in many; by default the latest change decides on the order.
         listing = self._listing(
-            template, {**BY_NAME, **query}, another_order=query, incomplete=incomplete
+            template,
+            {**BY_NAME, **query},
+            another_order=query,
+            backwards={**BY_NAME, "ascending": False, **query},
+            incomplete=incomplete,
         )
         for row in listing.each_once():
             yield Collection.from_json(row, keep_raw=False)
 
-    def users(self) -> Iterator[User]:
-        """Registered users; may leave out the caller. Repeatable. Wire: list_users."""
-        for row in self._listing("/users").each_once():
+    def users(self, incomplete: Optional[Callable[[str], None]] = None) -> Iterator[User]:
+        """Registered users; may leave out the caller. Repeatable.
+
+        ``incomplete`` is told why, where some may be missing; without it, that is an error.
+        Wire: list_users.
+        """
+        for row in self._listing("/users", incomplete=incomplete).each_once():
             yield User(id=text(row, "id"), username=text(row, "username"))
 
     def documents(
@@ -186,7 +195,10 @@ class Gateway(Hints):
         Wire: list_documents_for_collection.
         """
         listing = self._listing(
-            f"{COLLECTION}/documents", path={"collection_id": collection_id}, expected=expected
+            f"{COLLECTION}/documents",
+            path={"collection_id": collection_id},
+            expected=expected,
+            total=partial(self._document_count, collection_id),
         )
         rows = enumerate(listing.each_once()) if shifting else listing.by_position()
         for index, row in rows:
@@ -279,6 +291,16 @@ class Gateway(Hints):
         path = {"collection_id": collection_id}
         listing = replace(self._listing(f"{COLLECTION}/chats", path=path), limit=limit)
         return _whatever(listing.first())
+
+    def _document_count(self, collection_id: str) -> Optional[int]:
+        """Number of documents; None where it is not told. Repeatable.
+
+        Wire: get_document_count_for_collection.
+        """
+        template = f"{COLLECTION}/documents/count"
+        with suppress(Rejected, NotFound, Unavailable, BadReply):
+            return _whole(self._object(template, collection_id=collection_id).get("count"))
+        return None
 
     def chat_count(self, collection_id: str) -> int:
         """Number of chat sessions. Repeatable. Wire: get_chat_session_count_for_collection."""
@@ -515,10 +537,19 @@ class Gateway(Hints):
         )
         return JobId(text(job, "id"))
 
-    def delete_collection(self, collection_id: str) -> None:
-        """Repeatable: 404 counts as done. Wire: delete_collection."""
-        with suppress(NotFound):
-            self._change("DELETE", COLLECTION, collection_id=collection_id)
+    def delete_collection(self, collection_id: str) -> bool:
+        """Repeatable: 404 counts as done; False then, as it may only not show yet.
+
+        Wire: delete_collection.
+        """
+        return self._delete(COLLECTION, collection_id=collection_id)
+
+    def _delete(self, template: str, **path: str) -> bool:
+        try:
+            self._change("DELETE", template, None, **path)
+        except NotFound:
+            return False
+        return True
 
     # -- keys (admin) ------------------------------------------------------------------
     def create_key(self, *, user_id: str, name: str, expires_in: str) -> Tuple[str, Secret]:
@@ -537,11 +568,11 @@ class Gateway(Hints):
         return key_id, Secret(secret)
 
     def keys(
-        self, username: str, incomplete: Callable[[str], None] = lambda _: None
+        self, username: str, incomplete: Optional[Callable[[str], None]] = None
     ) -> Iterator[ApiKey]:
         """Keys of users whose name contains ``username``; of all where it is empty. Repeatable.
 
-        ``incomplete`` is told why, where some may be missing.
+        ``incomplete`` is told why, where some may be missing; without it, that is an error.
         Wire: list_all_api_keys.
         """
         query = {"filter": username or None}
@@ -569,10 +600,12 @@ class Gateway(Hints):
         row = self._create("/chats", query={"collection_id": collection_id}, body={})
         return text(row, "id")
 
-    def delete_chat(self, session_id: str) -> None:
-        """Repeatable: 404 counts as done. Wire: delete_chat_session."""
-        with suppress(NotFound):
-            self._change("DELETE", "/chats/{session_id}", session_id=session_id)
+    def delete_chat(self, session_id: str) -> bool:
+        """Repeatable: 404 counts as done; False then, as it may only not show yet.
+
+        Wire: delete_chat_session.
+        """
+        return self._delete("/chats/{session_id}", session_id=session_id)
 
     def chat_messages(self, session_id: str) -> List[Json]:
         """The first messages of a session; few, so that no server refuses that many. Repeatable.

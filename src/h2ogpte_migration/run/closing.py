@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.again import MOST_IDS, again, continued
+from h2ogpte_migration.cli.again import MOST_IDS, MOST_IDS_A_COMMAND, again, continued
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import TrackingError
@@ -175,8 +175,9 @@ def _continued(session: Session, failed: List[Result]) -> Iterator[Following]:
     """A run that has ended: what it made afresh, the same command would make once more."""
     options = _aloud(session)
     unbegun = [row.source_id for row in failed if _was_not_begun(session, row)]
-    if unbegun:
-        ids = ",".join(unbegun[:MOST_IDS])
+    for start in range(0, len(unbegun), MOST_IDS_A_COMMAND):
+        # Nothing on record tells them: whoever is not named here is forgotten.
+        ids = ",".join(unbegun[start : start + MOST_IDS_A_COMMAND])
         command = options.command(add=["--collections", ids])
         yield Following("to begin afresh what could not be begun", command)
     ways_out = [row.way_out for row in failed if row.way_out]

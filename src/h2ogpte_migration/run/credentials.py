@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Container, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Container, Dict, Iterator, List, Optional, Set, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -136,7 +136,7 @@ class Credentials:
         """
         with self._lock:
             if self._ids is None:
-                self._ids = self._read_ids() or self._read_ids()
+                self._ids = self._read_ids()[0] or self._read_ids()[0]
             ids = self._ids.get(username, [])
         if len(ids) == 1:
             return ids[0]
@@ -152,14 +152,16 @@ class Credentials:
             ids = (self._ids or {}).get(username, [])
         return ids[0] if len(ids) == 1 else None
 
-    def _read_ids(self) -> Dict[str, List[str]]:
-        """Ids by username. Kept only when the listing was read to its end."""
+    def _read_ids(self) -> Tuple[Dict[str, List[str]], bool]:
+        """Ids by username, and whether none can be missing. Kept only when the listing was read to
+        its end."""
         ids: Dict[str, List[str]] = {}
-        for user in self._own.users():
+        missed: List[str] = []
+        for user in self._own.users(missed.append):
             known = ids.setdefault(user.username, [])
             if user.id and user.id not in known:
                 known.append(user.id)
-        return ids
+        return ids, not missed
 
     def now(self) -> float:
         """Seconds that only ever grow."""
@@ -254,8 +256,8 @@ class Credentials:
         refusal: Optional[ServerError] = None
         if key.key_id is not None and key.certain:
             try:
-                self._delete(key.name, key.key_id)
-                return
+                if self._delete(key.name, key.key_id):
+                    return
             except (Rejected, Unauthorized) as error:
                 refusal = error  # unless it has ended by itself
         found = self._find(key)
@@ -282,7 +284,7 @@ class Credentials:
         Raises:
             ListingShifted: it may be there, and have been missed.
         """
-        for listed in (self._own.keys(key.username), self._all_keys()):
+        for listed in (self._own.keys(key.username, log.debug), self._all_keys()):
             found = [item.id for item in listed if item.name == key.name and item.active]
             if found:
                 return found
@@ -330,7 +332,7 @@ class Credentials:
                 holder = self._holder(secret)
                 _check_holder(holder, owner, user_id, by_id=owner_id is not None)
             except BaseException:
-                self.drop(_Key(name, key_id, secret, Identity(owner, user_id, "")))
+                self._drop(name, partial(self._delete, name, key_id))
                 raise
             return _Key(name, key_id, secret, holder)
         raise CannotImpersonate(
@@ -387,8 +389,10 @@ class Credentials:
         for look in (1, 2):
             if look == 2:
                 self._clock.sleep(patience.SECOND_LOOK_S)
-            ids = self._read_ids()
-            if not ids or owner in ids or any(user_id in known for known in ids.values()):
+            ids, whole = self._read_ids()
+            if not whole or not ids or owner in ids:
+                return
+            if any(user_id in known for known in ids.values()):
                 return
         raise OwnerGone(
             f"the account of {owner} ({user_id}) does not exist any more",
@@ -428,19 +432,41 @@ class Credentials:
             self.drop(key)
 
     def drop(self, key: _Key) -> None:
-        try:
-            to_its_end(partial(self._delete, key.name, key.key_id))
-        except (ServerError, TrackingError) as error:
-            log.warning("the temporary key %s could not be deleted: %s", key.name, error)
+        """Delete a key that was in use."""
+        self._drop(key.name, partial(self._delete, key.name, key.key_id, key.secret))
 
-    def _delete(self, name: str, key_id: str) -> None:
+    def _drop(self, name: str, delete: Callable[[], bool]) -> None:
+        try:
+            to_its_end(delete)
+        except (ServerError, TrackingError) as error:
+            log.warning("the temporary key %s could not be deleted: %s", name, error)
+
+    def _delete(self, name: str, key_id: str, secret: Optional[Secret] = None) -> bool:
+        """Whether it is gone: where the server does not know it, it may only not show yet.
+
+        Args:
+            secret: with it, the key was in use: once it is refused, it is gone.
+        """
         try:
             self._own.delete_key(key_id)
         except (NotFound, Conflict):
             if self._still_listed(name, key_id):
                 raise
+            if secret is None or not self._is_refused(secret):
+                self._missed.setdefault(name, self._clock.now())
+                return False
         self._records.record_key_gone(name)
         log.info("deleted the temporary key %s", name)
+        return True
+
+    def _is_refused(self, secret: Secret) -> bool:
+        try:
+            self._server.as_key(secret).identity()
+        except Unauthorized:
+            return True
+        except ServerError:
+            return False
+        return False
 
     def _still_listed(self, name: str, key_id: str) -> bool:
         for key in self._records.keys_left():

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 
 from h2ogpte_migration import naming, patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, Rejected, Unauthorized
+from h2ogpte_migration.errors import NotFound, Rejected, ServerError, Unauthorized
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection
@@ -27,6 +27,7 @@ from h2ogpte_migration.run.scope import (
     find_as_admin,
     find_own,
     select,
+    with_models,
 )
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import TargetState
@@ -34,7 +35,7 @@ from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.tracking.records import Attempt, Record
 from h2ogpte_migration.tracking.store import Store
 from h2ogpte_migration.ui.progress import Progress
-from h2ogpte_migration.ui.text import did_you_mean
+from h2ogpte_migration.ui.text import did_you_mean, safe
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +58,10 @@ def discover(session: Session) -> Discovered:
         scope = find_for_admin(session, listing, wanted)
     else:
         scope = find_own(listing, session.identity.username, wanted)
+    scope = with_models(scope, partial(_model_of, session))
     store = session.tracking.store
     known = _knowledge(store, scope)
+    _doubt_source_model(session, scope, known)
     if not session.options.dry_run:
         _record_late_duplicates(store, scope, known)
     decided = list(select(scope, wanted, known))
@@ -76,6 +79,22 @@ def discover(session: Session) -> Discovered:
         what = f"{result.source_name} {result.source_id}".strip()
         log.warning("not available: %s: %s", what, result.reason)
     return found
+
+
+def _doubt_source_model(session: Session, scope: Scope, known: Known) -> None:
+    """A misspelt ``--source-model`` would find nothing to migrate, as one does that is retired for good.
+
+    It may have left the server, and with it all that had it: then a record has it.
+    """
+    wanted, models = session.options.source_model, {item.model for item in scope.listed}
+    if not wanted or not scope.collections or wanted in models:
+        return
+    if any(record.source_model == wanted for record in known.records.values()):
+        return
+    close = did_you_mean(wanted, models - {""})
+    session.console.attention(
+        f"Warning: no collection in scope has the model {safe(wanted)} of --source-model{close or '.'}"
+    )
 
 
 class _Watched:
@@ -134,6 +153,17 @@ def find_for_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
         return find_as_admin(listing, wanted)
     except (Rejected, NotFound, Unauthorized) as error:
         raise no_admin(session.identity, error) from error
+
+
+def _model_of(session: Session, collection: Collection) -> Optional[str]:
+    """The model by the collection's own record; None where that does not tell it either."""
+    try:
+        gateway = session.credentials.gateway_for(collection.owner)
+        model = gateway.collection(collection.id).get("embedding_model")
+    except ServerError as error:
+        log.warning("the model of %s can't be read: %s", collection.id, error.message)
+        return None
+    return model if isinstance(model, str) else None
 
 
 def _wanted(session: Session) -> Wanted:

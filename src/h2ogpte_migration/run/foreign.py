@@ -33,13 +33,14 @@ class Targets:
                 of_owner.setdefault(key[1], []).append(target)
 
     def of(self, source: Collection, model: str) -> List[Collection]:
-        """Those that may be the target of a source, with the model that it was to have."""
+        """Those that may be the target of a source, with the model that it was to have, or one
+        that can't be read."""
         key = _key(source)
         found = list(self._by_name.get(key, ()))
         for start, targets in self._shortened.get(source.owner, {}).items():
             if start and start != key[1] and key[1].startswith(start):
                 found += targets
-        return [item for item in found if item.model == model and item.id != source.id]
+        return [item for item in found if item.model in ("", model) and item.id != source.id]
 
 
 def _key(collection: Collection) -> Tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 import uuid
 from typing import Optional, Tuple
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from h2ogpte_migration.errors import (
     TlsRefused,
     ToolError,
     Unauthorized,
+    UsageError,
 )
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
@@ -185,6 +187,17 @@ def database_is_there(options: Options) -> None:
             else "Run it in the folder of the migration, or name the file with --db-path.",
             ExitCode.USAGE,
         )
+
+
+def somebody_to_ask(options: Options) -> None:
+    """Who cleans up is asked before anything is deleted: in a terminal, unless the answer is given.
+
+    Raises:
+        UsageError: there is nobody to ask.
+    """
+    nobody = sys.stdin is None or not sys.stdin.isatty()
+    if options.mode is Mode.CLEANUP and nobody and not options.yes and not options.dry_run:
+        raise UsageError(["--cleanup asks before it deletes: run it in a terminal, or add --yes."])
 
 
 def begin_run(options: Options, tracking: Tracking) -> str:

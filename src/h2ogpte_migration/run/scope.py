@@ -6,9 +6,10 @@ Exact ids and names only: the server's filters match parts of them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import (
     AbstractSet,
+    Callable,
     Dict,
     Iterable,
     Iterator,
@@ -101,13 +102,15 @@ class Wanted:
 class Scope:
     """The collections that the command line names, before anything is filtered out.
 
-    ``listed`` is everything that was seen on the way; other targets are found in it.
+    ``listed`` is everything that was seen on the way; other targets are found in it. ``modelless``
+    are the ids of what the server tells no model of.
     """
 
     collections: Tuple[Collection, ...]
     missing: Tuple[Missing, ...]
     listed: Tuple[Collection, ...]
     guests: int = 0
+    modelless: AbstractSet[str] = frozenset()
 
 
 # -- finding -----------------------------------------------------------------------------
@@ -216,6 +219,29 @@ def _why_not_own(gateway: Lister, collection_id: str) -> str:
     return f"it is not yours, but owned by {other.owner or 'somebody else'}"
 
 
+def with_models(scope: Scope, model_of: Callable[[Collection], Optional[str]]) -> Scope:
+    """The scope, with the models that its listings did not tell: unknown is not another one.
+
+    Args:
+        model_of: asks for the model of a single collection; None where it can't be read.
+    """
+    models = {
+        item.id: model_of(item)
+        for item in _once((*scope.listed, *scope.collections))
+        if not item.model and not item.owner.startswith(GUEST_PREFIX)
+    }
+    if not models:
+        return scope
+
+    def told(items: Iterable[Collection]) -> Tuple[Collection, ...]:
+        return tuple(replace(item, model=models.get(item.id) or item.model) for item in items)
+
+    unread = frozenset(name for name, model in models.items() if model is None)
+    return replace(
+        scope, collections=told(scope.collections), listed=told(scope.listed), modelless=unread
+    )
+
+
 # -- filtering ---------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Known:
@@ -284,6 +310,8 @@ def _decide(
     foreign: Targets,
     scope: Scope,
 ) -> Found:
+    if collection.id in scope.modelless and not collection.out_of_use:
+        return _missing(collection, "its model can't be read")
     model = wanted.model_for(collection)
     why = _why_skip(collection, wanted, known, model)
     if why is not None:
@@ -377,10 +405,11 @@ def _conflict(
     ):
         others = foreign.of(collection, model)
         if others:
+            has = "has" if others[0].model else "may have"
             return (
                 "another database seems to have migrated it already: use that one (--db-path), "
                 "or --force-remigrate to migrate it again; "
-                f"{others[0].id} has the wanted model: {others[0].name}"
+                f"{others[0].id} {has} the wanted model: {others[0].name}"
             )
     if record is None or record.source_id in known.undone:
         return None
@@ -396,6 +425,8 @@ def _migrated_on(scope: Scope, wanted: Wanted, known: Known) -> Dict[str, str]:
     """Sources whose migrated collection is itself to be migrated on, to another model."""
     migrated_on = {}
     for collection in scope.listed:
+        if collection.id in scope.modelless:
+            continue
         record = known.targets.get(collection.id)
         if record is None or not known.is_current(collection.id):
             continue

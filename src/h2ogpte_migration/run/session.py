@@ -199,7 +199,10 @@ class Session:
                 if not self.admin and owner != self.identity.username:
                     continue
                 try:
-                    ragcheck.sweep(self.credentials.gateway_for(owner), leftovers, source_id)
+                    gateway = self.credentials.gateway_for(owner)
+                    doubts = ragcheck.sweep(gateway, leftovers, source_id, self.clock)
+                    for text in doubts:
+                        self.console.attention(f"Warning: {text}")
                 except ServerError as error:
                     log.warning("test chats of %s could not be deleted: %s", source_id, error)
 
@@ -265,6 +268,7 @@ def import_options(options: Options) -> ImportOptions:
 @contextmanager
 def opened(options: Options, console: Console, stopper: Stopper) -> Iterator[Session]:
     """Check that database and server belong together, then log in: the first request."""
+    preflight.somebody_to_ask(options)
     preflight.database_is_there(options)
     with _database(options) as database, closing(
         progress.choose(console, options.quiet, stopper.stop.is_set)

@@ -10,7 +10,7 @@ from h2ogpte_migration import validation
 from h2ogpte_migration.errors import BadReply, NotFound, Rejected, ServerError, Unavailable
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Finding, Json, SourceId
-from h2ogpte_migration.steps import permissions
+from h2ogpte_migration.steps.rights import read_rights
 from h2ogpte_migration.steps.source import CHAT_SETTINGS, SETTINGS
 from h2ogpte_migration.tracking.documents import DocumentComparison
 
@@ -69,9 +69,13 @@ def _permissions(migration: Migration, target: Collection) -> List[Finding]:
     if wanted is None or wanted.empty:
         return []
     try:
-        have = permissions.read(
-            migration.gateway, migration.target_id, migration.owner, is_public=target.is_public
-        )
+        have = read_rights(
+            migration.gateway,
+            migration.clock,
+            migration.target_id,
+            migration.owner,
+            is_public=target.is_public,
+        ).whole()
     except ServerError:
         return []  # the server does not tell; they are compared, no more
     return validation.permission_findings(wanted, have)

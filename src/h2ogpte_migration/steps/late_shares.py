@@ -6,27 +6,17 @@ they changed who may see it; that is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import AbstractSet, Dict, List, Optional, Set, Tuple
+from typing import AbstractSet, Dict, Optional, Set, Tuple
 
 from h2ogpte_migration.errors import NotFound
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Finding, Permissions, Share
+from h2ogpte_migration.model import Collection, Finding, Permissions, Share
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import permissions
 from h2ogpte_migration.steps.permissions import StillShared, by_whom, only
+from h2ogpte_migration.steps.rights import NOBODY, Listed, read_rights
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.validation import SHARED_MORE_WIDELY
-
-_NOBODY = Permissions(is_public=False)
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """The rights that a collection shows; ``unread`` names the lists that the server did not give."""
-
-    rights: Permissions
-    unread: Tuple[str, ...] = ()
 
 
 def follow(migration: Migration) -> Optional[Finding]:
@@ -38,19 +28,15 @@ def follow(migration: Migration) -> Optional[Finding]:
     Returns a blocking finding where the server does not take something back.
     """
     given = permissions.given_so_far(migration)
-    if given.empty and permissions.were_copied_just_now(migration):
-        return None
     try:
         source = _of_source(migration, given)
     except NotFound:
         return None  # whoever compares the documents finds out whether the source is gone
-    left, late = given, _NOBODY
     if source.unread:
-        unread = ", ".join(source.unread)
-        migration.warn(f"whether the {unread} are still the source's can't be told")
-    else:
-        left = permissions.narrowed(given, source.rights)
-        late = only(source.rights, _late(migration, left, source.rights))
+        migration.warn(f"whether the {source.unread_lists} are still the source's can't be told")
+    allowed = permissions.together(source.may_grant(given), source.rights)
+    left = permissions.narrowed(given, allowed)
+    late = only(source.rights, _late(migration, left, source.rights))
     finding: Optional[Finding] = None
     if left != given or not late.empty:
         target = _of_target(migration)
@@ -60,45 +46,39 @@ def follow(migration: Migration) -> Optional[Finding]:
         if finding is None:
             left = _give(migration, left, _lacking(late, target.rights), why_not)
     store, attempt = migration.tracking.store, migration.attempt
-    if left != (attempt.permissions or _NOBODY) or migration.warnings:
+    if left != (attempt.permissions or NOBODY) or migration.warnings:
         store.record_rights(migration.lease, attempt, left, migration.take_warnings())
         migration.reload()
     return finding
 
 
-def _of_source(migration: Migration, given: Permissions) -> _Listed:
+def _of_source(migration: Migration, given: Permissions) -> Listed:
     """The source's rights. Where something may have to be taken back, "none" is looked at twice.
 
-    A listing of a while ago makes nothing public: by now the source may be private.
+    A listing of a while ago makes nothing public: by now the source may be private. Where this run
+    has sent the import, a listing may be of before.
     """
     gateway, source_id = migration.gateway, migration.source_id
-    source = migration.overview.collection(source_id) if migration.overview is not None else None
-    if source is None or source.is_public or not given.empty:
+    source: Optional[Collection] = None
+    if migration.overview is not None and migration.seen.rights_copied_at is None:
+        source = migration.overview.collection(source_id)
+    if source is None or source.is_public is not False or not given.empty:
         source = gateway.collection(source_id)
-    unread: List[str] = []
-    rights = permissions.read(
+    return read_rights(
         gateway,
+        migration.clock,
         source_id,
         migration.owner,
         is_public=source.is_public,
-        refused=lambda what, _: unread.append(what),
-        clock=None if given.empty else migration.clock,
+        none_twice=not given.empty,
     )
-    return _Listed(rights, tuple(unread))
 
 
-def _of_target(migration: Migration) -> _Listed:
+def _of_target(migration: Migration) -> Listed:
     """The rights that the target shows, whoever gave them."""
     gateway, target_id = migration.gateway, migration.target_id
-    unread: List[str] = []
-    rights = permissions.read(
-        gateway,
-        target_id,
-        migration.owner,
-        is_public=gateway.collection(target_id).is_public,
-        refused=lambda what, _: unread.append(what),
-    )
-    return _Listed(rights, tuple(unread))
+    is_public = gateway.collection(target_id).is_public
+    return read_rights(gateway, migration.clock, target_id, migration.owner, is_public=is_public)
 
 
 # -- what the source does not grant any more ---------------------------------------------
@@ -192,15 +172,15 @@ def _give(migration: Migration, left: Permissions, late: Permissions, why_not: s
         permissions.give(migration, late)
         migration.notes.append(f"shared with {_list(whom)}, as the source is by now")
     if _begun(migration):
-        store.record_late_rights(migration.lease, attempt, left, _NOBODY)
+        store.record_late_rights(migration.lease, attempt, left, NOBODY)
         migration.reload()
     return left
 
 
-def _why_not(migration: Migration, given: Permissions, target: _Listed) -> str:
+def _why_not(migration: Migration, given: Permissions, target: Listed) -> str:
     """Why nothing is given any more; empty where the target is shared as we left it."""
     if target.unread:
-        return f"its {', '.join(target.unread)} could not be read"
+        return f"its {target.unread_lists} could not be read"
     by_us = migration.record.record.permissions_copied
     if migration.attempt.origin == Attempt.LEGACY or not by_us:
         return "it is not on record what it was given"

@@ -325,9 +325,7 @@ def chats(migration: Migration) -> Optional[Result]:
     held = retrieval.held_back(migration)
     if held is not None:
         return held
-    leftovers = migration.tracking.leftovers
-    ragcheck.sweep(migration.gateway, leftovers, migration.source_id)
-    ragcheck.give_up(leftovers, migration.source_id)
+    ragcheck.give_up(migration)
     return _run(migration, StepName.CHATS)
 
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Callable, Container, Dict, List, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Container, Dict, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import (
-    BadReply,
     Conflict,
     NotFound,
     Rejected,
     ServerError,
     StepFailed,
-    Unavailable,
 )
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
@@ -32,93 +29,9 @@ from h2ogpte_migration.steps.presence import (
     restart_if_gone,
     sure,
 )
+from h2ogpte_migration.steps.rights import NOBODY, Listed, read_rights
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import Attempt
-
-T = TypeVar("T")
-
-
-Refused = Callable[[str, str], None]
-
-
-def read(
-    gateway: Gateway,
-    collection_id: str,
-    owner: str,
-    *,
-    is_public: bool,
-    refused: Optional[Refused] = None,
-    clock: Optional[Clock] = None,
-) -> Permissions:
-    """Who may see a collection, its owner left out.
-
-    Args:
-        refused: told of a list that the server does not give, and why; without it, that is raised.
-        clock: with it, a list that comes empty is asked for again.
-    """
-    lists = _Lists(gateway, collection_id, refused, clock)
-    users = lists.shares("user shares", gateway.user_shares)
-    groups = lists.shares("group shares", gateway.group_shares)
-    return Permissions(
-        is_public=is_public,
-        public=lists.public() if is_public else None,
-        users=tuple(share for share in users if share.grantee != owner),
-        groups=tuple(groups),
-    )
-
-
-@dataclass(frozen=True)
-class _Lists:
-    """The lists of rights of one collection."""
-
-    gateway: Gateway
-    collection_id: str
-    refused: Optional[Refused]
-    clock: Optional[Clock]
-
-    def shares(self, what: str, listing: Callable[[str], List[Share]]) -> List[Share]:
-        """The shares of a listing; what of it can't be understood is told as not read."""
-        found = self.get(what, listing) or []
-        understood = [share for share in found if share.grantee]
-        if len(understood) < len(found):
-            which, number = f"{what} of another shape than documented", len(found) - len(understood)
-            if self.refused is None:
-                raise BadReply(f"the {which} can't be understood: {number} of {len(found)}")
-            self.refused(which, f"{number} of {len(found)}")
-        return understood
-
-    def get(self, what: str, listing: Callable[[str], T]) -> Optional[T]:
-        """What a listing says; None where the server does not give it and somebody is told."""
-        try:
-            try:
-                return self._look(listing)
-            except (Rejected, NotFound):
-                if self.clock is None:
-                    raise
-                self.clock.sleep(patience.EMPTY_LOOK_S)
-                return self._look(listing)
-        except (Rejected, NotFound, Unavailable, BadReply) as error:
-            if self.refused is None:
-                raise
-            # Gone or down, and not just this list of it: raises that.
-            self.gateway.collection(self.collection_id)
-            self.refused(what, error.message)
-            return None
-
-    def _look(self, listing: Callable[[str], T]) -> T:
-        read_it = partial(listing, self.collection_id)
-        return read_it() if self.clock is None else sure(self.clock, read_it)
-
-    def public(self) -> Optional[Tuple[str, ...]]:
-        told: List[Optional[Tuple[str, ...]]] = []
-
-        def listing(which: str) -> Optional[Tuple[str, ...]]:
-            told.append(self.gateway.public_permissions(which))
-            return told[-1]
-
-        self.get("public rights", listing)
-        # Without a list all rights would be granted: where it can't be read, none are.
-        return told[-1] if told else ()
 
 
 def run(migration: Migration) -> Optional[Result]:
@@ -157,9 +70,11 @@ def outdate(migration: Migration) -> None:
 def warn_of_missing(migration: Migration, held: Permissions) -> None:
     """Tell where a target that is in use already has less than its source: people may want that."""
     try:
-        allowed = _read_source(migration, partial(_warn_of_unread, migration), anew=True)
+        listed = _read_source(migration, anew=True)
     except NotFound:
         return  # whoever compares the documents finds out whether the source is gone
+    _warn_of_unread(migration, listed, NOBODY)
+    allowed = listed.rights
     if narrowed(allowed, held) != allowed:
         migration.warn(
             "its documents were imported, and by the record nothing was shared: the target is "
@@ -197,24 +112,37 @@ def _both(
 
 
 def _copy(migration: Migration) -> Permissions:
-    """Copy public, user and group rights; returns what the source has.
+    """Copy public, user and group rights; returns what the target has of us then.
 
-    A refused share is a warning. Raises ``NotFound`` where source or target may be gone.
+    What can't be read is neither given nor taken back. A refused share is a warning. Raises
+    ``NotFound`` where source or target may be gone.
     """
-    rights = _read_source(migration, partial(_warn_of_unread, migration))
+    source = _read_source(migration)
     given = given_so_far(migration)
+    kept = source.may_grant(_given_by_us(migration, given))
+    _warn_of_unread(migration, source, kept)
+    allowed = together(kept, source.rights)
     if not given.empty:
-        withdraw(migration, given, rights)
-    if not rights.empty:
+        withdraw(migration, given, allowed)
+    if not source.rights.empty:
         store, attempt = migration.tracking.store, migration.attempt
-        store.record_rights(migration.lease, attempt, together(given, rights))
+        store.record_rights(migration.lease, attempt, together(given, allowed))
         migration.reload()
-    give(migration, rights)
-    return rights
+    give(migration, source.rights)
+    return allowed
 
 
-def _warn_of_unread(migration: Migration, what: str, why: str) -> None:
-    migration.warn(f"the {what} could not be read, and so not copied: {why}")
+def _warn_of_unread(migration: Migration, source: Listed, kept: Permissions) -> None:
+    left = "" if kept.empty else "; what the target was given before was left to it"
+    for item in source.unread.values():
+        migration.warn(f"the {item.what} could not be read, and so not copied{left}: {item.why}")
+
+
+def _given_by_us(migration: Migration, given: Permissions) -> Permissions:
+    """What an earlier try gave, in place of whatever a server shares at a creation."""
+    attempt = migration.attempt
+    by_us = attempt.permissions is not None or attempt.origin == Attempt.LEGACY
+    return given if by_us else NOBODY
 
 
 def given_so_far(migration: Migration) -> Permissions:
@@ -235,21 +163,21 @@ def _born_unshared(created: Optional[Collection]) -> bool:
     if created is None:
         return False
     users = created.get("user_count")
-    return not created.is_public and not (isinstance(users, int) and users > 1)
+    return created.is_public is False and not (isinstance(users, int) and users > 1)
 
 
-def together(given: Permissions, rights: Permissions) -> Permissions:
-    """All that the target may have from us, once ``rights`` are given; the newer list counts."""
+def together(given: Permissions, added: Permissions) -> Permissions:
+    """All that the target may have from us, once ``added`` is given; the newer list counts."""
 
     def merged(old: Sequence[Share], new: Sequence[Share]) -> Tuple[Share, ...]:
         shares: Dict[str, Share] = {share.grantee: share for share in (*old, *new)}
         return tuple(shares.values())
 
     return Permissions(
-        is_public=given.is_public or rights.is_public,
-        public=rights.public if rights.is_public else given.public,
-        users=merged(given.users, rights.users),
-        groups=merged(given.groups, rights.groups),
+        is_public=given.is_public or added.is_public,
+        public=added.public if added.is_public else given.public,
+        users=merged(given.users, added.users),
+        groups=merged(given.groups, added.groups),
     )
 
 
@@ -309,7 +237,7 @@ _EVERYBODY = "the public"
 
 
 def _public_share(gateway: Gateway, collection_id: str) -> List[Share]:
-    if not gateway.collection(collection_id).is_public:
+    if gateway.collection(collection_id).is_public is False:
         return []
     return [Share(_EVERYBODY, gateway.public_permissions(collection_id))]
 
@@ -322,33 +250,34 @@ def give(migration: Migration, rights: Permissions) -> None:
             migration.warn(refusal)
 
 
-def _read_source(
-    migration: Migration, refused: Callable[[str, str], None], *, anew: bool = False
-) -> Permissions:
+def _read_source(migration: Migration, *, anew: bool = False) -> Listed:
     collection = carried(migration).collection if not anew else None
     seen = migration.seen
     if collection is None or seen.rights_copied_at is not None or seen.created is None:
         collection = migration.gateway.collection(migration.source_id)
-    return read(
+    return read_rights(
         migration.gateway,
+        migration.clock,
         migration.source_id,
         migration.owner,
         is_public=collection.is_public,
-        refused=refused,
-        clock=migration.clock,
+        none_twice=True,
     )
 
 
 def on_target(migration: Migration) -> Permissions:
     """The rights that the target has now, whoever gave them."""
-
-    def refused(what: str, why: str) -> None:
-        migration.warn(f"the {what} of the target could not be read, and so not compared: {why}")
-
     gateway, target_id = migration.gateway, migration.target_id
     within_s = migration.freshness()
     target = read_when_visible(gateway, migration.clock, target_id, within_s)
-    return read(gateway, target_id, migration.owner, is_public=target.is_public, refused=refused)
+    listed = read_rights(
+        gateway, migration.clock, target_id, migration.owner, is_public=target.is_public
+    )
+    for item in listed.unread.values():
+        migration.warn(
+            f"the {item.what} of the target could not be read, and so not compared: {item.why}"
+        )
+    return listed.rights
 
 
 class StillShared(StepFailed):

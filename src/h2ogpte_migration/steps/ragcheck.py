@@ -10,9 +10,10 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
@@ -38,8 +39,7 @@ class RagResult:
 
 def run(migration: Migration) -> Optional[Result]:
     """Ask the target, once a run; whatever goes wrong is told and holds nothing back."""
-    gateway, leftovers = migration.gateway, migration.tracking.leftovers
-    sweep(gateway, leftovers, migration.source_id)
+    migration.notes += sweep_of(migration)
     try:
         result = _run(migration) if _holds_documents(migration) else None
     except ServerError as error:
@@ -73,7 +73,7 @@ def _run(migration: Migration) -> RagResult:
         # It may open late: "none there" counts only after a while. If the run is stopped
         # meanwhile, the record stays, and the next run looks.
         migration.clock.sleep(patience.second_look(error.timed_out))
-        sweep(gateway, leftovers, source_id)
+        migration.notes += sweep_of(migration, unanswered_s=0.0)
         return RagResult(False, f"RAG check: the test chat could not be opened: {error.message}")
     except ServerError:
         leftovers.record_test_chat_gone(number)
@@ -88,7 +88,9 @@ def _run(migration: Migration) -> RagResult:
     finally:
         # What does not show yet can't be deleted: it stays on record for the next sweep.
         if not hidden:
-            sweep(gateway, leftovers, source_id)
+            with suppress(ServerError):
+                _delete(gateway, session_id)
+                leftovers.record_test_chat_gone(number)
 
 
 def _shows(migration: Migration, session_id: str) -> bool:
@@ -128,43 +130,102 @@ def _ask(
     return RagResult(True, f"{RAG_PASSED}, {plural(len(own), 'document reference')}: {preview}")
 
 
-def sweep(gateway: Gateway, leftovers: Leftovers, source_id: SourceId) -> None:
-    """Delete the test chats of a source that this run or a dead one left."""
+def sweep_of(migration: Migration, *, unanswered_s: Optional[float] = None) -> List[str]:
+    """Delete the test chats of a migration that this run or a dead one left; see ``sweep``."""
+    gateway, leftovers = migration.gateway, migration.tracking.leftovers
+    source_id, clock = migration.source_id, migration.clock
+    return sweep(gateway, leftovers, source_id, clock, unanswered_s=unanswered_s)
+
+
+def give_up(migration: Migration) -> None:
+    """Delete them, right before other chats move, and forget those that could not be found.
+
+    Afterwards an unanswered one can't be told from a moved chat, which must not be deleted.
+    """
+    doubts = sweep_of(migration)
+    for text in (*doubts, *forget(migration.tracking.leftovers, migration.source_id)):
+        migration.warn(text)
+
+
+def sweep(
+    gateway: Gateway,
+    leftovers: Leftovers,
+    source_id: SourceId,
+    clock: Clock,
+    *,
+    unanswered_s: Optional[float] = None,
+) -> List[str]:
+    """Delete the test chats of a source that this run or a dead one left.
+
+    One that was opened a moment ago may not show yet: it is looked for until it would have, by the
+    server's own clock. Returns what people may have to look at.
+
+    Args:
+        unanswered_s: how old one has to be that no answer told of, before it counts as never made.
+
+    Raises:
+        Interrupted: the user asked to stop; what may yet show stays on record.
+    """
+    doubts: List[str] = []
+    if unanswered_s is None:
+        unanswered_s = patience.SECOND_LOOK_AFTER_TIMEOUT_S
     for chat in leftovers.test_chats_left(source_id):
+        within_s = patience.VISIBLE_WITHIN_S if chat.session_id else unanswered_s
+        shows_by = clock.now() + within_s - _age_s(gateway, chat)
         with suppress(ServerError):
-            _remove(gateway, leftovers, chat)
+            while not _remove(gateway, chat, doubts) and clock.now() < shows_by:
+                wait_s = shows_by - clock.now()
+                log.info("a test chat may not show yet: looking again for up to %.0f s", wait_s)
+                clock.sleep(min(patience.SECOND_LOOK_S, max(0.0, wait_s)))
+            leftovers.record_test_chat_gone(chat.id)
+    return doubts
 
 
-def _remove(gateway: Gateway, leftovers: Leftovers, chat: TestChat) -> None:
+def _age_s(gateway: Gateway, chat: TestChat) -> float:
+    """For how long it may have been there, by the server's clock; 0 where that does not tell."""
+    now = gateway.server_time()
+    if now is None or chat.asked_at is None:
+        return 0.0
+    return max(0.0, (now - chat.asked_at).total_seconds())
+
+
+def _remove(gateway: Gateway, chat: TestChat, doubts: List[str]) -> bool:
+    """Delete it; whether nothing is left to do: else it is not there, or does not show yet.
+
+    Chats that may be it, or somebody's, are left alone: ``doubts`` names them.
+    """
     session_id = chat.session_id
     if session_id is None:
         try:
             found = _find(gateway, chat)
         except NotFound:
-            leftovers.record_test_chat_gone(chat.id)  # the target is gone, and its chats with it
-            return
+            return True  # the target is gone, and its chats with it
         session_id = found.ours
-        for doubtful in found.doubtful:
-            log.warning(
-                "the chat %s on %s may be a test chat; it is left alone, as it may be somebody's",
-                doubtful,
-                chat.target_id,
-            )
-    if session_id is not None:
-        gateway.delete_chat(session_id)
+        doubts += [
+            f"the chat {one} on {chat.target_id} may be a test chat of this tool, and may be "
+            "somebody's: it was left alone"
+            for one in found.doubtful
+        ]
+        if found.doubtful:
+            return True
+    return session_id is not None and _delete(gateway, session_id)
+
+
+def _delete(gateway: Gateway, session_id: str) -> bool:
+    deleted = gateway.delete_chat(session_id)
+    if deleted:
         log.info("deleted the test chat %s", session_id)
-    leftovers.record_test_chat_gone(chat.id)
+    return deleted
 
 
-def give_up(leftovers: Leftovers, source_id: SourceId) -> None:
-    """Forget test chats that could not be found: right before other chats move to the target.
-
-    Afterwards an unanswered one can't be told from a moved chat, which must not be deleted.
-    """
+def forget(leftovers: Leftovers, source_id: SourceId) -> List[str]:
+    """Strike off the record what no answer told of; returns what people may have to look at."""
+    doubts: List[str] = []
     for chat in leftovers.test_chats_left(source_id):
         if chat.session_id is None:
-            log.warning("a test chat on %s was never found; look for an empty one", chat.target_id)
+            doubts.append(f"a test chat on {chat.target_id} was never found; look for an empty one")
             leftovers.record_test_chat_gone(chat.id)
+    return doubts
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,19 @@ _FLAGS = {StepName.CONNECTORS: "--move-connectors", StepName.CHATS: "--move-chat
 _COMES_BACK = (*AFTER_IMPORT, Position.ROLLING_BACK)
 
 
+def is_chained(migration: Migration) -> bool:
+    """Whether a target of this source was ever migrated on."""
+    return bool(_later_hops(migration))
+
+
+def _later_hops(migration: Migration) -> List[Hop]:
+    made = migration.tracking.store.targets_of
+    return [hop for hop in whereabouts(migration.source_id, made) if len(hop.by) > 1]
+
+
 def further_on(migration: Migration) -> List[Hop]:
     """To what the targets of this source were migrated on; not where that was rolled back."""
-    store = migration.tracking.store
-    hops = [hop for hop in whereabouts(migration.source_id, store.targets_of) if len(hop.by) > 1]
+    hops = _later_hops(migration)
     origins = {origin for hop in hops for origin in hop.by[1:]}
     back = {origin for origin in origins if _position(migration, origin) == Position.ROLLED_BACK}
     return [hop for hop in hops if back.isdisjoint(hop.by)]

@@ -62,7 +62,9 @@ class Comparison:
 
 def run(migration: Migration) -> Optional[Result]:
     """Validate afresh; blocking findings hold connectors and chats back."""
-    ragcheck.sweep(migration.gateway, migration.tracking.leftovers, migration.source_id)
+    ragcheck.sweep(
+        migration.gateway, migration.tracking.leftovers, migration.source_id, migration.clock
+    )
     try:
         still_shared = late_shares.follow(migration)
         latecomers.await_unanswered(migration)

@@ -32,6 +32,7 @@ from h2ogpte_migration.tracking.records import (
     Tracked,
     Validation,
     Watched,
+    recorded_rights,
 )
 from h2ogpte_migration.tracking.rows import (
     BRINGING_OVER,
@@ -399,7 +400,7 @@ class Questions:
             "SELECT detail FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
             {"attempt": attempt.id, "step": StepName.LATE_SHARES},
         )
-        return Permissions.from_json(json.loads(row["detail"]) if row else {})
+        return recorded_rights(row["detail"]) if row else Permissions(is_public=False)
 
     def baseline(self, attempt: Attempt) -> Iterator[Document]:
         """The documents that the source had at submission, as a stream."""

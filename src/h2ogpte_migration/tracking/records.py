@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import Dict, FrozenSet, Optional, Tuple
 
+from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.model import (
     Finding,
     ImportOptions,
@@ -78,7 +79,7 @@ class Attempt:
     model: str
     import_options: ImportOptions
     source_facts: Optional[Json]
-    permissions: Optional[Permissions]
+    rights: Optional[str]
     origin: str
     adopted: bool
     state: TargetState
@@ -92,7 +93,6 @@ class Attempt:
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Attempt:
-        permissions = row["permissions"]
         facts = row["source_facts"]
         return cls(
             id=row["id"],
@@ -105,12 +105,37 @@ class Attempt:
             model=row["model"],
             import_options=ImportOptions.from_json(json.loads(row["import_options"])),
             source_facts=json.loads(facts) if facts else None,
-            permissions=Permissions.from_json(json.loads(permissions)) if permissions else None,
+            rights=row["permissions"] or None,
             origin=row["origin"],
             adopted=bool(row["adopted"]),
             state=TargetState(row["fate"]),
             reason=row["reason"] or "",
         )
+
+    @cached_property
+    def permissions(self) -> Optional[Permissions]:
+        """What the target may have been given; None where that is not on record.
+
+        Raises:
+            StepFailed: the record can't be read.
+        """
+        return None if self.rights is None else recorded_rights(self.rights)
+
+
+def recorded_rights(text: str) -> Permissions:
+    """Rights as they are on record; who can't be named there can't be taken anything back.
+
+    Raises:
+        StepFailed: somebody wrote something else there.
+    """
+    try:
+        return Permissions.from_json(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StepFailed(
+            "inconsistent: the record of what the target was given can't be read",
+            "Was the database edited? --force-remigrate makes a new target and leaves it alone.",
+            "inconsistent",
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Iterable, List, Optional, Set
+from typing import Callable, Iterable, List, Optional, Set
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
@@ -40,6 +40,8 @@ class Remover:
         self._clock = Clock(threading.Event())
         self._out_of_time = Teardown(place.clock).out_of_time
         self._all_shows_at = self._clock.now() + patience.VISIBLE_WITHIN_S
+        self._seen: Set[str] = set()
+        """Ids of collections and chats that the server has shown: what is not found of them is gone."""
 
     def remove_all(self) -> List[str]:
         """Returns what is still there, or may be, each in words; empty is clean."""
@@ -74,9 +76,9 @@ class Remover:
         why = [words for home in homes for words in self._foreign(thing.token, home, documents)]
         if why:
             return why
-        for chat in self._scratch.left(Kind.CHAT, thing.token):
-            self._remove_chat(chat, homes)
-        why = [words for home in homes for words in self._delete(home)]
+        chats = self._scratch.left(Kind.CHAT, thing.token)
+        why = [words for chat in chats for words in self._remove_chat(chat, homes)]
+        why += [words for home in homes for words in self._delete(home)]
         why += [words for one in sorted(documents) for words in self._delete_document(one)]
         if why:
             return why
@@ -130,6 +132,7 @@ class Remover:
         began = self._clock.now()
         while True:
             found = [item.id for item in names.recognised(self._place, thing)]
+            self._seen.update(found)
             waited_s = self._clock.now() - began
             if not doubtful or waited_s > patience.VISIBLE_WITHIN_S:
                 return list(dict.fromkeys([*(one for one in found if one not in known), *known]))
@@ -146,9 +149,11 @@ class Remover:
 
     def _documents(self, home: str) -> List[Document]:
         try:
-            return read_documents(self._gateway, home, list)
+            rows: List[Document] = read_documents(self._gateway, home, list)
         except NotFound:
             return []
+        self._seen.add(home)
+        return rows
 
     def _foreign(self, token: str, home: str, documents: Set[str]) -> List[str]:
         """What somebody else put there meanwhile; then it is left alone."""
@@ -166,23 +171,25 @@ class Remover:
 
     def _chats(self, home: str) -> List[str]:
         try:
-            return self._place.chat_ids(home)
+            ids = self._place.chat_ids(home)
         except NotFound:
             return []
+        self._seen.update(ids)
+        return ids
 
     # -- going ---------------------------------------------------------------------------
-    def _remove_chat(self, chat: Thing, homes: List[str]) -> None:
+    def _remove_chat(self, chat: Thing, homes: List[str]) -> List[str]:
         if chat.made_id:
-            self._gateway.delete_chat(chat.made_id)
-            return
+            return self._until_gone(self._gateway.delete_chat, chat.made_id)
         for home in homes:
             for session_id in self._chats(home):  # one at most, and empty: see _foreign
                 self._gateway.delete_chat(session_id)
+        return []
 
     def _delete(self, home: str) -> List[str]:
-        self._gateway.delete_collection(home)
+        why = self._until_gone(self._gateway.delete_collection, home)
         began = self._clock.now()
-        while True:
+        while not why:
             try:
                 self._gateway.collection(home)
             except ServerError:  # the server has said that it is deleted; nothing contradicts
@@ -191,6 +198,19 @@ class Remover:
             if waited_s > patience.VISIBLE_WITHIN_S or self._out_of_time():
                 return [f"{home} is still there, although the server said that it was deleted"]
             self._clock.pause(patience.poll_delay(waited_s))
+        return why
+
+    def _until_gone(self, delete: Callable[[str], bool], ident: str) -> List[str]:
+        """Delete it as soon as it shows: "not there" of what was just made means "not there yet"."""
+        while not delete(ident) and ident not in self._seen:
+            if self._clock.now() >= self._all_shows_at:
+                return []
+            if self._out_of_time():
+                return [f"whether {ident} exists could not be told yet"]
+            self._clock.pause(
+                min(patience.SECOND_LOOK_S / 2, self._all_shows_at - self._clock.now())
+            )
+        return []
 
     def _delete_document(self, document_id: str) -> List[str]:
         """Documents go with their collections; one that stayed is deleted by itself."""
