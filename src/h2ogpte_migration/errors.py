@@ -62,11 +62,18 @@ class LeaseLost(TrackingError):
 
 
 class StepFailed(ToolError):
-    """A step of one collection ended in a way that stops this collection for now."""
+    """A step of one collection ended in a way that stops this collection for now.
 
-    def __init__(self, message: str, hint: str = "", kind: str = "") -> None:
+    Args:
+        way_out: the flags, with their values, that help where the same command does not.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", kind: str = "", way_out: Sequence[str] = ()
+    ) -> None:
         super().__init__(message, hint)
         self.kind = kind or "step"
+        self.way_out = tuple(way_out)
 
 
 class ServerError(ToolError):

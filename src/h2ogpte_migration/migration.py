@@ -454,6 +454,7 @@ class Migration:
             reason=reason,
             hint=error.hint or self._what_next(error),
             cause=error.kind,
+            way_out=error.way_out if isinstance(error, StepFailed) else (),
             needs_attention=True,
         )
 

@@ -98,6 +98,7 @@ class Result:
     Args:
         step: the step that it came to, by name.
         cause: the sort of failure, free of ids: what failures are grouped by.
+        way_out: the flags, with their values, that help where the same command does not.
         needs_attention: whether people have to look at it.
         earlier: whether it was done before this run.
         notes: remarks that are not kept.
@@ -122,6 +123,7 @@ class Result:
     reason: str = ""
     hint: str = ""
     cause: str = ""
+    way_out: Tuple[str, ...] = ()
     needs_attention: bool = False
     earlier: bool = False
     findings: Tuple[Finding, ...] = ()
@@ -146,6 +148,9 @@ RAG_LEFT_OUT = "RAG check left out"
 """How the notes of a question to a new collection begin, those of an answer that is as wanted, and
 those of none."""
 
+
+SOURCE_DELETED = "source deleted"
+"""The cause of a failure that no command mends: there is nothing to move back to."""
 
 OWN_TARGET = "target of this tool"
 """The cause of a skip that is none: nobody takes the new collections for work to do."""

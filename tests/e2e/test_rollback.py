@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from h2ogpte_migration.sandbox.faults import call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
+from tests.support.command import Result
 from tests.support.earlier import by_this_tool, by_version_1_2_0
-from tests.support.terminal import GEMMA, M3, MAPPED, WAIT, Operator
+from tests.support.terminal import GEMMA, LARGE, M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 ROLLBACK, CHATS, FORCE, VERIFY = "--rollback", "--migrate-chats", "--force-remigrate", "--verify"
@@ -240,7 +243,9 @@ def test_chats_left_at_the_start_of_a_chain_without_its_middle_are_told_the_way_
     operator.sql(unchatted, source.id)
     world.add_chat(source.id, "anna", None)
     said = operator.admin(VERIFY, CHATS, "--collections", source.id, code=1)
-    assert f"--move-chats --from {source.id} --to {end.id}" in said.out
+    command = f"--move-chats --from {source.id} --to {end.id}"
+    assert command in said.out
+    assert all(command in shlex.join(words) for words in next_commands(said))
     assert operator.row(source.id)["job_status"] == "completed"
 
 
@@ -363,6 +368,118 @@ def test_a_chain_comes_back_from_its_last_link_to_its_first(
     sources = chain(operator, 4)
     operator.admin(ROLLBACK)
     assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
+
+
+def test_what_a_former_target_was_migrated_on_to_comes_back_before_it_does(
+    operator: Operator, world: World
+) -> None:
+    world.times.move_s = 0.2
+    sources = chain(operator, 3)
+    operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+    said = operator.admin(ROLLBACK)
+    assert "were moved back, and it has" not in said.out
+    assert [held(world, source.id) for source in sources] == [(1, 1)] * 3
+
+
+def next_commands(said: Result) -> list:
+    """What the summary says to type next, as words to run it with here."""
+    lines = [line for line in said.out.splitlines() if line.startswith("Next")]
+    words = [shlex.split(line.partition("h2ogpte-migrate ")[2]) for line in lines]
+    return [[word for word in found if word not in ("--admin-key",)] for found in words]
+
+
+def follow(operator: Operator, said: Result) -> None:
+    """Type what the summary names; every command has to end well."""
+    commands = next_commands(said)
+    assert commands, said.out
+    for words in commands:
+        at = words.index("--url")
+        operator.admin(*words[:at], *words[at + 2 :])
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_a_former_target_was_migrated_on_to_is_not_forgotten_by_a_rollback(
+    operator: Operator, world: World, gone: bool
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    end = operator.target_of(middle.id)
+    if gone:
+        world.drop_collection(middle.id)
+    operator.admin("--collections", source.id, "--target-model", GEMMA, FORCE, WAIT, CHATS)
+    said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    assert f"former target {middle.id} was itself migrated on, to {end.id}" in said.out
+    assert "that holds 1 connector, 1 chat" in said.out
+    follow(operator, said)
+    operator.admin(ROLLBACK, "--collections", source.id)
+    assert held(world, source.id) == (1, 1)
+    operator.admin(ROLLBACK)
+    operator.plain("--status", "--check")
+
+
+def test_what_went_with_the_end_of_a_chain_does_not_count_as_rolled_back(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    world.drop_collection(operator.target_of(middle.id).id)
+    for _ in range(2):
+        said = operator.admin(ROLLBACK, code=1)
+        assert "rolled back" not in said.out.splitlines()[-2]
+        assert "2 failed" in said.out
+    said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    assert "1 connector, 1 chat went with" in said.out
+
+
+def test_once_the_end_of_a_chain_without_its_middle_is_emptied_its_rollback_ends(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    world.drop_collection(middle.id)
+    said = operator.admin(ROLLBACK, code=1)
+    assert all(ROLLBACK not in words for words in next_commands(said))
+    follow(operator, said)
+    assert held(world, source.id) == (1, 1)
+    again = ("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS)
+    said = operator.admin(*again, code=1)
+    assert "the source holds connectors and chats again" in said.out
+    said = operator.admin(ROLLBACK)
+    assert "1 rolled back" in said.out
+    assert "nothing is left to move back" in said.out
+    operator.admin(*again)
+    operator.plain("--status", "--check")
+    assert held(world, source.id) == (1, 1)
+
+
+def test_what_a_later_link_brings_while_a_rollback_is_interrupted_comes_back_as_well(
+    operator: Operator, world: World
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    operator.admin(ROLLBACK, "--collections", middle.id)
+    route = "POST /collections/{collection_id}/migrate_chat_sessions_job"
+    operator.server.faults.add(reply(400), route=route, times=None)
+    operator.admin(ROLLBACK, "--collections", source.id, code=1)
+    operator.server.faults.clear()
+    assert held(world, source.id) == (1, 0)
+    world.add_connector(middle.id)  # by whatever run goes on with the later link
+    operator.admin(ROLLBACK, "--collections", source.id)
+    assert held(world, source.id) == (2, 1)
+
+
+def test_chats_that_never_moved_do_not_hold_up_a_run_once_the_middle_of_a_chain_is_deleted(
+    operator: Operator, world: World
+) -> None:
+    source = world.add_collection("anna", "Alpha", documents=1, connectors=1, chats=1)
+    world.add_chat(source.id, "anna", None).archived = True
+    first = ("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS)
+    operator.admin(*first)
+    middle = operator.target_of(source.id)
+    operator.admin("--collections", middle.id, "--target-model", LARGE, WAIT, CHATS)
+    world.drop_collection(middle.id)
+    assert held(world, source.id) == (0, 1)
+    assert "stands for it" in operator.admin(*first, "--details").out
 
 
 def test_the_first_link_of_a_chain_does_not_come_back_alone(

@@ -508,15 +508,31 @@ def test_only_a_refusal_of_rights_says_that_a_key_is_no_administrators(
 
 
 # -- chains --------------------------------------------------------------------------------
-def test_the_first_link_of_a_chain_goes_first_and_comes_back_last() -> None:
+def test_the_first_link_of_a_chain_goes_first() -> None:
     links = [record("a", "b"), record("b", "c"), record("c", "d"), record("x", "y"), record("z")]
     assert chains.first(links) == {"b": "a", "c": "b"}
-    assert chains.first(links, back=True) == {"a": "b", "b": "c"}
 
 
 def test_links_that_form_a_circle_have_no_order() -> None:
     circle = [record("a", "b"), record("b", "a"), record("c", "c"), record("d", "a")]
     assert chains.first(circle) == {}
+
+
+@pytest.mark.parametrize(
+    ("made", "first"),
+    [
+        ({"a": ["b"], "b": ["c"], "c": ["d"], "x": ["y"], "z": []}, {"a": "b", "b": "c"}),
+        ({"a": ["b", "b2"], "b": ["c"]}, {"a": "b"}),  # b is a former target
+        ({"a": ["b", "b2"], "b": ["c"], "b2": ["c2"]}, {"a": "b2", "b2": "b"}),
+        ({"a": ["b"], "b": ["a"], "c": ["c"]}, {"a": "b"}),  # a circle stops nobody
+    ],
+)
+def test_what_a_target_was_migrated_on_to_comes_back_first(made: dict, first: dict) -> None:
+    assert chains.first_back(made, made) == first
+
+
+def test_what_lies_between_two_links_need_not_come_back_itself() -> None:
+    assert chains.first_back(["a", "c"], {"a": ["b"], "b": ["c"], "c": ["d"]}) == {"a": "c"}
 
 
 # -- models that a listing does not tell ---------------------------------------------------

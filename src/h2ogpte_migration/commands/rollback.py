@@ -9,6 +9,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.planner import Action
 from h2ogpte_migration.results import OutcomeKind, Plan, Result, RunResult
 from h2ogpte_migration.run import closing
+from h2ogpte_migration.run.former import not_brought_back
 from h2ogpte_migration.run.preview import preview
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.run.tracked import in_scope, is_in_scope
@@ -20,7 +21,7 @@ from h2ogpte_migration.ui.text import plural
 
 def run(session: Session) -> int:
     """Roll back everything in scope that was migrated; returns the exit code."""
-    records, missing = in_scope(session, session.tracking.store.imported())
+    records, missing = in_scope(session, session.tracking.store.to_roll_back())
     session.check_rights(record.owner for record in records)
     policy = session.policy(rollback=True)
     migrations = [session.tracked_migration(record, policy) for record in records]
@@ -34,7 +35,14 @@ def run(session: Session) -> int:
         )
         return closing.tell_plan(session, RunResult([*planned, *missing]))
     session.sweep_leftovers()
-    result = session.carry_out(migrations, set(), first=chains.first(records, back=True))
+    sources = (record.source_id for record in records)
+    first = chains.first_back(sources, session.tracking.store.targets_by_source())
+    result = session.carry_out(
+        migrations,
+        set(),
+        remarks=lambda migration, outcome: not_brought_back(session, migration, outcome),
+        first=first,
+    )
     result.results += missing
     result.remarks += _still_to_come(session)
     return closing.tell(session, result)

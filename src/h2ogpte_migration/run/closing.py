@@ -12,7 +12,7 @@ from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId, spelled
-from h2ogpte_migration.results import OutcomeKind, Result, RunResult
+from h2ogpte_migration.results import SOURCE_DELETED, OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
@@ -180,9 +180,28 @@ def _continued(session: Session, failed: List[Result]) -> Iterator[Following]:
         ids = ",".join(unbegun[start : start + MOST_IDS_A_COMMAND])
         command = options.command(add=["--collections", ids])
         yield Following("to begin afresh what could not be begun", command)
-    if len(unbegun) < len(failed):
+    ways_out = [row.way_out for row in failed if row.way_out]
+    yield from _ways_out(session, ways_out)
+    stuck = sum(row.cause == SOURCE_DELETED and not row.way_out for row in failed)
+    if len(unbegun) + len(ways_out) + stuck < len(failed):
         plain = options.command(without=["--force-remigrate", "--retry-failed"])
         yield Following("to continue", plain)
+
+
+def _ways_out(session: Session, ways_out: Sequence[Tuple[str, ...]]) -> Iterator[Following]:
+    """What helps where the same command would fail alike: rollbacks in one, moves one by one."""
+    options, rollback = _aloud(session), "--rollback"
+    rolled = [way[-1] for way in ways_out if way[0] == rollback]
+    if rolled:
+        ids = ",".join(dict.fromkeys(",".join(rolled).split(",")))
+        command = options.command(add=[rollback, "--collections", ids])
+        yield Following("to bring back what was migrated on", command)
+    moves = list(dict.fromkeys(way for way in ways_out if way[0] != rollback))
+    for way in moves[:MOST_IDS]:
+        yield Following("to bring what is further on", options.command(add=way))
+    if len(moves) > MOST_IDS:
+        plain = options.command(without=["--force-remigrate", "--retry-failed"])
+        yield Following(f"after that, to see the {len(moves) - MOST_IDS} others", plain)
 
 
 def _was_not_begun(session: Session, row: Result) -> bool:

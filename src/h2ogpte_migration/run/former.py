@@ -38,6 +38,18 @@ def remarks(session: Session, migration: Migration, outcome: Result) -> Result:
     return replace(outcome, left_behind=tuple(_left_behind(session, migration, outcome)))
 
 
+def not_brought_back(session: Session, migration: Migration, outcome: Result) -> Result:
+    """The result of a rollback with what former targets hold of a collection that it left as it is.
+
+    Nothing where all came back, or where the result names the way already.
+    """
+    if outcome.kind == OutcomeKind.ROLLED_BACK or outcome.way_out:
+        return outcome
+    left = tuple(_left_behind(session, migration, outcome))
+    held = any("--move-" in line for line in left)
+    return replace(outcome, left_behind=left, needs_attention=outcome.needs_attention or held)
+
+
 def _left_behind(session: Session, migration: Migration, outcome: Result) -> List[str]:
     ready = outcome.kind == OutcomeKind.DONE
     destination = outcome.target_id if ready else outcome.source_id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, Sequence
+from collections import deque
+from dataclasses import dataclass
+from typing import Callable, Deque, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.migration import Migration
@@ -14,11 +16,45 @@ _MOVES_TO_COME = (Position.IMPORTED, Position.HELD, Position.VALIDATED)
 """Where a migration stands whose connectors are still to be moved."""
 
 
-def first(records: Iterable[Record], *, back: bool = False) -> Dict[str, str]:
-    """Which migration has to end before which one begins, by their sources' ids.
+@dataclass(frozen=True)
+class Hop:
+    """A collection in which what a source had may be by now.
 
-    On the way there the first link is the first: what it moves is moved on by the next. On the way
-    back it is the last link. Links that form a circle have no order.
+    Args:
+        target_id: that collection.
+        by: whose migrations led there: the source itself, its target that was migrated on, ...
+    """
+
+    target_id: str
+    by: Tuple[str, ...]
+
+
+def whereabouts(source_id: str, made: Callable[[str], Iterable[str]]) -> List[Hop]:
+    """Where what a source had may be by now, nearest first.
+
+    In every target that was made for it, in use or not, and wherever those were migrated on to.
+
+    Args:
+        made: the targets that were ever made for a collection.
+    """
+    found: List[Hop] = []
+    seen = {source_id}
+    ahead: Deque[Tuple[str, ...]] = deque([(source_id,)])
+    while ahead:
+        by = ahead.popleft()
+        for target_id in made(by[-1]):
+            if target_id not in seen:
+                seen.add(target_id)
+                found.append(Hop(target_id, by))
+                ahead.append((*by, target_id))
+    return found
+
+
+def first(records: Iterable[Record]) -> Dict[str, str]:
+    """On the way there: which migration has to end before which one begins, by their sources' ids.
+
+    The first link is the first: what it moves is moved on by the next. Links that form a circle
+    have no order.
     """
     found = list(records)
     sources = {str(record.source_id) for record in found}
@@ -27,8 +63,37 @@ def first(records: Iterable[Record], *, back: bool = False) -> Dict[str, str]:
         for record in found
         if record.target_id is not None and str(record.target_id) in sources
     }
-    onwards = {source: later for source, later in onwards.items() if not _returns(onwards, source)}
-    return onwards if back else {later: source for source, later in onwards.items()}
+    return {later: source for source, later in onwards.items() if not _returns(onwards, source)}
+
+
+def first_back(sources: Iterable[str], made: Mapping[str, Sequence[str]]) -> Dict[str, str]:
+    """On the way back: which rollback has to end before which one begins, by their sources' ids.
+
+    What a target was migrated on to comes back before the target's own content does, whether that
+    target is in use or a former one. All of a tree comes back one after another.
+
+    Args:
+        made: every target that was ever made, by its source.
+    """
+    chosen = set(sources)
+    behind = {
+        source: [
+            hop.target_id
+            for hop in whereabouts(source, lambda one: made.get(one, ()))
+            if hop.target_id in chosen
+        ]
+        for source in chosen
+    }
+    found: Dict[str, str] = {}
+    placed: Set[str] = set()
+    for source in sorted(chosen, key=lambda one: (-len(behind[one]), one)):
+        if source in placed:
+            continue
+        line = [*sorted(behind[source], key=lambda one: (len(behind[one]), one)), source]
+        for earlier, later in zip(line, line[1:]):
+            found.setdefault(later, earlier)
+        placed.update(line)
+    return found
 
 
 def _returns(onwards: Mapping[str, str], start: str) -> bool:
@@ -73,27 +138,23 @@ def onwards(migration: Migration, target_id: str) -> List[Tracked]:
         links.append(tracked)
 
 
-def refuse_if_migrated_on(
-    migration: Migration, at: Sequence[Position], why: str, hint: str
-) -> None:
-    """The target may be the source of the next link, which has gone too far by now.
-
-    Args:
-        at: where the next link must not stand.
-        hint: what to type, with ``{source}``, ``{middle}`` and ``{end}`` of the chain.
+def refuse_into_the_middle(migration: Migration) -> None:
+    """Chats that move to a target which was migrated on would stay there, in the middle.
 
     Raises:
-        StepFailed: it stands there.
+        StepFailed: that migration is finished, and moves nothing more.
     """
     middle, end = migration.target_id, ""
     for link in onwards(migration, middle):
-        if link.position not in at:
+        if link.position != Position.FINISHED:
             break
         end = str(link.record.target_id)
     if not end:
         return
+    way_out = ("--move-chats", "--from", migration.source_id, "--to", end)
     raise StepFailed(
-        f"its target {middle} was itself migrated on, to {end}: {why}",
-        hint.format(source=migration.source_id, middle=middle, end=end),
+        f"its target {middle} was itself migrated on, to {end}: the chats would stay in the middle",
+        f"Move them to the end: {' '.join(way_out)}",
         "migrated on",
+        way_out,
     )

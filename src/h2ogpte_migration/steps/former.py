@@ -107,15 +107,14 @@ def holdings(migration: Migration) -> List[Holding]:
 
     As far as the server tells. Of a chain nothing is brought over by itself: its end is in use.
     """
-    found = []
-    for former in migration.tracking.store.former_targets(migration.source_id):
+    found, store = [], migration.tracking.store
+    for former in store.former_targets(migration.source_id):
         with suppress(ServerError):
             found.append(_holding(migration, former))
-        for link in chains.onwards(migration, str(former.target_id)):
-            end = str(link.record.target_id)
+        for hop in chains.whereabouts(str(former.target_id), store.targets_of):
             with suppress(ServerError):
-                connectors, chats = _moved(migration, end)
-                found.append(Holding(end, connectors, chats, beyond=str(former.target_id)))
+                connectors, chats = _moved(migration, hop.target_id)
+                found.append(Holding(hop.target_id, connectors, chats, beyond=hop.by[0]))
     return [item for item in found if item.connectors or item.chats or item.documents]
 
 

@@ -347,12 +347,7 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
             }
             store.record_move_counts(migration.lease, migration.attempt, step, counts)
         if left.listed and step == StepName.CHATS:
-            chains.refuse_if_migrated_on(
-                migration,
-                (Position.FINISHED,),
-                "the chats would stay in the middle",
-                "Move them to the end: --move-chats --from {source} --to {end}",
-            )
+            chains.refuse_into_the_middle(migration)
         if left.total:
             left = move_all(way, kind, StepJobs(migration, step))
             if step == StepName.CONNECTORS:

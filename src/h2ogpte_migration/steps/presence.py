@@ -8,7 +8,7 @@ comes here: the transport takes it for a fault on the way.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Callable, Iterator, Optional, Tuple, TypeVar
 
@@ -20,7 +20,7 @@ from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Document
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import Position, TargetState
+from h2ogpte_migration.states import Position, StepName, TargetState
 from h2ogpte_migration.steps import chains
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.tracking.records import Attempt
@@ -118,6 +118,7 @@ def run(migration: Migration) -> Optional[Result]:
         return None
     end = end_of_chain(migration)
     if end:
+        _refuse_what_is_in_the_source(migration, end)
         migration.notes.append(f"its target was deleted; {end} stands for it, to which that went")
         return None
     reason = "the target was deleted after the end"
@@ -125,6 +126,34 @@ def run(migration: Migration) -> Optional[Result]:
         hint = "Its source is gone as well: there is nothing left to migrate."
         return migration.import_failed(reason, "target deleted", hint)
     return migration.import_failed(reason, "target deleted")
+
+
+def _refuse_what_is_in_the_source(migration: Migration, end: str) -> None:
+    """Without its target nothing brings on what is in the source again, as by a move by hand.
+
+    Raises:
+        StepFailed: connectors are, or chats where they had been moved, but for those that stayed.
+    """
+    gateway, source_id, store = migration.gateway, migration.source_id, migration.tracking.store
+    flags = []
+    with suppress(NotFound):  # a source that is gone holds nothing
+        if gateway.connectors(source_id):
+            flags.append("--move-connectors")
+        moved = store.moved_counts(migration.attempt, StepName.CHATS) or {}
+        stayed = moved.get("source", 0) - (moved.get("target_after", 0) - moved.get("target", 0))
+        if migration.record.record.chats_migrated and len(gateway.chats(source_id)) > stayed:
+            flags.append("--move-chats")
+    if not flags:
+        return
+    way_out = (*flags, "--from", source_id, "--to", end)
+    raise StepFailed(
+        f"its target {migration.target_id} was deleted, after it was migrated on to {end}, and the "
+        f"source holds {' and '.join(flag[len('--move-') :] for flag in flags)} again",
+        f"To move them there: {' '.join(way_out)}. To leave them in the source: "
+        f"--rollback --collections {source_id}",
+        "migrated on",
+        way_out,
+    )
 
 
 def end_of_chain(migration: Migration) -> str:

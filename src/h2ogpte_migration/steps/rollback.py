@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import List, Optional
+from typing import Iterable, List, Optional
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Json
-from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
-from h2ogpte_migration.steps import chains, former, ragcheck
-from h2ogpte_migration.steps.moves import KINDS, MoveKind, StepJobs, Way, left_in, move_all
+from h2ogpte_migration.results import SOURCE_DELETED, OutcomeKind, Result
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.steps import former, ragcheck, tracing
+from h2ogpte_migration.steps.moves import KINDS, MOVES, MoveKind, StepJobs, Way, left_in, move_all
 from h2ogpte_migration.steps.presence import found_nowhere_else, is_gone
 from h2ogpte_migration.ui.text import plural
 
@@ -39,6 +39,9 @@ def begin(migration: Migration) -> Optional[Result]:
         NotFound, StepFailed: the source does not exist any more, or belongs to somebody else.
     """
     source = _source(migration)
+    if source is None:
+        reason = "the source was deleted, and nothing is left to move back"
+        return migration.result(OutcomeKind.LEFT, step=StepName.ROLLBACK, reason=reason)
     if not migration.is_owners(source.owner):
         raise StepFailed(
             f"the source is owned by {source.owner} by now; nothing was moved back",
@@ -53,40 +56,49 @@ def begin(migration: Migration) -> Optional[Result]:
     return None
 
 
-def _source(migration: Migration) -> Collection:
-    """Raises ``StepFailed`` where it does not exist any more."""
+def _source(migration: Migration) -> Optional[Collection]:
+    """None where neither it is there any more, nor anything to move back.
+
+    Raises:
+        StepFailed: it does not exist any more.
+    """
     gateway, source_id = migration.gateway, migration.source_id
     try:
         return gateway.collection(source_id)
     except NotFound as error:
         if not is_gone(gateway, migration.clock, source_id):
             raise
+        there = not is_gone(gateway, migration.clock, migration.target_id)
+        if there and tracing.nothing_is_left(migration):
+            return None
+        way_out = tracing.to_where_it_came_from(migration)
         raise StepFailed(
             f"the source {source_id} was deleted: there is nothing to move back to",
-            "It can't be rolled back: its connectors and chats stay with the target.",
-            "source deleted",
+            "It can't be rolled back: its connectors and chats stay with the target."
+            + (f" To the source of that: {' '.join(way_out)}" if way_out else ""),
+            SOURCE_DELETED,
+            way_out,
         ) from error
 
 
-def _failed_if_gone(migration: Migration) -> Optional[Result]:
+def _failed_if_gone(migration: Migration, steps: Iterable[str] = tuple(MOVES)) -> Optional[Result]:
     """What a target held that was deleted went with it: that is not "rolled back", at whatever step.
 
     Unless all of it had come back before.
 
+    Of one that was migrated on before nothing was lost by that: ``finish`` looks at it.
+
+    Args:
+        steps: what is looked for where the target was migrated on to.
+
     Raises:
-        StepFailed: the target was itself migrated on, and what was moved may be further on.
+        StepFailed: the target was itself migrated on, and what was moved is further on.
     """
-    gone = is_gone(migration.gateway, migration.clock, migration.target_id)
-    chains.refuse_if_migrated_on(
-        migration,
-        (*AFTER_IMPORT, Position.ROLLING_BACK),  # it may have moved something on
-        "what was moved may be there",
-        # What does not exist any more takes nothing back.
-        "{middle} was deleted since. --move-connectors --move-chats --from {end} --to {source}"
-        if gone
-        else "Roll that back first: --rollback --collections {middle}",
-    )
-    if not gone or _all_came_back(migration):
+    tracing.refuse_while_further_on(migration, steps)
+    target_id = migration.target_id
+    if not is_gone(migration.gateway, migration.clock, target_id):
+        return None
+    if tracing.was_migrated_on(migration, target_id) or _all_came_back(migration):
         return None
     failed = migration.import_failed(
         "the target was deleted after the end, with what it held",
@@ -123,6 +135,8 @@ def _warn_of_what_stays(migration: Migration) -> None:
     """Documents do not come back; what people and connectors put into the target is told of."""
     try:
         number = found_nowhere_else(migration, migration.attempt)
+    except NotFound:
+        return  # a target that is gone, and was migrated on, holds nothing
     except ServerError as error:
         migration.warn(f"whether the target holds more than its source can't be read: {error}")
         return
@@ -143,7 +157,23 @@ def chats(migration: Migration) -> Optional[Result]:
 
 
 def finish(migration: Migration) -> Optional[Result]:
-    """Both are back: a later plain run leaves the collection alone."""
+    """Both are back: a later plain run leaves the collection alone.
+
+    Of a chain, what an earlier run brought back is looked at once more: since then a later link may
+    have brought more. What went with a deleted collection is told, and does not count as rolled back.
+    """
+    if tracing.is_chained(migration):
+        for step in (step for step in _THERE if step not in migration.seen.done):
+            failed = _move_back(migration, step)
+            if failed is not None:
+                return failed
+    lost = tracing.lost(migration)
+    if lost:
+        return migration.import_failed(
+            f"not all that was moved came back: {lost}, which was deleted",
+            "target deleted",
+            "What was left is in the source again. --retry-failed makes a new target.",
+        )
     migration.tracking.store.finish_rollback(migration.lease, migration.attempt)
     # What a forced run began was taken back: the next forced run forces again.
     migration.tracking.runs.end_starts([migration.source_id])
@@ -156,7 +186,7 @@ def _move_back(migration: Migration, step: str) -> Optional[Result]:
 
     Former targets may hold some as well: a forced run moves chats on only where it is asked to.
     """
-    failed = _failed_if_gone(migration)
+    failed = _failed_if_gone(migration, [_THERE[step]])
     if failed is not None:
         return failed
     store, kind = migration.tracking.store, KINDS[step]
@@ -180,11 +210,13 @@ def _move_back(migration: Migration, step: str) -> Optional[Result]:
         stay += stays.total
         if stays.words(kind, "target"):
             migration.warn(stays.words(kind, "target"))
+    tracing.refuse_while_further_on(migration, [_THERE[step]])  # another run may move it there
     if counts:
         counts["source"] -= stay
         _verify(migration, ways[0], kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
+    migration.seen.done.add(step)
     return None
 
 

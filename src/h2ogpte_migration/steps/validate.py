@@ -175,11 +175,12 @@ def failed_if_gone(migration: Migration, error: NotFound) -> Result:
         raise StepFailed(error.message) from error
     end = end_of_chain(migration)
     if end:
+        way_out = ("--move-connectors", "--move-chats", "--from", source_id, "--to", end)
         raise StepFailed(
             f"its target {target_id} was deleted, after it was migrated on to {end}",
-            "What is left in the source goes there by: --move-connectors --move-chats "
-            f"--from {source_id} --to {end}",
+            f"What is left in the source goes there by: {' '.join(way_out)}",
             "migrated on",
+            way_out,
         ) from error
     return migration.import_failed("the target was deleted after the import", "target deleted")
 

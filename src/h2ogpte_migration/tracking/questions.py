@@ -27,6 +27,7 @@ from h2ogpte_migration.tracking.records import (
     Attempt,
     Intent,
     KeptWarning,
+    Moved,
     Record,
     Tracked,
     Validation,
@@ -53,6 +54,43 @@ _ROLLED_BACK, _ROLLING_BACK = (
     for step in (StepName.ROLLED_BACK, StepName.ROLLBACK)
 )
 """The conditions that what was moved is back in the source, and that moving it back was begun."""
+
+_MADE = (
+    "SELECT source_id, target_id FROM attempts WHERE target_id IS NOT NULL UNION "
+    "SELECT old_collection_id, new_collection_id FROM collection_migrations "
+    "WHERE coalesce(new_collection_id, '') != ''"
+)
+"""Every target ever made, with its source: also of rows that nothing else was noted about yet."""
+
+_BY_COLUMN = {
+    StepName.CONNECTORS: "connectors_migrated",
+    StepName.CHATS: "chats_migrated",
+}
+
+_MOVED = (
+    "SELECT attempts.id AS id, target_id, fate, intents.step AS step, intents.counts AS counts, "
+    f"{has_done('attempts.id', StepName.ROLLED_BACK)} AS came_back, "
+    + ", ".join(
+        f"(origin = '{Attempt.LEGACY}' AND coalesce({column}, 0)) AS {step}"
+        for step, column in _BY_COLUMN.items()
+    )
+    + " FROM attempts "
+    "LEFT JOIN collection_migrations ON old_collection_id = attempts.source_id "
+    "AND new_collection_id = target_id "
+    "LEFT JOIN intents ON attempt_id = attempts.id AND intents.counts IS NOT NULL "
+    f"AND intents.step IN ('{StepName.CONNECTORS}', '{StepName.CHATS}') "
+    "WHERE attempts.source_id = :id ORDER BY attempts.id, intents.id"
+)
+"""What each attempt of a source moved to its target, a row for each move."""
+
+_SOMETHING_MOVED = (
+    "(coalesce(connectors_migrated, 0) OR EXISTS (SELECT 1 FROM attempts "
+    "JOIN intents ON attempt_id = attempts.id WHERE attempts.source_id = old_collection_id "
+    f"AND intents.step IN ('{StepName.CONNECTORS}', '{StepName.CHATS}') "
+    "AND intents.counts IS NOT NULL "
+    f"AND NOT {has_done('attempts.id', StepName.ROLLED_BACK)}))"
+)
+"""The condition that something of a source was moved and did not come back, as far as is on record."""
 
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
@@ -143,10 +181,11 @@ class Questions:
         """Records that are done with, connectors moved: what a check alone looks at."""
         return self.records(f"{CONNECTED} AND NOT {_ROLLED_BACK}")
 
-    def imported(self) -> Iterator[Record]:
-        """Records whose documents were imported: what ``--rollback`` looks at."""
+    def to_roll_back(self) -> Iterator[Record]:
+        """Records whose documents were imported, and failed ones of which something was moved."""
         return self.records(
-            f"coalesce(job_status, '') != 'failed' AND import_completed AND NOT {_ROLLED_BACK}"
+            f"CASE WHEN coalesce(job_status, '') = 'failed' THEN {_SOMETHING_MOVED} "
+            f"ELSE import_completed AND NOT {_ROLLED_BACK} END"
         )
 
     def sources_behind(self, collection_id: str) -> List[SourceId]:
@@ -183,6 +222,39 @@ class Questions:
             "SELECT target_id, source_id FROM attempts WHERE target_id IS NOT NULL"
         )
         return {row["target_id"]: row["source_id"] for row in rows}
+
+    def targets_by_source(self) -> Dict[str, List[str]]:
+        """The targets ever made for each source, in use or not."""
+        found: Dict[str, List[str]] = {}
+        for row in self._db.rows(_MADE):
+            found.setdefault(row["source_id"], []).append(row["target_id"])
+        return found
+
+    def targets_of(self, source_id: str) -> List[str]:
+        """The targets ever made for one source, in use or not."""
+        rows = self._db.rows(f"SELECT * FROM ({_MADE}) WHERE source_id = :id", {"id": source_id})
+        return [row["target_id"] for row in rows]
+
+    def moved_of(self, source_id: str) -> List[Moved]:
+        """What each attempt of a source moved, oldest first.
+
+        What version 1.2.0 moved was not counted: it stands as one.
+        """
+        found: Dict[int, Moved] = {}
+        for row in self._db.rows(_MOVED, {"id": source_id}):
+            moved = Moved(
+                row["target_id"],
+                TargetState(row["fate"]),
+                bool(row["came_back"]),
+                {step: 1 for step in _BY_COLUMN if row[step] and not row["step"]},
+            )
+            found.setdefault(row["id"], moved)
+            if row["step"]:
+                counts = found[row["id"]].counts
+                counts[row["step"]] = counts.get(row["step"], 0) + int(
+                    json.loads(row["counts"])["source"]
+                )
+        return list(found.values())
 
     def undone(self) -> Set[str]:
         """Sources whose migration was rolled back, or is being rolled back."""

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import FrozenSet, Optional, Tuple
+from typing import Dict, FrozenSet, Optional, Tuple
 
 from h2ogpte_migration.errors import StepFailed
 from h2ogpte_migration.model import (
@@ -136,6 +136,27 @@ def recorded_rights(text: str) -> Permissions:
             "Was the database edited? --force-remigrate makes a new target and leaves it alone.",
             "inconsistent",
         ) from error
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What an attempt moved to its target.
+
+    Args:
+        came_back: whether it was rolled back.
+        counts: how many, by step, as far as is on record.
+    """
+
+    target_id: Optional[TargetId]
+    state: TargetState
+    came_back: bool
+    counts: Dict[str, int]
+
+    def settled(self, *, newest: bool) -> bool:
+        """Whether nothing of it is to be looked for: it came back, or was told as failed before."""
+        told = self.state == TargetState.FAILED and not newest
+        gone = self.state in (TargetState.VANISHED, TargetState.DELETED)
+        return self.came_back or told or gone
 
 
 @dataclass(frozen=True)
