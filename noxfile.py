@@ -55,14 +55,14 @@ nox.options.stop_on_first_error = False
 def tests(session: nox.Session) -> None:
     """The suite with the newest client that this Python takes."""
     session.install("-e", ".[dev]")
-    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "6", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def oldest_client(session: nox.Session) -> None:
     """The suite with the oldest client that is supported."""
     session.install(f"h2ogpte=={OLDEST_CLIENT}", "-e", ".[dev]")
-    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "6", *session.posargs)
 
 
 @nox.session

@@ -103,7 +103,7 @@ def test_a_sample_of_lost_replies_ends_as_if_nothing_had_happened(lab: Lab, loss
     experiment = experiment_with(lab, _modes(SAMPLED)[0])
     place = list(LOSSES).index(loss)
     wrong: List[str] = []
-    for number in range(2 + place % 7, experiment.requests + 1, 13):
+    for number in range(2 + 2 * place, experiment.requests + 1, 2 * len(LOSSES)):
         wrong += lose(experiment, number, loss)
     assert not wrong, "\n".join(wrong)
 

@@ -15,7 +15,7 @@ from tests.crash.lab import HURRIED, TRUE_LOOKS_S, Lab, Plan, Trial
 from tests.crash.modes import MODES, Mode
 from tests.crash.points import KILLED, Executioner, Point
 
-SAMPLE = 3
+SAMPLE = 2
 
 
 def points(experiment: Experiment) -> Iterator[Point]:

@@ -192,7 +192,7 @@ def test_a_disk_that_is_full_at_some_commit_stops_the_run(
 ) -> None:
     with monkeypatch.context() as patch:
         count = _commits(tmp_path / "count", patch)
-    _try_commits(list(range(part, count, 40)), tmp_path, monkeypatch)
+    _try_commits(list(range(10 * part, count, 80)), tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

@@ -342,7 +342,7 @@ def test_the_one_look_that_tells_that_nothing_differs_overlooks_nothing(
 ) -> None:
     chance, seen = random.Random(13), set()
     real = DocumentComparison._all_alike
-    for _ in range(400):
+    for _ in range(200):
         plain = [(one, f"{one}.pdf", "completed") for one in "abc"]
         sides: List[List[Row]] = [list(plain), list(plain), list(plain)]
         for _ in range(chance.randrange(3)):
