@@ -185,6 +185,50 @@ def test_a_target_that_goes_once_everything_had_come_back_is_rolled_back(
     assert ("1 rolled back" in status) == (not lost)
 
 
+def test_what_was_only_counted_when_the_target_went_did_not_come_back(
+    operator: Operator, world: World
+) -> None:
+    """New chats in the source are as many as were lost: the number alone does not tell."""
+    source = by_this_tool(operator, "finished")
+    target = operator.target_of(source.id)
+    operator.server.faults.add(
+        reply(500), route="POST /collections/{collection_id}/migrate_chat_sessions_job", times=None
+    )
+    operator.admin(ROLLBACK, "--retries", "0", code=1)
+    operator.server.faults.clear()
+    world.drop_collection(target.id)
+    for name in ("one", "two"):
+        world.add_chat(source.id, "anna", name)
+    said = operator.admin(ROLLBACK, code=1)
+    assert "deleted after the end, with what it held" in said.out
+
+
+def test_what_failed_and_had_nothing_that_moved_is_no_matter_of_a_rollback(
+    operator: Operator, world: World
+) -> None:
+    source = world.add_collection("anna", "Plain", M3, documents=1)
+    operator.admin(*SCOPE, WAIT, CHATS)
+    world.drop_collection(operator.target_of(source.id).id)
+    assert "the target was deleted" in operator.admin(*SCOPE, WAIT, CHATS, code=1).text
+    operator.server.forget_requests()
+    operator.admin(ROLLBACK)
+    assert not [one for one in operator.server.requests if source.id in one.path]
+
+
+def test_a_former_target_that_people_deleted_is_no_loss_of_a_rollback(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    former = operator.target_of(source.id)
+    former.connectors.pop()
+    world.drop_session(world.sessions_of(former.id)[0].id)
+    operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+    world.drop_collection(former.id)
+    said = operator.admin(ROLLBACK)
+    assert "1 rolled back" in said.out
+    assert held(world, source.id) == (1, 1)
+
+
 def test_the_status_names_the_way_on_of_an_interrupted_rollback_and_of_nothing_else(
     operator: Operator, world: World
 ) -> None:

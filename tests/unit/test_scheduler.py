@@ -422,6 +422,32 @@ def test_the_next_look_at_a_job_comes_when_it_tells_that_it_will_be_over(
     assert after_two > 0.04, "as long as the quarter before took"
 
 
+def test_documents_that_are_waited_for_after_the_end_of_a_job_are_looked_at_as_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look at them is a listing: an end that was foreseen once is not looked for any more."""
+    foreseen: List[Optional[float]] = []
+
+    def looks(one: Migration) -> Result:
+        told = (0.5, 0.9, 1.0)[min(len(foreseen), 2)]
+        state = Job.COMPLETED if told == 1.0 else Job.RUNNING
+        one.on_job(Job(JobId("j"), JobKind.IMPORT, state, progress_fraction=told))
+        if len(foreseen) == 4:
+            return outcome(one, DONE)
+        waits = OutcomeKind.DOCUMENTS_PENDING if told == 1.0 else RUNNING
+        return outcome(one, waits, reason=str(len(foreseen)))
+
+    def poll_delay(_elapsed_s: float, left_s: Optional[float] = None) -> float:
+        foreseen.append(left_s)
+        return 0.02
+
+    monkeypatch.setattr(patience, "poll_delay", poll_delay)
+    desk = bench({"c00": [looks]}, limits=waiting(1))
+    assert endings(desk.run(several(1))) == {"c00": DONE}
+    assert foreseen[1] is not None
+    assert foreseen[2:] == [None, None]
+
+
 def test_targets_are_prepared_while_other_jobs_run_but_not_without_end() -> None:
     desk = bench(limits=waiting(2), polls=40)
     begun_at_first_end: List[int] = []

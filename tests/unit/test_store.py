@@ -1173,3 +1173,22 @@ def test_a_legacy_target_that_is_forced_anew_stays_in_the_history(path: Path) ->
     assert [attempt.target_id for attempt in desk.store.history(C1)] == [TargetId("t1"), None]
     assert desk.store.history(C1)[0].state == TargetState.SUPERSEDED
     desk.database.close()
+
+
+@pytest.mark.parametrize("what", ["targets_of", "moved_of"])
+def test_what_is_asked_of_one_source_does_not_read_all_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Of 50,000 collections each is asked several times when they are rolled back."""
+    plans: List[str] = []
+    rows = desk.database.rows
+
+    def explained(sql: str, values: Any = None) -> List[sqlite3.Row]:
+        plans.extend(row["detail"] for row in rows(f"EXPLAIN QUERY PLAN {sql}", values))
+        return rows(sql, values)
+
+    monkeypatch.setattr(desk.database, "rows", explained)
+    assert not getattr(desk.store, what)(C1)
+    assert plans
+    read = ("SCAN attempts", "SCAN TABLE attempts", "SCAN collection_", "SCAN TABLE collection_")
+    assert not [plan for plan in plans if plan.startswith(read)], plans

@@ -12,7 +12,7 @@ from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound, Rejected, ServerError, Unauthorized
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
-from h2ogpte_migration.model import Collection
+from h2ogpte_migration.model import Collection, SourceId
 from h2ogpte_migration.results import Result, not_available, skipped
 from h2ogpte_migration.run.foreign import Targets
 from h2ogpte_migration.run.preflight import no_admin
@@ -156,7 +156,10 @@ def find_for_admin(session: Session, listing: Lister, wanted: Wanted) -> Scope:
 
 
 def _model_of(session: Session, collection: Collection) -> Optional[str]:
-    """The model by the collection's own record; None where that does not tell it either."""
+    """The model as it is on record, or by the collection's own record; None where neither tells it."""
+    tracked = session.tracking.store.load(SourceId(collection.id))
+    if tracked is not None and tracked.record.source_model:
+        return tracked.record.source_model
     try:
         gateway = session.credentials.gateway_for(collection.owner)
         model = gateway.collection(collection.id).get("embedding_model")

@@ -446,7 +446,8 @@ class Scheduler:
         migration.on_warning = lambda text: self._progress.warning(migration.source, text)
 
     def _job_seen(self, slot: _Slot, job: Job) -> None:
-        slot.pace.seen(job.progress_fraction, time.monotonic())
+        # One that has ended foretells nothing: what is waited for then are its documents.
+        slot.pace.seen(None if job.ended else job.progress_fraction, time.monotonic())
         self._progress.job(slot.migration.source, job)
 
     def _take_job(self, slot: _Slot) -> bool:

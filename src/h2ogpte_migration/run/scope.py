@@ -227,7 +227,7 @@ def with_models(scope: Scope, model_of: Callable[[Collection], Optional[str]]) -
     """
     models = {
         item.id: model_of(item)
-        for item in _once((*scope.listed, *scope.collections))
+        for item in _once(scope.collections)
         if not item.model and not item.owner.startswith(GUEST_PREFIX)
     }
     if not models:

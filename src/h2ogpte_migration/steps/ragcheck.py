@@ -7,6 +7,7 @@ record before it is opened and deleted in any case; what a dead run left is foun
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -182,10 +183,13 @@ def sweep(
 
 
 def _age_s(gateway: Gateway, chat: TestChat) -> float:
-    """For how long it may have been there, by the server's clock; 0 where that does not tell."""
+    """For how long it may have been there, by the server's clock; long enough where that does not tell.
+
+    Otherwise each chat on record would be waited for with every server that dates no reply.
+    """
     now = gateway.server_time()
     if now is None or chat.asked_at is None:
-        return 0.0
+        return math.inf
     return max(0.0, (now - chat.asked_at).total_seconds())
 
 

@@ -123,6 +123,9 @@ def _all_came_back(migration: Migration) -> bool:
     counts = migration.tracking.store.moved_counts(migration.attempt, StepName.CHATS_BACK)
     if counts is None or StepName.CONNECTORS_BACK not in migration.record.checkpoints:
         return False
+    begun = migration.tracking.store.sends(migration.attempt, StepName.CHATS_BACK)
+    if counts["source"] and not begun:
+        return False  # they were counted, and no job is known that moved them
     kind, wanted = KINDS[StepName.CHATS_BACK], counts["target"] + counts["source"]
     found = kind.count(migration.gateway, migration.source_id)
     if found != wanted:

@@ -118,11 +118,12 @@ def to_where_it_came_from(migration: Migration) -> Tuple[str, ...]:
 def lost(migration: Migration) -> str:
     """What went with deleted collections, in words; empty where the source holds as much again.
 
-    The target in use is not asked for once more, unless it was migrated on.
-    What was told as failed before, and migrated afresh since, is not told again.
+    Of its own targets, the one in use was looked at before, and what former ones held was told when
+    they became that. What was told as failed before, and migrated afresh since, is not told again.
     """
     words: Dict[str, List[str]] = {}
-    seen = {migration.target_id} - {hop.by[1] for hop in further_on(migration)}
+    own = {migration.target_id, *migration.tracking.store.targets_of(migration.source_id)}
+    seen = own - {hop.by[1] for hop in further_on(migration)}
     for step, kind in MOVES.items():
         went = {
             target_id: number

@@ -83,15 +83,6 @@ _MOVED = (
 )
 """What each attempt of a source moved to its target, a row for each move."""
 
-_SOMETHING_MOVED = (
-    "(coalesce(connectors_migrated, 0) OR EXISTS (SELECT 1 FROM attempts "
-    "JOIN intents ON attempt_id = attempts.id WHERE attempts.source_id = old_collection_id "
-    f"AND intents.step IN ('{StepName.CONNECTORS}', '{StepName.CHATS}') "
-    "AND intents.counts IS NOT NULL "
-    f"AND NOT {has_done('attempts.id', StepName.ROLLED_BACK)}))"
-)
-"""The condition that something of a source was moved and did not come back, as far as is on record."""
-
 _KEPT = (TargetState.SUPERSEDED.value, TargetState.FAILED.value, TargetState.ABANDONED.value)
 
 
@@ -183,10 +174,15 @@ class Questions:
 
     def to_roll_back(self) -> Iterator[Record]:
         """Records whose documents were imported, and failed ones of which something was moved."""
-        return self.records(
-            f"CASE WHEN coalesce(job_status, '') = 'failed' THEN {_SOMETHING_MOVED} "
-            f"ELSE import_completed AND NOT {_ROLLED_BACK} END"
-        )
+        failed = "coalesce(job_status, '') = 'failed'"
+        for record in self.records(f"{failed} OR (import_completed AND NOT {_ROLLED_BACK})"):
+            if record.job_status != JobStatus.FAILED or self._something_moved(record.source_id):
+                yield record
+
+    def _something_moved(self, source_id: SourceId) -> bool:
+        """Whether something of a source was moved and did not come back, as far as is on record."""
+        moved = self.moved_of(source_id)
+        return any(sum(one.counts.values()) for one in moved if not one.came_back)
 
     def sources_behind(self, collection_id: str) -> List[SourceId]:
         """Tracked sources that an id speaks of: itself, or that it is a target of."""
@@ -232,7 +228,12 @@ class Questions:
 
     def targets_of(self, source_id: str) -> List[str]:
         """The targets ever made for one source, in use or not."""
-        rows = self._db.rows(f"SELECT * FROM ({_MADE}) WHERE source_id = :id", {"id": source_id})
+        rows = self._db.rows(
+            "SELECT target_id FROM attempts WHERE source_id = :id AND target_id IS NOT NULL UNION "
+            "SELECT new_collection_id FROM collection_migrations "
+            "WHERE old_collection_id = :id AND coalesce(new_collection_id, '') != ''",
+            {"id": source_id},
+        )
         return [row["target_id"] for row in rows]
 
     def moved_of(self, source_id: str) -> List[Moved]:

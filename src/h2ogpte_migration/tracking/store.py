@@ -474,7 +474,8 @@ class Store(Questions):
         with self._held(lease) as db:
             if job_id is not None:
                 claim_job(db, job_id, kind, attempt.id)
-            update_intent(db, attempt.id, step, "job_id = :job", job=job_id)
+            change = "job_id = :job, sends = sends + (:job IS NOT NULL)"
+            update_intent(db, attempt.id, step, change, job=job_id)
 
     def finish_move(
         self,
