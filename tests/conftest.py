@@ -72,7 +72,12 @@ def _a_stop_does_not_end_the_test_process(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(signals, "LAST_RESORT_S", 86_400.0)
 
 
-_CONTRACT = "tests/contract/"
+_TOGETHER = {
+    "tests/contract/": "those that import the client",
+    "tests/crash/test_golden.py": "those that begin with what was done before",
+    "tests/crash/test_matrix.py": "those that begin with what was done before",
+}
+"""Files by their beginning, and in which company they are tested: what they share is made once."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -81,11 +86,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):  # type: ignore[misc]
-        """The client is imported for the tests in ``contract`` alone, which go together."""
+        """A process takes a file, or several that go together."""
 
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return _CONTRACT if file.startswith(_CONTRACT) else file
+            return next((name for begin, name in _TOGETHER.items() if file.startswith(begin)), file)
 
     if config.getoption("dist") != "load":  # what -n alone means
         return None

@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Tuple
 from h2ogpte_migration.sandbox.model import JsonObject
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import Lab, Plan, Trial, clone, difference, end_state, problems
-from tests.crash.modes import Mode
+from tests.crash.modes import Mode, Preparation
 
 
 class Experiment:
@@ -22,10 +22,8 @@ class Experiment:
     def __init__(self, lab: Lab, mode: Mode) -> None:
         self._lab = lab
         self.mode = mode
-        trial = lab.trial(mode.world())
-        mode.prepare(trial)
-        self._world: World = clone(trial.world)
-        self._database: Optional[Path] = trial.database if trial.database.exists() else None
+        self._world, self._database = beginning(lab, mode)
+        trial = self.begin()
         self.runs_before = len(trial.rows("SELECT 1 FROM runs")) if self._database else 0
         self._wanted = self._undisturbed()
 
@@ -57,7 +55,23 @@ class Experiment:
         return ["\n  ".join([f"{what}:", *lines, story])] if lines else []
 
 
+Beginning = Tuple[World, Optional[Path]]
+"""A world, and a tracking database if there is one."""
+
+_prepared: Dict[Tuple[Lab, Preparation, bool], Beginning] = {}
 _known: Dict[Tuple[Lab, Mode], Experiment] = {}
+
+
+def beginning(lab: Lab, mode: Mode) -> Beginning:
+    """Where a mode begins; what comes before it is done once a lab for all modes that share it."""
+    shared = (lab, mode.prepare, mode.notes)
+    if shared not in _prepared:
+        trial = lab.trial(mode.world())
+        mode.prepare(trial)
+        trial.world.wait_until_idle()
+        kept = trial.database if trial.database.exists() else None
+        _prepared[shared] = clone(trial.world), kept
+    return _prepared[shared]
 
 
 def experiment_with(lab: Lab, mode: Mode) -> Experiment:

@@ -22,6 +22,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from h2ogpte_migration.sandbox.faults import Action, Faults, Request
 from h2ogpte_migration.sandbox.world import World
+from tests.crash.experiment import beginning
 from tests.crash.lab import Lab, Plan
 from tests.crash.modes import MODES, Mode
 
@@ -126,10 +127,7 @@ def record(lab: Lab, mode: Mode) -> str:
     """Run a mode's command undisturbed; its order, as it is kept."""
     if mode.name == "concurrent":
         mode = replace(mode, notes=False)  # a job for each: who waits for one is chance
-    trial = lab.trial(mode.world())
-    mode.prepare(trial)
-    trial.world.wait_until_idle()
-    trial = lab.trial(trial.world, trial.database if trial.database.exists() else None)
+    trial = lab.trial(*beginning(lab, mode))
     trial.world.times.import_s = trial.world.times.move_s = _NEVER_S
     observer = Observer(trial.world)
     trial.server.faults, before = observer, trial.server.faults

@@ -16,6 +16,9 @@ QUESTION = ("--verify-query", "What is it about?")
 PATIENCE = 20
 
 
+Preparation = Callable[[Trial], None]
+
+
 def _nothing(trial: Trial) -> None:
     """Begin with what there is."""
 
@@ -33,7 +36,7 @@ class Mode:
 
     name: str
     words: Tuple[str, ...]
-    prepare: Callable[[Trial], None] = _nothing
+    prepare: Preparation = _nothing
     verify: Tuple[str, ...] = ()
     user: Optional[str] = None
     notes: bool = False

@@ -82,7 +82,7 @@ FAULTS: Dict[str, Make] = {**BEFORE, **AFTER}
 WHOLE, SMALL = ("admin", "verify", "user"), ("check", "rollback")
 """Ways to run it: the migration itself, and what comes before and after one."""
 
-AT_ONCE = 2
+AT_ONCE = 4
 """How many faults strike a run of the sample."""
 
 # A server that goes down while clients connect leaves some of its own connections half made.

@@ -35,7 +35,7 @@ from ..faults.harness import (
 )
 
 TESTS = Path(__file__).parents[1]
-AT_ONCE = 6
+AT_ONCE = 8
 """How many switches one run is under where each of them alone ends as usual."""
 FASTER = 100
 """Delays of the server are shorter here by this, as the tool's patience is."""
