@@ -395,6 +395,14 @@ def test_what_was_looked_for_twice_and_not_found_is_in_doubt_no_more(desk: Desk)
         assert store.sends(attempt, StepName.IMPORT) == number
 
 
+def test_an_import_that_is_booked_is_not_unbooked_by_a_look_that_came_too_late(desk: Desk) -> None:
+    attempt = desk.submitted()
+    before = desk.columns()
+    desk.store.record_absent(desk.lease(), attempt, StepName.IMPORT)
+    assert desk.columns() == before
+    assert desk.position() == Position.IMPORTING
+
+
 def test_an_import_that_was_surely_refused_is_not_in_doubt(desk: Desk) -> None:
     attempt = desk.created()
     desk.store.record_send(desk.lease(), attempt, StepName.IMPORT)
