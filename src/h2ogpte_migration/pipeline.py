@@ -150,14 +150,14 @@ def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
 
 # -- where a turn begins -----------------------------------------------------------------
 def decision(
-    runs: Runs, source_id: SourceId, tracked: Optional[Tracked], policy: Policy
+    runs: Runs, source_id: SourceId, tracked: Optional[Tracked], policy: Policy, model: str
 ) -> Decision:
-    """What a run does with a source that stands on record like this."""
+    """What a run that wants ``model`` does with a source that stands on record like this."""
     start = policy.forced_start
     return decide(
         tracked.position if tracked else Position.NEW,
         policy,
-        started=start is not None and runs.has_started(source_id, start),
+        started=start is not None and runs.has_started(source_id, start, model),
         restarted=tracked is not None and tracked.was_restarted,
         due=tracked is not None and due(tracked, policy) is not None,
     )
@@ -165,7 +165,7 @@ def decision(
 
 def _decision(migration: Migration) -> Decision:
     runs = migration.tracking.runs
-    return decision(runs, migration.source_id, migration.tracked, migration.policy)
+    return decision(runs, migration.source_id, migration.tracked, migration.policy, migration.model)
 
 
 def _left_without_a_lease(migration: Migration) -> Optional[Result]:

@@ -15,6 +15,7 @@ from .lab import CHATS, FORCE, WAIT, Lab, clock, hurried, laboratory
 
 __all__ = ["clock", "hurried"]
 
+MXBAI = "mixedbread-ai/mxbai-embed-large-v1"
 MOVE_CONNECTORS = "POST /collections/{collection_id}/migrate_scheduled_connectors"
 MOVE_CHATS = "POST /collections/{collection_id}/migrate_chat_sessions_job"
 
@@ -150,6 +151,29 @@ def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
     before = len(lab.targets)
     assert lab.migrate(FORCE, CHATS).code == 0
     assert len(lab.targets) == before + 1
+
+
+@pytest.mark.promise("force.not-twice")
+def test_a_forced_run_that_was_killed_is_none_that_wants_another_model(lab: Lab) -> None:
+    lab.migrate()
+    words = ("--collections", lab.source.id, "--target-model", MXBAI, WAIT, CHATS, FORCE)
+    killed = ("INSERT INTO marks VALUES (?, 'force', 1)", lab.source.id)
+    lab.sql(*killed)
+    assert "migrate again (forced)" in lab.command(*words, "--dry-run").text
+    unreadable = f"/collections/{lab.source.id}"
+    lab.server.faults.add(
+        reply(400), when=lambda asked: asked.path.endswith(unreadable), times=None
+    )
+    refused = lab.command(*words)
+    lab.server.faults.clear()
+    (following,) = [line for line in refused.text.splitlines() if line.startswith("Next")]
+    assert FORCE in following, "it was not begun"
+    assert "force it alone" in refused.text
+    lab.sql(*killed)
+    result = lab.command(*words)
+    assert lab.wrong(result, targets=2) == ""
+    target = lab.current()
+    assert (result.code, target and target.embedding_model) == (0, MXBAI)
 
 
 def test_a_forced_run_whose_source_is_gone_leaves_the_finished_migration_finished(

@@ -283,7 +283,7 @@ def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
     assert (new.state, new.target_id) == (TargetState.LIVE, None)
     assert set(desk.store.past_targets()) == {"t1"}
     assert desk.store.job_is_claimed(JobId("j1"))
-    assert desk.tracking.runs.has_started(C1, "force")
+    assert desk.tracking.runs.has_started(C1, "force", "new")
     assert desk.count("warnings") == 1
 
 

@@ -211,7 +211,10 @@ def _was_not_begun(session: Session, row: Result) -> bool:
         return False
     if not session.options.force_remigrate and row.position != Position.HELD:
         return False  # nothing to retry
-    return not session.tracking.runs.has_started(SourceId(row.source_id), start)
+    options, runs = session.options, session.tracking.runs
+    mapped = (options.mappings or {}).get(row.source_model, "")
+    model = options.target_model or mapped
+    return not runs.has_started(SourceId(row.source_id), start, model)
 
 
 def _chats_are_behind(row: Result) -> bool:

@@ -15,7 +15,7 @@ from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.model import SourceId, parse_time
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process, is_alive
-from h2ogpte_migration.tracking.records import RunInfo, utc_now
+from h2ogpte_migration.tracking.records import Attempt, RunInfo, utc_now
 from h2ogpte_migration.tracking.rows import insert
 
 OTHER_HOST_EXPIRY = timedelta(minutes=15)
@@ -199,15 +199,25 @@ class Runs:
         return None
 
     # -- starts that were forced or retried ---------------------------------------------
-    def has_started(self, source_id: SourceId, kind: str) -> bool:
+    def has_started(self, source_id: SourceId, kind: str, model: str) -> bool:
         """Whether a source was begun afresh already, for the demand that this run fulfils.
 
         By a run of this kind that did not end; or by one that ran beside this one, as the same
-        command in several terminals is one demand.
+        command in several terminals is one demand. To another model was another demand.
+
+        Args:
+            model: the embedding model that is wanted; empty where that is not known.
         """
-        row = self._db.row("SELECT * FROM marks WHERE source_id = :source", {"source": source_id})
-        if row is None or row["kind"] == kind:
-            return row is not None
+        row = self._db.row(
+            "SELECT kind, run_id, (SELECT model FROM attempts WHERE source_id = :source "
+            "AND origin != :twin ORDER BY id DESC LIMIT 1) AS model "
+            "FROM marks WHERE source_id = :source",
+            {"source": source_id, "twin": Attempt.LATE_DUPLICATE},
+        )
+        if row is None or model not in ("", row["model"]):
+            return False
+        if row["kind"] == kind:
+            return True
         beside = row["run_id"] in self._beside or 0 < self.run_id < row["run_id"]
         return bool(row["kind"] == kind + _ENDED and beside)
 
