@@ -8,7 +8,7 @@ else's hands. Resuming is calling it again.
 from __future__ import annotations
 
 import logging
-from typing import Optional, Union
+from typing import Optional, Set, Union
 
 from h2ogpte_migration.errors import (
     Interrupted,
@@ -22,13 +22,13 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, Decision, Policy, decide
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.results import NEGLECTED, OutcomeKind, Result
 from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetState
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import RunInfo, Tracked
-from h2ogpte_migration.tracking.runs import Runs
+from h2ogpte_migration.tracking.runs import MOVE_CHATS, Runs, only_submits
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +79,28 @@ def advance(migration: Migration) -> Result:
 
 def _in_other_hands(migration: Migration, holder: RunInfo) -> Result:
     """All is well where the holder does what was asked for here as well."""
-    neglected = migration.policy.changes_course
-    neglected = neglected and not migration.tracking.runs.asks_the_same(holder)
+    policy, runs = migration.policy, migration.tracking.runs
+    neglected = bool(_asked_beyond(migration, holder))
+    neglected |= policy.changes_course and not runs.asks_the_same(holder)
     return migration.result(
         OutcomeKind.LEASED_ELSEWHERE,
         reason=f"{holder} works on it",
         hint="Run this command again when that has ended." if neglected else "",
+        cause=NEGLECTED if neglected else "",
         needs_attention=neglected,
     )
+
+
+def _asked_beyond(migration: Migration, holder: RunInfo) -> Set[str]:
+    """The flags that there is something to do for by now, and that the holder was not given."""
+    tracked, beyond = migration.tracked, migration.tracking.runs.asks_beyond(holder)
+    if tracked is None:
+        return beyond
+    if tracked.position == Position.FINISHED and not tracked.former_targets:
+        beyond.discard(MOVE_CHATS)  # all of them were moved
+    if migration.policy.verify and tracked.position in _UNFINISHED and only_submits(holder.command):
+        return set()  # it is verified once its import is over: nobody does it before
+    return beyond
 
 
 def release(migration: Migration) -> None:
