@@ -12,6 +12,7 @@ from typing import Any, List
 
 import pytest
 
+from h2ogpte_migration.cli.mappings import BUILT_IN
 from h2ogpte_migration.cli.parse import Options, parse
 from h2ogpte_migration.results import NEGLECTED, OutcomeKind, Result
 from h2ogpte_migration.run import closing
@@ -70,10 +71,10 @@ def named(options: Options, last: str, afresh: bool) -> List[str]:
     return [each.command for rows in groups for each in closing._following(session, rows)]
 
 
-def session_of(options: Options, last: str, afresh: bool) -> Any:
-    """What the end of a run asks of its session."""
+def session_of(options: Options, last: str, afresh: bool, *before: str) -> Any:
+    """What the end of a run asks of its session; ``before`` are migrations older than the last."""
     runs = SimpleNamespace(
-        last_migration=lambda: last,
+        migrations=lambda: [last, *before] if last else [],
         is_beginning_afresh=lambda _: afresh,
         has_started=lambda *_: not afresh,
     )
@@ -125,3 +126,51 @@ def test_everything_that_a_forced_run_could_not_begin_is_named(
         assert options.force_remigrate
         found += options.collections
     assert found == ids
+
+
+FIRST = "h2ogpte-migrate --admin-key --all-users --source-model A --target-model B --skip-reparse"
+SECOND = "h2ogpte-migrate --admin-key --all-users --source-model B --target-model C"
+ANY = "h2ogpte-migrate --admin-key --all-users --target-model C"
+MAPPED = "h2ogpte-migrate --admin-key --all-users --use-model-mappings"
+
+
+@pytest.mark.parametrize("where", [Position.FAILED, Position.HELD])
+@pytest.mark.parametrize(
+    ("on_record", "models", "wanted"),
+    [
+        pytest.param([SECOND, FIRST], "AB BC", [[SECOND, "c1"], [FIRST, "c0"]], id="a chain"),
+        pytest.param([SECOND, FIRST], "AB AB", [[FIRST, "c0,c1"]], id="of the first link alone"),
+        pytest.param([ANY, FIRST], "AB BC", [[ANY, "c1"], [FIRST, "c0"]], id="whatever it had"),
+        pytest.param([SECOND, MAPPED], "BC AB", [[SECOND, "c0"], ["B", "c1"]], id="of none"),
+        pytest.param([SECOND], "AB BC", [[SECOND, "c1"], ["B", "c0"]], id="by model"),
+    ],
+)
+def test_what_failed_is_retried_by_the_migration_that_led_to_its_model(
+    tmp_path: Path, where: Position, on_record: List[str], models: str, wanted: List[List[str]]
+) -> None:
+    kind = OutcomeKind.HELD if where == Position.HELD else OutcomeKind.FAILED
+    bad = left(kind, where, needs_attention=True)
+    rows = [
+        replace(bad, source_id=f"c{number}", source_model=source, target_model=target)
+        for number, (source, target) in enumerate(models.split())
+    ]
+    options = read([*ADMIN, "--verify", "--ignore-validation"], tmp_path)
+    session = session_of(options, on_record[0], False, *on_record[1:])
+    named = [shlex.split(each.command) for each in closing._following(session, rows)]
+    named = [words for words in named if "--retry-failed" in words]
+    for words, (begins, ids) in zip(named, wanted):
+        assert words[words.index("--collections") + 1] == ids
+        assert words[words.index("--target-model") + 1] == begins.split(" --target-model ")[-1][0]
+        assert (" --skip-reparse" in begins) == ("--skip-reparse" in words), "as it was migrated"
+    assert len(named) == len(wanted)
+
+
+def test_the_mapping_that_is_built_in_leads_from_its_models_only(tmp_path: Path) -> None:
+    bad = left(
+        OutcomeKind.FAILED, Position.FAILED, needs_attention=True, source_model="BAAI/bge-m3"
+    )
+    mapped = replace(bad, target_model=BUILT_IN["BAAI/bge-m3"])
+    session = session_of(read([*ADMIN, "--verify"], tmp_path), MAPPED, False)
+    (command, other) = [each.command for each in closing._following(session, [mapped, bad])]
+    assert "--use-model-mappings" in command
+    assert "--target-model new/m" in other

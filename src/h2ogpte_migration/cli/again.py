@@ -6,6 +6,7 @@ import shlex
 from typing import AbstractSet, List, Sequence
 
 from h2ogpte_migration.cli.flags import BY_NAME, FLAGS
+from h2ogpte_migration.cli.mappings import BUILT_IN
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.ui.text import shell
 
@@ -43,6 +44,16 @@ def continued(command: str, afresh: bool) -> str:
     words = _words(command)
     dropped = {"--force-remigrate", "--retry-failed"}
     return command if afresh or not words else shell(*_without(words, dropped))
+
+
+def migrates(command: str, source_model: str, target_model: str) -> bool:
+    """Whether a migration on record leads from one model to the other, as far as its words tell."""
+    words = _words(command)
+    if "--use-model-mappings" in words:
+        return BUILT_IN.get(source_model) == target_model
+    named = dict(zip(words, words[1:]))
+    models = {"--source-model": source_model, "--target-model": target_model}
+    return all(named.get(flag, model) == model for flag, model in models.items())
 
 
 def verification(

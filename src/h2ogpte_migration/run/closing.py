@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Iterator, List, Sequence, Tuple
 
-from h2ogpte_migration.cli.again import MOST_IDS, MOST_IDS_A_COMMAND, again, continued
+from h2ogpte_migration.cli.again import MOST_IDS, MOST_IDS_A_COMMAND, again, continued, migrates
 from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import TrackingError
@@ -160,9 +160,9 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
     begun = [row for row in results if row.kind == OutcomeKind.LEFT and row.needs_attention]
     if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
-        command = session.tracking.runs.last_migration()
-        if command is not None:
-            command = continued(command, session.tracking.runs.is_beginning_afresh(command))
+        runs = session.tracking.runs
+        for last in runs.migrations()[:1]:
+            command = continued(last, runs.is_beginning_afresh(last))
             yield Following("to continue what was interrupted", command)
     yield from _neglected(session, [row for row in results if row.cause == NEGLECTED])
     if not options.migrate_chats and any(_chats_are_behind(row) for row in results):
@@ -279,19 +279,30 @@ def _held(session: Session, held: List[Result]) -> Iterator[Following]:
             yield Following("to migrate what is held afresh", command)
 
 
+def _few_ids(rows: List[Result]) -> List[str]:
+    return [row.source_id for row in rows] if len(rows) <= MOST_IDS else []
+
+
 def _migrations_of(session: Session, rows: List[Result]) -> Iterator[str]:
-    """Commands that migrate these afresh, as they were migrated; by id while they are few."""
+    """Commands that migrate these afresh, as they were migrated; by id while they are few.
+
+    Where some were migrated on, one command does not lead all of them to their models.
+    """
     options = _aloud(session)
     if not rows:
         return
     if options.mode is Mode.MIGRATE:
         yield options.command(without=_FORCED, add=["--retry-failed"])
         return
-    last = session.tracking.runs.last_migration()
-    if last is not None:
-        few = [row.source_id for row in rows] if len(rows) <= MOST_IDS else []
-        yield again(last, few, "--retry-failed")
-        return
+    for command in session.tracking.runs.migrations():
+        its: List[Result] = []
+        others: List[Result] = []
+        for row in rows:
+            leads = migrates(command, row.source_model, row.target_model)
+            (its if leads else others).append(row)
+        if its:
+            yield again(command, _few_ids(its), "--retry-failed")
+        rows = others
     if len(rows) > MOST_IDS:
         return
     for model in dict.fromkeys(row.target_model for row in rows):

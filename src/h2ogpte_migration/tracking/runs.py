@@ -213,12 +213,15 @@ class Runs:
         row = self._db.row("SELECT value FROM meta WHERE key = :key", {"key": key})
         return row["value"] if row else None
 
-    def last_migration(self) -> Optional[str]:
-        """The newest command that was a migration, from this very folder: paths in it hold."""
-        for row in self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {}):
-            if row["folder"] == os.getcwd() and is_migration(row["command"]):  # noqa: PTH109
-                return str(row["command"])
-        return None
+    def migrations(self) -> List[str]:
+        """The newest commands that were migrations, from this very folder: paths in them hold.
+
+        Each of them once, the newest first.
+        """
+        rows = self._db.rows("SELECT command, folder FROM runs ORDER BY id DESC LIMIT 500", {})
+        here = os.getcwd()  # noqa: PTH109 - a string is what is stored
+        commands = [str(row["command"]) for row in rows if row["folder"] == here]
+        return list(dict.fromkeys(filter(is_migration, commands)))
 
     # -- starts that were forced or retried ---------------------------------------------
     def has_started(self, source_id: SourceId, kind: str, model: str) -> bool:
