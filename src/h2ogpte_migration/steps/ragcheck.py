@@ -99,10 +99,11 @@ def _shows(migration: Migration, session_id: str) -> bool:
     clock = migration.clock
     deadline, pause_s = clock.now() + patience.VISIBLE_WITHIN_S, patience.EMPTY_LOOK_S
     while True:
+        looked_at = clock.now()
         try:
             migration.gateway.chat_messages(session_id)
         except NotFound:
-            if clock.now() >= deadline:
+            if looked_at >= deadline:
                 return False
         except ServerError:
             return True  # it can't be told; asking will tell
@@ -174,10 +175,12 @@ def sweep(
         within_s = patience.VISIBLE_WITHIN_S if chat.session_id else unanswered_s
         shows_by = clock.now() + within_s - _age_s(gateway, chat)
         with suppress(ServerError):
-            while not _remove(gateway, chat, doubts) and clock.now() < shows_by:
-                wait_s = shows_by - clock.now()
+            looked_at = clock.now()  # a look may take long, and says how it was when it began
+            while not _remove(gateway, chat, doubts) and looked_at < shows_by:
+                wait_s = max(0.0, shows_by - clock.now())
                 log.info("a test chat may not show yet: looking again for up to %.0f s", wait_s)
-                clock.sleep(min(patience.SECOND_LOOK_S, max(0.0, wait_s)))
+                clock.sleep(min(patience.SECOND_LOOK_S, wait_s))
+                looked_at = clock.now()
             leftovers.record_test_chat_gone(chat.id)
     return doubts
 
