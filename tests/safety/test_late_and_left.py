@@ -8,8 +8,11 @@ from typing import Iterator, Tuple
 
 import pytest
 
+from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
 from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.states import StepName
+from h2ogpte_migration.tracking.leases import Leases
 from tests.faults.harness import M3
 
 from .lab import CHATS, FORCE, VERIFY, WAIT, Lab, clock, hurried, laboratory
@@ -381,6 +384,33 @@ def test_a_document_that_a_former_target_counts_and_does_not_list_yet_is_not_del
     result = lab.command("--cleanup", "--yes")
     assert "it counts 1 document more than it lists" in result.text
     assert former.id in lab.world.collections
+
+
+@pytest.mark.parametrize("meanwhile", ["begun afresh", "cleaned up"])
+def test_what_became_of_a_former_target_since_it_was_listed_is_not_written_over(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    lab.migrate()
+    lab.command("--rollback")
+    rolled_back, claim = lab.target, Leases.claim
+
+    def late(leases: Leases, source_id: SourceId) -> object:
+        """Another command had the lease just before."""
+        if meanwhile == "cleaned up":
+            del lab.world.collections[rolled_back.id]
+            lab.sql("UPDATE attempts SET fate = 'deleted'")
+        else:
+            lab.sql("UPDATE attempts SET fate = 'superseded'")
+            lab.sql("UPDATE collection_migrations SET new_collection_id = NULL")
+        return claim(leases, source_id)
+
+    monkeypatch.setattr(Leases, "claim", late)
+    result = lab.command("--cleanup", "--yes")
+    assert result.code == 0, result.text
+    assert rolled_back.id not in lab.world.collections
+    assert [row["fate"] for row in lab.sql("SELECT fate FROM attempts")] == ["deleted"]
+    by_step = "SELECT 1 FROM checkpoints WHERE step = ?"
+    assert lab.sql(by_step, StepName.TARGET_DELETED) == []
 
 
 def test_a_former_target_is_kept_while_any_job_may_write_to_it(lab: Lab) -> None:

@@ -134,16 +134,20 @@ def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
         return False, f"{claimed} works on its source"
     try:
         item.migration.reload()
+        # It was listed without the lease, perhaps long ago: other commands may have gone on.
+        spare = session.tracking.store.spare_targets(source_id)
+        former = next((one for one in spare if one.id == item.former.id), None)
         try:
-            kept = why_kept(item.migration, item.former)
+            kept = why_kept(item.migration, former or item.former)
         except Gone:
-            _end(session, item.former, TargetState.VANISHED)
+            if former is not None:
+                _end(session, former, TargetState.VANISHED)
             return True, "somebody did already"
-        if kept:
-            return False, f"meanwhile {kept}"
+        if kept or former is None:
+            return False, f"meanwhile {kept or 'it is no former target any more'}"
         session.clock.check()
-        item.migration.gateway.delete_collection(str(item.former.target_id))
-        _end(session, item.former, TargetState.DELETED)
+        item.migration.gateway.delete_collection(str(former.target_id))
+        _end(session, former, TargetState.DELETED)
         return True, ""
     finally:
         leases.release(claimed)
