@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.sandbox.faults import call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import JobKind
@@ -317,6 +318,30 @@ def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to
     operator.admin(ROLLBACK)
     assert held(world, source.id) == (2, 2)
     assert held(world, target.id) == (0, 0)
+
+
+def test_a_move_back_that_was_left_running_and_does_not_show_is_waited_for(
+    operator: Operator, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its origin lists tells that it is not over: the source is empty from the start."""
+    source = by_this_tool(operator, "finished")
+    world.times.move_s = 60.0
+    monkeypatch.setattr(patience, "MOVE_PATIENCE_S", 0.1)
+    assert "is still running" in operator.admin(ROLLBACK, code=1).out
+    monkeypatch.undo()
+    (job,) = (job for job in world.jobs.values() if job.running)
+    world.times.move_s = 0.01
+    del world.jobs[job.id]
+
+    def shows_and_ends() -> None:
+        world.jobs[job.id], job.duration_s = job, 0.0
+
+    asked = {"route": "GET /jobs/{job_id}", "when": lambda one: job.id in one.path}
+    operator.server.faults.add(call(shows_and_ends), skip=2, **asked)
+    operator.admin(ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+    moves = [one.path for one in operator.server.requests if "migrate_scheduled" in one.path]
+    assert len([path for path in moves if source.id in path]) == 1, "moved once"
 
 
 def test_what_another_command_holds_is_not_rolled_back_and_said_so(

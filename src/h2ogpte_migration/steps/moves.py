@@ -315,7 +315,7 @@ def connectors(migration: Migration) -> Optional[Result]:
     if migration.policy.migrate_chats:
         # A refusal is for the step that moves them.
         with suppress(ServerError):
-            if not _look(_way(migration), MOVES[StepName.CHATS]).listed:
+            if not _look(_way(migration, StepName.CHATS), MOVES[StepName.CHATS]).listed:
                 migration.seen.empty_at[StepName.CHATS] = migration.clock.now()
     return _run(migration, StepName.CONNECTORS)
 
@@ -332,7 +332,7 @@ def chats(migration: Migration) -> Optional[Result]:
 def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
     chains.refuse_before_the_first(migration)
-    way = _way(migration)
+    way = _way(migration, step)
     try:
         empty_at = migration.seen.empty_at.pop(step, None)
         left = left_in(way, kind, _on_record(migration, step), empty_at)
@@ -369,8 +369,11 @@ def _on_record(migration: Migration, step: str) -> Optional[int]:
     return None if source is None else source.sessions_count
 
 
-def _way(migration: Migration) -> Way:
-    return Way(migration.gateway, migration.clock, migration.source_id, migration.target_id)
+def _way(migration: Migration, step: str) -> Way:
+    """The ends of a step: from the source to the target, or back."""
+    source_id, target_id = migration.source_id, migration.target_id
+    ends = (source_id, target_id) if step in MOVES else (target_id, source_id)
+    return Way(migration.gateway, migration.clock, *ends)
 
 
 def _read_target_again(migration: Migration) -> None:
@@ -405,7 +408,7 @@ def settle_open(migration: Migration) -> None:
         intent = migration.record.intent(step) if migration.record.attempt else None
         if intent is None:
             continue
-        way, jobs = _way(migration), StepJobs(migration, step)
+        way, jobs = _way(migration, step), StepJobs(migration, step)
         if intent.job_id is None:
             await_unanswered(way, kind, jobs, timed_out=False)
             continue
