@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.sandbox.faults import call, reply
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
@@ -498,6 +498,26 @@ def test_what_went_with_the_end_of_a_chain_does_not_count_as_rolled_back(
         assert "2 failed" in said.out
     said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
     assert "1 connector, 1 chat went with" in said.out
+
+
+@pytest.mark.parametrize("route", ["scheduled_connectors", "chats"])
+def test_what_the_source_holds_again_is_not_lost_though_one_look_at_it_comes_up_empty(
+    operator: Operator, world: World, route: str
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    world.drop_collection(operator.target_of(middle.id).id)
+    world.add_connector(source.id)  # people made good what went with the end of the chain
+    world.add_chat(source.id, "anna", None)
+    empty = operator.server.faults.add(
+        Action(reply=FixedReply(200, b"[]")),
+        route=f"GET /collections/{{collection_id}}/{route}",
+        when=lambda asked: source.id in asked.path,
+    )
+    said = operator.admin(ROLLBACK, "--collections", source.id)
+    assert empty.hits == 1
+    assert "1 rolled back" in said.out
+    assert operator.row(source.id)["job_status"] == "completed"
 
 
 def test_once_the_end_of_a_chain_without_its_middle_is_emptied_its_rollback_ends(

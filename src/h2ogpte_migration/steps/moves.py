@@ -402,6 +402,21 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
     store.finish_move(migration.lease, attempt, step, counts, migration.take_warnings())
 
 
+def held_by_source(
+    migration: Migration, kind: MoveKind, fits: Callable[[int, int], bool], wanted: int
+) -> int:
+    """How many the source holds; a number that does not fit what is wanted counts at a second look.
+
+    Args:
+        fits: takes what was found, and what is wanted, in the manner of ``operator.ge``.
+    """
+    found = kind.count(migration.gateway, migration.source_id)
+    if not fits(found, wanted):
+        migration.clock.sleep(patience.SECOND_LOOK_S)
+        found = kind.count(migration.gateway, migration.source_id)
+    return found
+
+
 def settle_open(migration: Migration) -> None:
     """A move job that was left running is awaited before anything else happens."""
     for step, kind in KINDS.items():
