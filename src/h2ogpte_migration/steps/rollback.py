@@ -7,17 +7,26 @@ target stays; ``--cleanup`` deletes it.
 from __future__ import annotations
 
 import logging
+import operator
 from dataclasses import replace
 from typing import Iterable, List, Optional
 
-from h2ogpte_migration import patience
 from h2ogpte_migration.errors import NotFound, ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Json
 from h2ogpte_migration.results import SOURCE_DELETED, OutcomeKind, Result
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.steps import former, ragcheck, tracing
-from h2ogpte_migration.steps.moves import KINDS, MOVES, MoveKind, StepJobs, Way, left_in, move_all
+from h2ogpte_migration.steps.moves import (
+    KINDS,
+    MOVES,
+    MoveKind,
+    StepJobs,
+    Way,
+    held_by_source,
+    left_in,
+    move_all,
+)
 from h2ogpte_migration.steps.presence import found_nowhere_else, is_gone
 from h2ogpte_migration.ui.text import plural
 
@@ -127,11 +136,7 @@ def _all_came_back(migration: Migration) -> bool:
     if counts["source"] and not begun:
         return False  # they were counted, and no job is known that moved them
     kind, wanted = KINDS[StepName.CHATS_BACK], counts["target"] + counts["source"]
-    found = kind.count(migration.gateway, migration.source_id)
-    if found != wanted:
-        migration.clock.sleep(patience.SECOND_LOOK_S)
-        found = kind.count(migration.gateway, migration.source_id)
-    return bool(found == wanted)
+    return held_by_source(migration, kind, operator.eq, wanted) == int(wanted)
 
 
 def _warn_of_what_stays(migration: Migration) -> None:
@@ -216,7 +221,7 @@ def _move_back(migration: Migration, step: str) -> Optional[Result]:
     tracing.refuse_while_further_on(migration, [_THERE[step]])  # another run may move it there
     if counts:
         counts["source"] -= stay
-        _verify(migration, ways[0], kind, counts)
+        _verify(migration, kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
     migration.seen.done.add(step)
@@ -238,13 +243,10 @@ def _on_record(migration: Migration, step: str, counts: Optional[Json]) -> Optio
     return int(known["source"]) if known else None
 
 
-def _verify(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> None:
+def _verify(migration: Migration, kind: MoveKind, counts: Json) -> None:
     """The source must hold what it held, and what came back; people may have deleted some."""
     wanted = counts["target"] + counts["source"]
-    found = kind.count(way.gateway, way.destination)
-    if found < wanted:
-        migration.clock.sleep(patience.SECOND_LOOK_S)
-        found = kind.count(way.gateway, way.destination)
+    found = held_by_source(migration, kind, operator.ge, wanted)
     counts["target_after"] = found
     if found < wanted:
         migration.warn(
