@@ -9,7 +9,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Set
 
 import pytest
 
@@ -272,6 +272,34 @@ def test_a_run_that_nobody_knows_is_dead(database: Database, run: Tracking) -> N
     with database.transaction() as db:
         db.execute("UPDATE temp_keys SET run_id = 4711")
     assert names(run) == ["a"], "and its keys are swept"
+
+
+# -- what a run is asked for -----------------------------------------------------------------------
+ASKED = "h2ogpte-migrate --verify --migrate-chats --verify-query 'Who, and why?' --min-recall 0.9"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "beyond"),
+    [
+        (ASKED, set()),
+        (f"{ASKED} --verify-retrieval 5 --quiet", set()),
+        ("h2ogpte-migrate --verify", {"--migrate-chats", "--verify-query", "--min-recall"}),
+        (ASKED.replace("0.9", "0.5"), {"--min-recall"}),
+        (ASKED.replace("Who", "--min-recall"), {"--verify-query"}),
+        (ASKED.replace("--verify-query ", "--verify-query="), set()),
+        ("h2ogpte-migrate --move-chats", {"--migrate-chats", "--verify-query", "--min-recall"}),
+        (r"h2ogpte-migrate --migrate-chats --db-path $'it\'s'", {"--verify-query", "--min-recall"}),
+    ],
+)
+def test_what_a_run_asks_for_beyond_another_one(
+    database: Database, run: Tracking, theirs: str, beyond: Set[str]
+) -> None:
+    mine = Tracking(database)
+    mine.runs.begin("1.3", ASKED)
+    other = Tracking(database)
+    other.runs.begin("1.3", theirs)
+    (last,) = run.runs.last(1)
+    assert mine.runs.asks_beyond(last) == beyond
 
 
 # -- forced starts ---------------------------------------------------------------------------------
