@@ -439,6 +439,24 @@ def test_a_chain_comes_back_from_its_last_link_to_its_first(
     assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
 
 
+@pytest.mark.parametrize("onwards", [FORCE, "a third model"])
+def test_what_a_database_from_a_backup_does_not_find_is_not_back(
+    operator: Operator, world: World, onwards: str
+) -> None:
+    source = by_this_tool(operator, "finished")
+    backup = operator.db.read_bytes()
+    if onwards == FORCE:
+        operator.admin(*SCOPE, WAIT, CHATS, FORCE)
+    else:
+        middle = operator.target_of(source.id).id
+        operator.admin("--collections", middle, "--target-model", LARGE, WAIT, CHATS)
+    operator.db.write_bytes(backup)
+    said = operator.admin(ROLLBACK, code=1).out
+    assert "2 connectors and 2 chats moved to the target are not there any more" in said
+    assert held(world, source.id) == (0, 0)
+    assert "1 rolled back" in operator.plain("--status").out
+
+
 @pytest.mark.parametrize("forced", [False, True])
 def test_a_chain_that_version_1_2_0_left_is_a_chain(
     operator: Operator, world: World, forced: bool

@@ -182,11 +182,41 @@ def finish(migration: Migration) -> Optional[Result]:
             "target deleted",
             "What was left is in the source again. --retry-failed makes a new target.",
         )
+    nowhere = _found_nowhere(migration)
     migration.tracking.store.finish_rollback(migration.lease, migration.attempt)
     # What a forced run began was taken back: the next forced run forces again.
     migration.tracking.runs.end_starts([migration.source_id])
-    log.info("rolled back: connectors and chats are in the source again")
-    return None
+    log.info("rolled back: %s", nowhere or "connectors and chats are in the source again")
+    if not nowhere:
+        return None
+    migration.reload()
+    return migration.result(
+        OutcomeKind.ROLLED_BACK,
+        step=StepName.ROLLBACK,
+        reason=nowhere,
+        hint="People may have deleted or moved them, or this database is not the newest one: look "
+        "for another collection of that name. --move-connectors and --move-chats bring them back.",
+        needs_attention=True,
+    )
+
+
+def _found_nowhere(migration: Migration) -> str:
+    """What was moved to the target, is not there any more and never came back; empty where nothing.
+
+    So it is where a later migration moved it on that this database, as it came from a backup, does
+    not know.
+    """
+    store, words = migration.tracking.store, []
+    for back, there in _THERE.items():
+        moved = store.moved_counts(migration.attempt, there)
+        number = int(moved["source"]) if moved else 0
+        if not number or store.moved_counts(migration.attempt, back):
+            continue
+        if held_by_source(migration, KINDS[back], operator.ge, number) < number:
+            words.append(KINDS[back].number(number))
+    if not words:
+        return ""
+    return f"{' and '.join(words)} moved to the target are not there any more, nor in the source"
 
 
 def _move_back(migration: Migration, step: str) -> Optional[Result]:
