@@ -490,7 +490,8 @@ class Migration:
                 "target of their own with --force-remigrate. Else run the same command again."
             )
         start = self.policy.forced_start if self.policy.force else None
-        if start and self.tracked and not self.tracking.runs.has_started(self.source_id, start):
+        runs, source_id = self.tracking.runs, self.source_id
+        if start and self.tracked and not runs.has_started(source_id, start, self.model):
             return f"It was not begun; force it alone, with --collections {self.source_id}."
         if start:  # what it forced, the same command forces once more
             return "Run the same command without --force-remigrate; it continues from here."

@@ -22,13 +22,13 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.planner import Action, Decision, Policy, decide
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.results import NEGLECTED, OutcomeKind, Result
 from h2ogpte_migration.states import BEFORE_IMPORT, Position, TargetState
 from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import RunInfo, Tracked
-from h2ogpte_migration.tracking.runs import Runs
+from h2ogpte_migration.tracking.runs import MOVE_CHATS, Runs
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,17 @@ def advance(migration: Migration) -> Result:
 
 def _in_other_hands(migration: Migration, holder: RunInfo) -> Result:
     """All is well where the holder does what was asked for here as well."""
-    neglected = migration.policy.changes_course
-    neglected = neglected and not migration.tracking.runs.asks_the_same(holder)
+    runs, tracked = migration.tracking.runs, migration.tracked
+    beyond = runs.asks_beyond(holder)
+    if tracked is not None and tracked.position == Position.FINISHED and not tracked.former_targets:
+        beyond.discard(MOVE_CHATS)  # all of them were moved
+    neglected = bool(beyond)
+    neglected |= migration.policy.changes_course and not runs.asks_the_same(holder)
     return migration.result(
         OutcomeKind.LEASED_ELSEWHERE,
         reason=f"{holder} works on it",
         hint="Run this command again when that has ended." if neglected else "",
+        cause=NEGLECTED if neglected else "",
         needs_attention=neglected,
     )
 
@@ -150,14 +155,14 @@ def _lost(migration: Migration, step: str, error: LeaseLost) -> Result:
 
 # -- where a turn begins -----------------------------------------------------------------
 def decision(
-    runs: Runs, source_id: SourceId, tracked: Optional[Tracked], policy: Policy
+    runs: Runs, source_id: SourceId, tracked: Optional[Tracked], policy: Policy, model: str
 ) -> Decision:
-    """What a run does with a source that stands on record like this."""
+    """What a run that wants ``model`` does with a source that stands on record like this."""
     start = policy.forced_start
     return decide(
         tracked.position if tracked else Position.NEW,
         policy,
-        started=start is not None and runs.has_started(source_id, start),
+        started=start is not None and runs.has_started(source_id, start, model),
         restarted=tracked is not None and tracked.was_restarted,
         due=tracked is not None and due(tracked, policy) is not None,
     )
@@ -165,7 +170,7 @@ def decision(
 
 def _decision(migration: Migration) -> Decision:
     runs = migration.tracking.runs
-    return decision(runs, migration.source_id, migration.tracked, migration.policy)
+    return decision(runs, migration.source_id, migration.tracked, migration.policy, migration.model)
 
 
 def _left_without_a_lease(migration: Migration) -> Optional[Result]:

@@ -152,6 +152,9 @@ those of none."""
 SOURCE_DELETED = "source deleted"
 """The cause of a failure that no command mends: there is nothing to move back to."""
 
+NEGLECTED = "in work for something else"
+"""The cause where another command holds a collection and does not do what was asked for here."""
+
 OWN_TARGET = "target of this tool"
 """The cause of a skip that is none: nobody takes the new collections for work to do."""
 

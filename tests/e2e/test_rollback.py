@@ -439,6 +439,23 @@ def test_a_chain_comes_back_from_its_last_link_to_its_first(
     assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
 
 
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_chain_that_version_1_2_0_left_is_a_chain(
+    operator: Operator, world: World, forced: bool
+) -> None:
+    source = by_version_1_2_0(operator, "finished")
+    middle = operator.target_of(source.id)
+    by_version_1_2_0(operator, "finished", middle, LARGE)
+    end = operator.target_of(middle.id)
+    said = operator.admin("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS).out
+    assert "already migrated" in said
+    if forced:
+        words = ("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS, FORCE)
+        assert f"{end.id}, to which the former target {middle.id}" in operator.admin(*words).out
+    operator.admin(ROLLBACK)
+    assert [held(world, one.id) for one in (source, middle, end)] == [(2, 2), (0, 0), (0, 0)]
+
+
 def test_what_a_former_target_was_migrated_on_to_comes_back_before_it_does(
     operator: Operator, world: World
 ) -> None:

@@ -8,15 +8,17 @@ from typing import List
 import pytest
 
 from h2ogpte_migration import patience
+from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.sandbox.faults import call, close, reply
 from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
+from h2ogpte_migration.tracking.leases import Leases
 from tests.safety.test_record_and_past import QUICK, names_in
 from tests.support.earlier import let_jobs_end
 from tests.support.terminal import MAPPED, Operator
 
-from .lab import LARGE, Lab, hurried, laboratory
+from .lab import LARGE, M3, Lab, hurried, laboratory
 
 __all__ = ["hurried"]
 
@@ -102,6 +104,41 @@ def test_a_look_for_an_import_does_not_count_as_a_request(
         assert lab.sql("SELECT sum(sends) AS sent FROM intents WHERE step = 'import'") == [
             {"sent": 1}
         ]
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("imported_by_people", [0, 1])
+def test_an_import_that_its_own_process_books_in_the_last_moment_stays_booked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported_by_people: int
+) -> None:
+    """It is in doubt when another process reads of it, and settled once that has the lease."""
+    with laboratory(tmp_path) as lab:
+        lab.world.times.import_s = 1e5
+        lab.command("--collections", lab.source.id, "--target-model", M3)
+        booked, claim = lab.row(), Leases.claim
+        assert booked["import_submitted"] == 1
+        lab.sql("UPDATE intents SET state = 'open' WHERE step = 'import'")
+        lab.sql("UPDATE collection_migrations SET import_submitted = 0, job_id = NULL")
+        for number in range(imported_by_people):
+            people_import(lab, number)
+        taken: List[str] = []
+
+        def late(leases: Leases, source_id: SourceId) -> object:
+            taken.append(source_id)
+            if source_id == lab.source.id:
+                lab.sql("UPDATE intents SET state = 'done' WHERE step = 'import'")
+                lab.sql(
+                    "UPDATE collection_migrations SET import_submitted = 1, job_id = ?",
+                    booked["job_id"],
+                )
+            return claim(leases, source_id)
+
+        monkeypatch.setattr(Leases, "claim", late)
+        other = lab.world.add_collection("anna", "Other", documents=["o.pdf"])
+        result = lab.command("--collections", other.id, "--target-model", M3)
+        assert lab.source.id in taken, "the import of the other one was in the way"
+        assert result.code == 0, result.text
+        assert lab.rows()[0] == booked
 
 
 @pytest.mark.usefixtures("hurried")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
@@ -11,10 +12,11 @@ from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
 from h2ogpte_migration.sandbox.model import Collection
 from tests.faults.harness import M3
 
-from .lab import CHATS, FORCE, WAIT, Lab, clock, hurried, laboratory
+from .lab import CHATS, FORCE, VERIFY, WAIT, Lab, clock, hurried, laboratory
 
 __all__ = ["clock", "hurried"]
 
+MXBAI = "mixedbread-ai/mxbai-embed-large-v1"
 MOVE_CONNECTORS = "POST /collections/{collection_id}/migrate_scheduled_connectors"
 MOVE_CHATS = "POST /collections/{collection_id}/migrate_chat_sessions_job"
 
@@ -31,6 +33,18 @@ def late(lab: Lab) -> bool:
     """Whether the late document is in the target in use."""
     target = lab.current()
     return target is not None and any(m.document.name == "late.pdf" for m in target.documents)
+
+
+def held_by(lab: Lab, command: str) -> None:
+    """Another command works on the source: its process is the parent of this one, which lives."""
+    lab.sql(
+        "INSERT INTO runs (started_at, heartbeat_at, host, machine, pid, process_start, folder, "
+        "version, command) SELECT started_at, heartbeat_at, host, machine, ?, '', folder, version, "
+        "? FROM runs LIMIT 1",
+        os.getppid(),
+        command,
+    )
+    lab.sql("INSERT INTO leases SELECT ?, max(id), '2026' FROM runs", lab.source.id)
 
 
 def test_chats_of_a_former_target_that_could_not_be_brought_over_are_still_to_do(lab: Lab) -> None:
@@ -150,6 +164,69 @@ def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
     before = len(lab.targets)
     assert lab.migrate(FORCE, CHATS).code == 0
     assert len(lab.targets) == before + 1
+
+
+RECALL = ("--verify-retrieval", "3", "--min-recall", "1.0")
+
+
+@pytest.mark.parametrize(
+    ("holder", "asked", "neglected"),
+    [
+        ("", (), False),
+        ("", (CHATS,), True),
+        (CHATS, (CHATS,), False),
+        ("", RECALL, True),
+        (" ".join(RECALL), RECALL, False),
+        ("", ("--verify-query", "Who?"), True),
+        ("--verify-query What?", ("--verify-query", "Who?"), True),
+    ],
+)
+def test_what_another_command_holds_is_not_well_where_more_is_asked_for_than_that_one_does(
+    lab: Lab, holder: str, asked: Tuple[str, ...], neglected: bool
+) -> None:
+    lab.command("--target-model", M3, WAIT)
+    held_by(lab, f"h2ogpte-migrate --verify {holder}")
+    result = lab.command(VERIFY, "--collections", lab.source.id, *asked)
+    assert "works on it" in result.text
+    assert result.code == neglected, result.text
+    following = [line for line in result.text.splitlines() if line.startswith("Next")]
+    assert len(following) == neglected
+    assert all(f"--collections {lab.source.id}" in line for line in following)
+    assert all(word in line for line in following for word in asked)
+
+
+def test_chats_that_were_moved_are_not_asked_for_of_who_holds_the_collection(lab: Lab) -> None:
+    only = ("--collections", lab.source.id)
+    for how, code in (((), 0), ((FORCE,), 1)):  # a former target may hold some
+        lab.migrate(*only, *how)
+        held_by(lab, "h2ogpte-migrate --verify")
+        result = lab.verify(*only)
+        assert "works on it" in result.text
+        assert result.code == code, result.text
+        lab.sql("DELETE FROM leases")
+
+
+@pytest.mark.promise("force.not-twice")
+def test_a_forced_run_that_was_killed_is_none_that_wants_another_model(lab: Lab) -> None:
+    lab.migrate()
+    words = ("--collections", lab.source.id, "--target-model", MXBAI, WAIT, CHATS, FORCE)
+    killed = ("INSERT INTO marks VALUES (?, 'force', 1)", lab.source.id)
+    lab.sql(*killed)
+    assert "migrate again (forced)" in lab.command(*words, "--dry-run").text
+    unreadable = f"/collections/{lab.source.id}"
+    lab.server.faults.add(
+        reply(400), when=lambda asked: asked.path.endswith(unreadable), times=None
+    )
+    refused = lab.command(*words)
+    lab.server.faults.clear()
+    (following,) = [line for line in refused.text.splitlines() if line.startswith("Next")]
+    assert FORCE in following, "it was not begun"
+    assert "force it alone" in refused.text
+    lab.sql(*killed)
+    result = lab.command(*words)
+    assert lab.wrong(result, targets=2) == ""
+    target = lab.current()
+    assert (result.code, target and target.embedding_model) == (0, MXBAI)
 
 
 def test_a_forced_run_whose_source_is_gone_leaves_the_finished_migration_finished(

@@ -13,7 +13,7 @@ from typing import Any, List
 import pytest
 
 from h2ogpte_migration.cli.parse import Options, parse
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.results import NEGLECTED, OutcomeKind, Result
 from h2ogpte_migration.run import closing
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import Position
@@ -57,6 +57,7 @@ LEFT = [
     left(OutcomeKind.HELD, Position.HELD, needs_attention=True),
     left(OutcomeKind.NOT_STARTED, Position.NEW),
     left(OutcomeKind.RUNNING, Position.IMPORTING),
+    left(OutcomeKind.LEASED_ELSEWHERE, Position.CONNECTED, cause=NEGLECTED, needs_attention=True),
     left(OutcomeKind.LEFT, Position.SHARED, needs_attention=True),
     left(OutcomeKind.DONE, Position.FINISHED, left_behind=BEHIND),
 ]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Set
 
 import pytest
 
@@ -274,6 +274,34 @@ def test_a_run_that_nobody_knows_is_dead(database: Database, run: Tracking) -> N
     assert names(run) == ["a"], "and its keys are swept"
 
 
+# -- what a run is asked for -----------------------------------------------------------------------
+ASKED = "h2ogpte-migrate --verify --migrate-chats --verify-query 'Who, and why?' --min-recall 0.9"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "beyond"),
+    [
+        (ASKED, set()),
+        (f"{ASKED} --verify-retrieval 5 --quiet", set()),
+        ("h2ogpte-migrate --verify", {"--migrate-chats", "--verify-query", "--min-recall"}),
+        (ASKED.replace("0.9", "0.5"), {"--min-recall"}),
+        (ASKED.replace("Who", "--min-recall"), {"--verify-query"}),
+        (ASKED.replace("--verify-query ", "--verify-query="), set()),
+        ("h2ogpte-migrate --move-chats", {"--migrate-chats", "--verify-query", "--min-recall"}),
+        (r"h2ogpte-migrate --migrate-chats --db-path $'it\'s'", {"--verify-query", "--min-recall"}),
+    ],
+)
+def test_what_a_run_asks_for_beyond_another_one(
+    database: Database, run: Tracking, theirs: str, beyond: Set[str]
+) -> None:
+    mine = Tracking(database)
+    mine.runs.begin("1.3", ASKED)
+    other = Tracking(database)
+    other.runs.begin("1.3", theirs)
+    (last,) = run.runs.last(1)
+    assert mine.runs.asks_beyond(last) == beyond
+
+
 # -- forced starts ---------------------------------------------------------------------------------
 def begin(run: Tracking, start: str) -> None:
     lease = run.leases.claim(C1)
@@ -287,30 +315,42 @@ def begin(run: Tracking, start: str) -> None:
 def test_forced_work_counts_as_started_until_its_run_came_to_its_end(
     database: Database, run: Tracking
 ) -> None:
-    assert not run.runs.has_started(C1, "force")
+    assert not run.runs.has_started(C1, "force", "new")
     begin(run, "force")
-    assert run.runs.has_started(C1, "force")
-    assert not run.runs.has_started(C1, "retry")
-    assert not run.runs.has_started(SourceId("c2"), "force")
+    assert run.runs.has_started(C1, "force", "new")
+    assert not run.runs.has_started(C1, "retry", "new")
+    assert not run.runs.has_started(SourceId("c2"), "force", "new")
     run.runs.end(130)
     again = begun(database)
-    assert again.runs.has_started(C1, "force"), "an interrupted run's start outlives it"
+    assert again.runs.has_started(C1, "force", "new"), "an interrupted run's start outlives it"
     assert again.runs.is_beginning_afresh(COMMAND)
     assert not again.runs.is_beginning_afresh("h2ogpte-migrate --collections c2"), "another's"
     again.runs.end_starts([SourceId("c2")])
-    assert again.runs.has_started(C1, "force")
+    assert again.runs.has_started(C1, "force", "new")
     again.runs.end_starts([C1])
-    assert again.runs.has_started(C1, "force"), "a run that dies before its end has not ended"
+    assert again.runs.has_started(C1, "force", "new"), (
+        "a run that dies before its end has not ended"
+    )
     again.runs.end(0)
-    assert not begun(database).runs.has_started(C1, "force")
+    assert not begun(database).runs.has_started(C1, "force", "new")
     assert not again.runs.is_beginning_afresh(COMMAND)
 
 
 def test_the_last_kind_of_start_counts(database: Database, run: Tracking) -> None:
     begin(run, "retry")
     begin(run, "force")
-    assert run.runs.has_started(C1, "force")
-    assert not run.runs.has_started(C1, "retry")
+    assert run.runs.has_started(C1, "force", "new")
+    assert not run.runs.has_started(C1, "retry", "new")
+
+
+def test_a_start_to_another_model_was_another_demand(database: Database, run: Tracking) -> None:
+    begin(run, "force")
+    beside = begun(database)
+    assert not beside.runs.has_started(C1, "force", "newer")
+    assert beside.runs.has_started(C1, "force", ""), "which model is wanted is not known"
+    run.runs.end_starts([C1])
+    run.runs.end(0)
+    assert not beside.runs.has_started(C1, "force", "newer"), "nor once it came to its end"
 
 
 def test_the_same_forced_command_in_two_terminals_forces_once(
@@ -318,14 +358,16 @@ def test_the_same_forced_command_in_two_terminals_forces_once(
 ) -> None:
     beside = begun(database)
     begin(run, "force")
-    assert beside.runs.has_started(C1, "force")
+    assert beside.runs.has_started(C1, "force", "new")
     run.runs.end_starts([C1])
     run.runs.end(0)
-    assert beside.runs.has_started(C1, "force"), "done already, for the demand that both fulfil"
-    assert not beside.runs.has_started(C1, "retry")
+    assert beside.runs.has_started(C1, "force", "new"), (
+        "done already, for the demand that both fulfil"
+    )
+    assert not beside.runs.has_started(C1, "retry", "new")
     beside.runs.end_starts([C1])
     beside.runs.end(0)
-    assert not begun(database).runs.has_started(C1, "force"), "a later demand is another one"
+    assert not begun(database).runs.has_started(C1, "force", "new"), "a later demand is another one"
 
 
 def marks(database: Database) -> List[str]:
@@ -340,8 +382,8 @@ def test_what_ended_is_kept_for_runs_beside_it_alone(database: Database, run: Tr
     assert marks(database) == ["force (ended)"]
     later = begun(database)
     assert marks(database) == ["force (ended)"], "somebody beside it still cares"
-    assert beside.runs.has_started(C1, "force")
-    assert not later.runs.has_started(C1, "force"), "begun after it ended: another demand"
+    assert beside.runs.has_started(C1, "force", "new")
+    assert not later.runs.has_started(C1, "force", "new"), "begun after it ended: another demand"
     later.runs.end(0)
     beside.runs.end(0)
     begun(database)
@@ -353,7 +395,7 @@ def test_only_what_came_to_its_end_is_ended(database: Database, run: Tracking) -
     run.runs.end_starts([SourceId("c2")])
     run.runs.end(0)
     assert marks(database) == ["force"]
-    assert begun(database).runs.has_started(C1, "force")
+    assert begun(database).runs.has_started(C1, "force", "new")
 
 
 def test_what_is_begun_beside_a_run_is_not_ended_by_it(database: Database, run: Tracking) -> None:
@@ -362,7 +404,7 @@ def test_what_is_begun_beside_a_run_is_not_ended_by_it(database: Database, run: 
     run.runs.end_starts([C1])
     run.runs.end(0)
     assert marks(database) == ["force"], "it lives, and has not come to its end"
-    assert beside.runs.has_started(C1, "force")
+    assert beside.runs.has_started(C1, "force", "new")
     beside.runs.end_starts([C1])
     beside.runs.end(0)
     assert marks(database) == [], "nobody is beside it any more"
@@ -389,9 +431,9 @@ def test_a_start_that_ended_before_a_run_is_none_of_its_demand(
     run.runs.end(0)
     for _ in range(2):
         later = begun(database)
-        assert not later.runs.has_started(C1, "force")
+        assert not later.runs.has_started(C1, "force", "new")
         later.runs.end(0)
-    assert third.runs.has_started(C1, "force")
+    assert third.runs.has_started(C1, "force", "new")
 
 
 # -- temporary keys and test chats ---------------------------------------------------------

@@ -283,7 +283,7 @@ def test_a_forced_migration_supersedes_and_forgets_nothing(desk: Desk) -> None:
     assert (new.state, new.target_id) == (TargetState.LIVE, None)
     assert set(desk.store.past_targets()) == {"t1"}
     assert desk.store.job_is_claimed(JobId("j1"))
-    assert desk.tracking.runs.has_started(C1, "force")
+    assert desk.tracking.runs.has_started(C1, "force", "new")
     assert desk.count("warnings") == 1
 
 
@@ -393,6 +393,14 @@ def test_what_was_looked_for_twice_and_not_found_is_in_doubt_no_more(desk: Desk)
         assert desk.position() == Position.SHARED
         assert store.import_in_doubt("anna") is None
         assert store.sends(attempt, StepName.IMPORT) == number
+
+
+def test_an_import_that_is_booked_is_not_unbooked_by_a_look_that_came_too_late(desk: Desk) -> None:
+    attempt = desk.submitted()
+    before = desk.columns()
+    desk.store.record_absent(desk.lease(), attempt, StepName.IMPORT)
+    assert desk.columns() == before
+    assert desk.position() == Position.IMPORTING
 
 
 def test_an_import_that_was_surely_refused_is_not_in_doubt(desk: Desk) -> None:
@@ -1019,14 +1027,14 @@ def test_thousands_of_records_come_once_each_while_others_are_written(desk: Desk
     assert seen[:2500] == [f"s{number}" for number in range(2500)]
 
 
-def test_an_id_leads_to_the_sources_behind_it(desk: Desk) -> None:
+def test_a_target_leads_to_the_sources_that_it_was_made_for(desk: Desk) -> None:
     desk.created(C1)
     desk.begin(C1)
     desk.make("t2")
-    assert desk.store.sources_behind("c1") == [C1]
-    assert desk.store.sources_behind("t1") == [C1], "a superseded target"
-    assert desk.store.sources_behind("t2") == [C1], "the current one"
-    assert desk.store.sources_behind("t3") == []
+    assert desk.store.sources_of("c1") == [], "a source is no target of its own"
+    assert desk.store.sources_of("t1") == [C1], "a superseded target"
+    assert desk.store.sources_of("t2") == [C1], "the current one"
+    assert desk.store.sources_of("t3") == []
     assert desk.store.record_of_target("t1") is None
     record = desk.store.record_of_target("t2")
     assert record is not None

@@ -135,7 +135,8 @@ def _planned(session: Session, item: Selected, seen: Plan) -> Result:
     source_id = SourceId(source.id)
     tracked = session.tracking.store.load(source_id)
     where = tracked.position if tracked else Position.NEW
-    decided = pipeline.decision(session.tracking.runs, source_id, tracked, session.policy())
+    runs, policy = session.tracking.runs, session.policy()
+    decided = pipeline.decision(runs, source_id, tracked, policy, item.model)
     action = {Action.LEAVE: "leave", Action.BEGIN: "create", Action.CONTINUE: "resume"}
     reason = where.value if decided.action == Action.CONTINUE else decided.reason
     return Result(

@@ -66,7 +66,8 @@ def _still_to_come(session: Session) -> List[str]:
 def _look(session: Session, migration: Migration) -> Result:
     """What would be moved back, as the target holds it now."""
     tracked, runs = migration.reload(), session.tracking.runs
-    decided = pipeline.decision(runs, migration.source_id, tracked, migration.policy)
+    source_id, policy = migration.source_id, migration.policy
+    decided = pipeline.decision(runs, source_id, tracked, policy, migration.model)
     target_id = tracked.record.target_id if tracked else None
     if decided.action == Action.LEAVE or target_id is None:
         return migration.result(

@@ -12,7 +12,7 @@ from h2ogpte_migration.cli.flags import DEFAULT_DB, PROGRAM, Options
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.errors import TrackingError
 from h2ogpte_migration.model import SourceId, spelled
-from h2ogpte_migration.results import SOURCE_DELETED, OutcomeKind, Result, RunResult
+from h2ogpte_migration.results import NEGLECTED, SOURCE_DELETED, OutcomeKind, Result, RunResult
 from h2ogpte_migration.run import reporting
 from h2ogpte_migration.run.session import Session
 from h2ogpte_migration.states import BEFORE_IMPORT, Position
@@ -164,6 +164,7 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         if command is not None:
             command = continued(command, session.tracking.runs.is_beginning_afresh(command))
             yield Following("to continue what was interrupted", command)
+    yield from _neglected(session, [row for row in results if row.cause == NEGLECTED])
     if not options.migrate_chats and any(_chats_are_behind(row) for row in results):
         command = _verification(session, "--migrate-chats")
         yield Following("to bring over the chats that former targets hold", command)
@@ -186,6 +187,15 @@ def _continued(session: Session, failed: List[Result]) -> Iterator[Following]:
     if len(unbegun) + len(ways_out) + stuck < len(failed):
         plain = options.command(without=["--force-remigrate", "--retry-failed"])
         yield Following("to continue", plain)
+
+
+def _neglected(session: Session, rows: List[Result]) -> Iterator[Following]:
+    """What another command holds, by id: what this one was asked for may be done for the others."""
+    options = _aloud(session)
+    for start in range(0, len(rows), MOST_IDS_A_COMMAND):
+        ids = ",".join(row.source_id for row in rows[start : start + MOST_IDS_A_COMMAND])
+        command = options.command(add=["--collections", ids])
+        yield Following("once nothing else works on it", command)
 
 
 def _ways_out(session: Session, ways_out: Sequence[Tuple[str, ...]]) -> Iterator[Following]:
@@ -211,7 +221,10 @@ def _was_not_begun(session: Session, row: Result) -> bool:
         return False
     if not session.options.force_remigrate and row.position != Position.HELD:
         return False  # nothing to retry
-    return not session.tracking.runs.has_started(SourceId(row.source_id), start)
+    options, runs = session.options, session.tracking.runs
+    mapped = (options.mappings or {}).get(row.source_model, "")
+    model = options.target_model or mapped
+    return not runs.has_started(SourceId(row.source_id), start, model)
 
 
 def _chats_are_behind(row: Result) -> bool:

@@ -254,9 +254,14 @@ def _claim_and_settle(migration: Migration, intent: Intent) -> None:
         policy=migration.policy,
     )
     other.lease_held = claimed
+    store = other.tracking.store
     try:
-        if other.reload() is None or other.record.attempt is None:
-            other.tracking.store.void_doubt(intent.source_id)
+        # It was read without the lease: whoever had that may have found out and booked it.
+        still = store.import_in_doubt(intent.owner)
+        if still is None or still.source_id != intent.source_id:
+            return
+        if other.reload() is None or other.record.intent(StepName.IMPORT) is None:
+            store.void_doubt(intent.source_id)  # nothing is left that it could be booked for
             return
         # By the jobs alone: that collection's own trouble must not stop this one. Whether its
         # target holds documents is looked at before anything is imported into it.
@@ -265,7 +270,7 @@ def _claim_and_settle(migration: Migration, intent: Intent) -> None:
             StepName.IMPORT,
             lambda: _by_jobs(other) or Absent(),
             lambda found: book(other, found),
-            timed_out=intent.timed_out,
+            timed_out=still.timed_out,
         )
     finally:
         leases.release(claimed)

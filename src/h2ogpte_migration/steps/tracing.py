@@ -109,8 +109,8 @@ def to_where_it_came_from(migration: Migration) -> Tuple[str, ...]:
     Nothing where it was made for none, or that is gone as well.
     """
     store, source_id = migration.tracking.store, migration.source_id
-    for origin in store.sources_behind(source_id):
-        if origin != source_id and not is_gone(migration.gateway, migration.clock, origin):
+    for origin in store.sources_of(source_id):
+        if not is_gone(migration.gateway, migration.clock, origin):
             return (*_FLAGS.values(), "--from", migration.target_id, "--to", origin)
     return ()
 

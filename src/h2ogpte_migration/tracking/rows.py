@@ -117,13 +117,14 @@ def open_intent(
 
 def update_intent(
     db: sqlite3.Connection, attempt_id: int, step: str, change: str, **values: object
-) -> None:
-    """Change the open intent of a step, if there is one; ``change`` names ``values``."""
-    db.execute(
+) -> bool:
+    """Change the open intent of a step; ``change`` names ``values``. False where none is open."""
+    changed = db.execute(
         f"UPDATE intents SET {change} "
         "WHERE attempt_id = :attempt AND step = :step AND state = 'open'",
         {**values, "attempt": attempt_id, "step": step},
     )
+    return changed.rowcount > 0
 
 
 def count_send(db: sqlite3.Connection, attempt: Attempt, step: str) -> None:

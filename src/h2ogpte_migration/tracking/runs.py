@@ -7,15 +7,16 @@ consulted only for runs of other machines, which can't be judged otherwise.
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from datetime import datetime, timedelta, timezone
-from typing import Iterable, List, Optional, Set
+from typing import Dict, Iterable, List, Optional, Set
 
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.model import SourceId, parse_time
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.liveness import ProcessIdentity, current_process, is_alive
-from h2ogpte_migration.tracking.records import RunInfo, utc_now
+from h2ogpte_migration.tracking.records import Attempt, RunInfo, utc_now
 from h2ogpte_migration.tracking.rows import insert
 
 OTHER_HOST_EXPIRY = timedelta(minutes=15)
@@ -34,6 +35,14 @@ _QUIET_OPEN, _QUIET_TOLD = "quiet_report_open", "quiet_report_told"
 
 _ENDED = " (ended)"
 """Behind the kind of a forced start: its run has ended, and only runs beside it still care."""
+
+
+MOVE_CHATS = "--migrate-chats"
+
+_BEYOND = frozenset(
+    {MOVE_CHATS, "--verify-query", "--verify-retrieval", "--verify-queries", "--min-recall"}
+)
+"""What a run may be asked for beyond going on with its collections."""
 
 
 def is_migration(command: str) -> bool:
@@ -109,6 +118,14 @@ class Runs:
     def asks_the_same(self, other: RunInfo) -> bool:
         """Whether another run was started with the same words as this one."""
         return other.command == self._command
+
+    def asks_beyond(self, other: RunInfo) -> Set[str]:
+        """The flags by which this run asks for what another one does not do for its collections.
+
+        With another value it is another demand.
+        """
+        theirs = _beyond(other.command)
+        return {name for name, value in _beyond(self._command).items() if theirs.get(name) != value}
 
     def heartbeat(self) -> None:
         """Tell other machines that this run lives."""
@@ -199,15 +216,25 @@ class Runs:
         return None
 
     # -- starts that were forced or retried ---------------------------------------------
-    def has_started(self, source_id: SourceId, kind: str) -> bool:
+    def has_started(self, source_id: SourceId, kind: str, model: str) -> bool:
         """Whether a source was begun afresh already, for the demand that this run fulfils.
 
         By a run of this kind that did not end; or by one that ran beside this one, as the same
-        command in several terminals is one demand.
+        command in several terminals is one demand. To another model was another demand.
+
+        Args:
+            model: the embedding model that is wanted; empty where that is not known.
         """
-        row = self._db.row("SELECT * FROM marks WHERE source_id = :source", {"source": source_id})
-        if row is None or row["kind"] == kind:
-            return row is not None
+        row = self._db.row(
+            "SELECT kind, run_id, (SELECT model FROM attempts WHERE source_id = :source "
+            "AND origin != :twin ORDER BY id DESC LIMIT 1) AS model "
+            "FROM marks WHERE source_id = :source",
+            {"source": source_id, "twin": Attempt.LATE_DUPLICATE},
+        )
+        if row is None or model not in ("", row["model"]):
+            return False
+        if row["kind"] == kind:
+            return True
         beside = row["run_id"] in self._beside or 0 < self.run_id < row["run_id"]
         return bool(row["kind"] == kind + _ENDED and beside)
 
@@ -259,6 +286,20 @@ def other_server(path: str, bound: str, asked: str) -> ToolError:
         "a new name.",
         ExitCode.USAGE,
     )
+
+
+def _beyond(command: str) -> Dict[str, str]:
+    """What a command line asks for beyond going on with collections: flags and their values."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a word that only a shell could read
+        words = command.split()
+    found = {}
+    for word, following in zip(words, [*words[1:], ""]):
+        name, _, value = word.partition("=")
+        if name in _BEYOND:
+            found[name] = value or ("" if following.startswith("-") else following)
+    return found
 
 
 def _keep(db: sqlite3.Connection, key: str, value: str) -> None:

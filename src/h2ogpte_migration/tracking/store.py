@@ -333,10 +333,13 @@ class Store(Questions):
             update_intent(db, attempt.id, step, "sends = max(0, sends - 1)")
 
     def record_absent(self, lease: Lease, attempt: Attempt, step: str) -> None:
-        """Looked twice, nothing there: nothing is in doubt until the next request."""
+        """Looked twice, nothing there: nothing is in doubt until the next request.
+
+        What is not in doubt, as it was booked meanwhile, stays as it is.
+        """
         with self._held(lease) as db:
-            update_intent(db, attempt.id, step, "state = 'void'")
-            if step == StepName.IMPORT:
+            was_open = update_intent(db, attempt.id, step, "state = 'void'")
+            if was_open and step == StepName.IMPORT:
                 # Version 1.2.0 may have noted a submission that never came to be.
                 update_row(db, lease.source_id, {"import_submitted": 0, "job_id": None})
 
