@@ -8,7 +8,7 @@ else's hands. Resuming is calling it again.
 from __future__ import annotations
 
 import logging
-from typing import Optional, Union
+from typing import Optional, Set, Union
 
 from h2ogpte_migration.errors import (
     Interrupted,
@@ -28,7 +28,7 @@ from h2ogpte_migration.steps import due, job, moves, reconcile
 from h2ogpte_migration.steps.presence import SourceGone, is_gone
 from h2ogpte_migration.steps.source import carried
 from h2ogpte_migration.tracking.records import RunInfo, Tracked
-from h2ogpte_migration.tracking.runs import MOVE_CHATS, Runs
+from h2ogpte_migration.tracking.runs import MOVE_CHATS, Runs, only_submits
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,9 @@ def advance(migration: Migration) -> Result:
 
 def _in_other_hands(migration: Migration, holder: RunInfo) -> Result:
     """All is well where the holder does what was asked for here as well."""
-    runs, tracked = migration.tracking.runs, migration.tracked
-    beyond = runs.asks_beyond(holder)
-    if tracked is not None and tracked.position == Position.FINISHED and not tracked.former_targets:
-        beyond.discard(MOVE_CHATS)  # all of them were moved
-    neglected = bool(beyond)
-    neglected |= migration.policy.changes_course and not runs.asks_the_same(holder)
+    policy, runs = migration.policy, migration.tracking.runs
+    neglected = bool(_asked_beyond(migration, holder))
+    neglected |= policy.changes_course and not runs.asks_the_same(holder)
     return migration.result(
         OutcomeKind.LEASED_ELSEWHERE,
         reason=f"{holder} works on it",
@@ -92,6 +89,18 @@ def _in_other_hands(migration: Migration, holder: RunInfo) -> Result:
         cause=NEGLECTED if neglected else "",
         needs_attention=neglected,
     )
+
+
+def _asked_beyond(migration: Migration, holder: RunInfo) -> Set[str]:
+    """The flags that there is something to do for by now, and that the holder was not given."""
+    tracked, beyond = migration.tracked, migration.tracking.runs.asks_beyond(holder)
+    if tracked is None:
+        return beyond
+    if tracked.position == Position.FINISHED and not tracked.former_targets:
+        beyond.discard(MOVE_CHATS)  # all of them were moved
+    if migration.policy.verify and tracked.position in _UNFINISHED and only_submits(holder.command):
+        return set()  # it is verified once its import is over: nobody does it before
+    return beyond
 
 
 def release(migration: Migration) -> None:

@@ -195,6 +195,21 @@ def test_what_another_command_holds_is_not_well_where_more_is_asked_for_than_tha
     assert all(word in line for line in following for word in asked)
 
 
+@pytest.mark.parametrize(
+    ("holder", "code"),
+    [("--target-model M", 0), ("--target-model M --wait-for-completion", 1), ("--verify", 1)],
+)
+def test_a_verification_asks_nothing_of_a_migration_that_only_submits(
+    lab: Lab, holder: str, code: int
+) -> None:
+    lab.world.times.import_s = 1e5
+    lab.command("--target-model", M3)
+    held_by(lab, f"h2ogpte-migrate {holder}")
+    result = lab.verify()
+    assert "works on it" in result.text
+    assert result.code == code, result.text
+
+
 def test_chats_that_were_moved_are_not_asked_for_of_who_holds_the_collection(lab: Lab) -> None:
     only = ("--collections", lab.source.id)
     for how, code in (((), 0), ((FORCE,), 1)):  # a former target may hold some

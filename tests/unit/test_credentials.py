@@ -316,6 +316,26 @@ def test_a_key_that_appears_late_is_found_by_the_second_look(desk: Desk) -> None
     assert list(desk.own.held) == ["id-8"], "names are compared exactly"
 
 
+def test_a_key_that_shows_while_a_slow_server_lists_keys_is_looked_for_once_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.own.create_troubles = [(LOST, False)]
+    desk.act_as("anna").secret()
+    late = ApiKey("id-9", f"{KEY_NAME_PREFIX} run-1-1", "anna")
+    listed = list(desk.own.held.values())
+    shows_at = desk.clock.now() + 1.7 * patience.KEY_VISIBLE_WITHIN_S
+
+    def slowly(*_: Any) -> Iterator[ApiKey]:
+        shown = [late, *listed] if desk.clock.now() >= shows_at else listed
+        desk.clock.pause(0.4 * patience.KEY_VISIBLE_WITHIN_S)
+        return iter(shown)
+
+    desk.own.held[late.id] = late
+    monkeypatch.setattr(desk.own, "keys", slowly)
+    assert desk.credentials.close() == []
+    assert desk.own.held == {}
+
+
 def test_a_lost_key_is_not_looked_for_without_end_where_keys_cannot_be_listed_any_more(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

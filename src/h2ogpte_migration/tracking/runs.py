@@ -52,6 +52,11 @@ def is_migration(command: str) -> bool:
     return bool(words & models) and "--dry-run" not in words
 
 
+def only_submits(command: str) -> bool:
+    """Whether a command line is a migration that leaves what follows the import to others."""
+    return is_migration(command) and "--wait-for-completion" not in command.split()
+
+
 class Runs:
     """The log of runs of one database, and this run in it."""
 
