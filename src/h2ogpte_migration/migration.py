@@ -149,6 +149,7 @@ class Seen:
         checked_at: when it and what validation found were read last.
         empty_at: by step, when the source was seen to hold nothing that it moves.
         retrieval: what the check of the retrieval came to.
+        refused: former targets that the server did not let the owner see or empty; by id, its words.
         done: the steps of once a run that are done.
     """
 
@@ -168,6 +169,7 @@ class Seen:
     checked_at: Optional[float] = None
     empty_at: Dict[str, float] = field(default_factory=dict)
     retrieval: Optional[Retrieval] = None
+    refused: Dict[str, str] = field(default_factory=dict)
     done: Set[str] = field(default_factory=set)
 
 

@@ -39,6 +39,9 @@ STALE_JOB_S = 900.0
 SEEMS_OVER_S = 60.0
 """How long it has to stand still before a target that holds everything counts as imported; looked
 at once more each time that the wait has doubled."""
+WORKED_ON_ALIKE_S = 120.0
+"""How long after the submission documents are waited for that are being worked on in the source as
+well: some are stuck there for good."""
 SETTLE_PATIENCE_S = 900.0
 """How long documents or jobs that do not change any more are waited for."""
 STOP_PATIENCE_S = 10.0

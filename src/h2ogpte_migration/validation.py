@@ -37,6 +37,7 @@ class DocumentTallies:
     bad_before: Tally
     late: Tally
     pending: Tally
+    pending_in_both: Tally
 
 
 HIDDEN = Finding(
@@ -65,6 +66,15 @@ def document_findings(tallies: DocumentTallies) -> List[Finding]:
         for code, tally, text, blocking in table
         if tally[0]
     ]
+
+
+def stuck_findings(pending_in_both: Tally) -> List[Finding]:
+    """A warning: documents that are not waited for, as the source's are no further."""
+    count, names = pending_in_both
+    if not count:
+        return []
+    text = f"{_documents(count)} still being worked on, in the source as well"
+    return [Finding("worked_on_alike", text, samples=tuple(names))]
 
 
 def _documents(count: int) -> str:

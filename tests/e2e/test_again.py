@@ -235,3 +235,22 @@ def test_a_forced_run_that_goes_on_and_fails_before_its_first_step_is_not_forced
     assert FORCE not in command
     operator.admin(*shlex.split(command)[4:])
     assert operator.target_of(source.id) is begun
+
+
+def test_what_a_former_target_still_holds_goes_where_the_migration_has_moved_all_else(
+    operator: Operator, world: World
+) -> None:
+    source = by_this_tool(operator, "finished")
+    former = operator.target_of(source.id)
+    chats = "POST /collections/{collection_id}/migrate_chat_sessions_job"
+    operator.server.faults.add(reply(403), route=chats, times=None)
+    said = operator.admin(*SCOPE, WAIT, CHATS, FORCE, code=1).out
+    operator.server.faults.clear()
+    target = operator.target_of(source.id)
+    (words,) = printed_moves(said)
+    assert words[words.index("--from") + 1 : words.index("--from") + 4 : 2] == [
+        former.id,
+        target.id,
+    ]
+    operator.plain(*words, env={"H2OGPTE_ADMIN_KEY": operator.server.admin_key})
+    assert len(world.sessions_of(target.id)) == 2

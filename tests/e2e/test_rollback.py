@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import call, reply
+from h2ogpte_migration import patience
+from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
@@ -319,6 +320,30 @@ def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to
     assert held(world, target.id) == (0, 0)
 
 
+def test_a_move_back_that_was_left_running_and_does_not_show_is_waited_for(
+    operator: Operator, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its origin lists tells that it is not over: the source is empty from the start."""
+    source = by_this_tool(operator, "finished")
+    world.times.move_s = 60.0
+    monkeypatch.setattr(patience, "MOVE_PATIENCE_S", 0.1)
+    assert "is still running" in operator.admin(ROLLBACK, code=1).out
+    monkeypatch.undo()
+    (job,) = (job for job in world.jobs.values() if job.running)
+    world.times.move_s = 0.01
+    del world.jobs[job.id]
+
+    def shows_and_ends() -> None:
+        world.jobs[job.id], job.duration_s = job, 0.0
+
+    asked = {"route": "GET /jobs/{job_id}", "when": lambda one: job.id in one.path}
+    operator.server.faults.add(call(shows_and_ends), skip=2, **asked)
+    operator.admin(ROLLBACK)
+    assert held(world, source.id) == (2, 2)
+    moves = [one.path for one in operator.server.requests if "migrate_scheduled" in one.path]
+    assert len([path for path in moves if source.id in path]) == 1, "moved once"
+
+
 def test_what_another_command_holds_is_not_rolled_back_and_said_so(
     operator: Operator, world: World
 ) -> None:
@@ -414,6 +439,41 @@ def test_a_chain_comes_back_from_its_last_link_to_its_first(
     assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
 
 
+@pytest.mark.parametrize("onwards", [FORCE, "a third model"])
+def test_what_a_database_from_a_backup_does_not_find_is_not_back(
+    operator: Operator, world: World, onwards: str
+) -> None:
+    source = by_this_tool(operator, "finished")
+    backup = operator.db.read_bytes()
+    if onwards == FORCE:
+        operator.admin(*SCOPE, WAIT, CHATS, FORCE)
+    else:
+        middle = operator.target_of(source.id).id
+        operator.admin("--collections", middle, "--target-model", LARGE, WAIT, CHATS)
+    operator.db.write_bytes(backup)
+    said = operator.admin(ROLLBACK, code=1).out
+    assert "2 connectors and 2 chats moved to the target are not there any more" in said
+    assert held(world, source.id) == (0, 0)
+    assert "1 rolled back" in operator.plain("--status").out
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_chain_that_version_1_2_0_left_is_a_chain(
+    operator: Operator, world: World, forced: bool
+) -> None:
+    source = by_version_1_2_0(operator, "finished")
+    middle = operator.target_of(source.id)
+    by_version_1_2_0(operator, "finished", middle, LARGE)
+    end = operator.target_of(middle.id)
+    said = operator.admin("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS).out
+    assert "already migrated" in said
+    if forced:
+        words = ("--collections", source.id, "--target-model", GEMMA, WAIT, CHATS, FORCE)
+        assert f"{end.id}, to which the former target {middle.id}" in operator.admin(*words).out
+    operator.admin(ROLLBACK)
+    assert [held(world, one.id) for one in (source, middle, end)] == [(2, 2), (0, 0), (0, 0)]
+
+
 def test_what_a_former_target_was_migrated_on_to_comes_back_before_it_does(
     operator: Operator, world: World
 ) -> None:
@@ -473,6 +533,26 @@ def test_what_went_with_the_end_of_a_chain_does_not_count_as_rolled_back(
         assert "2 failed" in said.out
     said = operator.admin(ROLLBACK, "--collections", source.id, code=1)
     assert "1 connector, 1 chat went with" in said.out
+
+
+@pytest.mark.parametrize("route", ["scheduled_connectors", "chats"])
+def test_what_the_source_holds_again_is_not_lost_though_one_look_at_it_comes_up_empty(
+    operator: Operator, world: World, route: str
+) -> None:
+    (source,) = chain(operator, 1)
+    middle = operator.target_of(source.id)
+    world.drop_collection(operator.target_of(middle.id).id)
+    world.add_connector(source.id)  # people made good what went with the end of the chain
+    world.add_chat(source.id, "anna", None)
+    empty = operator.server.faults.add(
+        Action(reply=FixedReply(200, b"[]")),
+        route=f"GET /collections/{{collection_id}}/{route}",
+        when=lambda asked: source.id in asked.path,
+    )
+    said = operator.admin(ROLLBACK, "--collections", source.id)
+    assert empty.hits == 1
+    assert "1 rolled back" in said.out
+    assert operator.row(source.id)["job_status"] == "completed"
 
 
 def test_once_the_end_of_a_chain_without_its_middle_is_emptied_its_rollback_ends(

@@ -6,6 +6,8 @@ from typing import Any, Tuple
 
 import pytest
 
+from h2ogpte_migration import patience
+from h2ogpte_migration.sandbox.faults import call
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
@@ -15,6 +17,7 @@ from tests.support.terminal import LARGE, M3, MAPPED, WAIT, Operator
 SCOPE = ("--users", "anna", MAPPED)
 CHATS = "--migrate-chats"
 VERIFY = "--verify"
+DOCUMENTS = "GET /collections/{collection_id}/documents"
 
 both_modes = pytest.mark.parametrize("mode", [(), (WAIT,)], ids=["parallel", "sequential"])
 
@@ -271,6 +274,47 @@ def test_documents_in_the_works_are_waited_for(
     world.set_document_status(target.id, document, "completed")
     operator.admin(VERIFY, CHATS)
     assert moved(operator, source)
+
+
+@pytest.mark.parametrize("when", ["in work at submission", "late"])
+def test_a_document_that_fails_in_the_target_alone_holds_back_whenever_it_came(
+    operator: Operator, world: World, source: Collection, when: str
+) -> None:
+    document = source.documents[0].document.id
+    if when == "late":
+        submitted(operator, source)
+        document = world.add_document(source.id, "late.pdf").id
+        fails = call(
+            lambda: world.set_document_status(operator.target_of(source.id).id, document, "failed")
+        )
+        operator.server.faults.add(fails, route=DOCUMENTS, times=None)
+    else:
+        world.set_document_status(source.id, document, "running")
+        target = submitted(operator, source)
+        world.set_document_status(target.id, document, "failed")
+    said = operator.admin(VERIFY, CHATS, code=1).out
+    assert "1 document not usable in the target" in said
+    assert unmoved(world, source)
+    operator.server.faults.clear()
+    world.set_document_status(source.id, document, "completed")
+    world.set_document_status(operator.target_of(source.id).id, document, "completed")
+    operator.admin(VERIFY, CHATS)
+    assert moved(operator, source)
+
+
+def test_what_is_stuck_in_the_source_as_well_is_waited_for_a_while_and_told(
+    operator: Operator, world: World, source: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = source.documents[0].document.id
+    world.set_document_status(source.id, document, "running")
+    target = submitted(operator, source)
+    world.set_document_status(target.id, document, "running")
+    assert "1 document still being worked on" in operator.admin(VERIFY, CHATS).out
+    assert unmoved(world, source)
+    monkeypatch.setattr(patience, "WORKED_ON_ALIKE_S", 0.0)
+    said = operator.admin(VERIFY, CHATS).out
+    assert moved(operator, source)
+    assert "1 document still being worked on, in the source as well" in said
 
 
 @pytest.mark.promise("validation.lifecycle-warned", "validation.settings-warned")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 import pytest
 
@@ -437,3 +437,95 @@ def test_targets_that_vanish_as_soon_as_they_are_made_are_not_made_without_end(l
     result = lab.migrate("--retries", "1")
     assert result.code == 1
     assert len(made) <= 4
+
+
+# -- a former target that its owner may not see any more ------------------------------------
+def refuse(lab: Lab, former: Collection, status: int, times: Optional[int] = None) -> None:
+    """The server does not show what a collection holds."""
+    for noun in ("scheduled_connectors", "chats"):
+        lab.server.faults.add(
+            reply(status),
+            route=f"GET /collections/{{collection_id}}/{noun}",
+            when=lambda request: former.id in request.path,
+            times=times,
+        )
+
+
+def two_former(lab: Lab) -> Tuple[Collection, Collection]:
+    """Both hold a connector and a chat; a further target is to be made."""
+    assert lab.migrate().code == 0
+    assert lab.migrate(FORCE).code == 0
+    first, second = lab.targets
+    first.connectors.append(second.connectors.pop())
+    lab.world.sessions_of(second.id)[0].collection_id = first.id
+    return first, second
+
+
+def held(lab: Lab, collection: Optional[Collection]) -> Tuple[int, int]:
+    assert collection is not None
+    return len(collection.connectors), lab.chats_of(collection.id)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_former_target_that_may_not_be_seen_holds_up_neither_a_run_nor_another_one(
+    lab: Lab, status: int
+) -> None:
+    first, second = two_former(lab)
+    refuse(lab, first, status)
+    forced = lab.migrate(FORCE)
+    third = lab.current()
+    assert forced.code == 0, forced.text
+    assert (held(lab, first), held(lab, second), held(lab, third)) == ((1, 1), (0, 0), (1, 1))
+    assert third is not None
+    for noun in ("connectors", "chats"):
+        assert f"--move-{noun} --from {first.id} --to {third.id}" in forced.text
+    status_page = lab.command("--status", "--all", "--check")
+    assert status_page.code == 0, "nothing is open for ever"
+    assert f"--from {first.id} --to {third.id}" in " ".join(status_page.text.split())
+    assert lab.verify().code == 0
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_rollback_brings_what_may_be_seen_and_is_open_until_all_of_it_came(
+    lab: Lab, status: int
+) -> None:
+    first, _ = two_former(lab)
+    refuse(lab, first, status)
+    for _ in range(2):
+        result = lab.command("--rollback")
+        assert result.code == 1
+        assert f"see or empty the former target {first.id}" in " ".join(result.text.split())
+        assert held(lab, lab.source) == (1, 1)
+        assert lab.command("--status", "--check").code == 1
+    lab.server.faults.clear()
+    assert lab.command("--rollback").code == 0
+    assert held(lab, lab.source) == (2, 2)
+    assert lab.command("--status", "--check").code == 0
+
+
+def test_a_former_target_that_is_refused_once_is_looked_into_again(lab: Lab) -> None:
+    first, _ = two_former(lab)
+    refuse(lab, first, 403, times=1)
+    assert lab.migrate(FORCE).code == 0
+    assert held(lab, lab.current()) == (2, 2)
+
+
+@pytest.mark.parametrize("words", [(FORCE,), ("--rollback",)])
+def test_a_former_target_whose_move_is_refused_holds_up_no_other_and_is_still_to_do(
+    lab: Lab, words: Tuple[str, ...]
+) -> None:
+    first, second = two_former(lab)
+    for route in ("migrate_scheduled_connectors", "migrate_chat_sessions_job"):
+        lab.server.faults.add(
+            reply(403),
+            route=f"POST /collections/{{collection_id}}/{route}",
+            when=lambda request: first.id in f"{request.path}{request.query}{request.body}",
+            times=None,
+        )
+    act = lab.migrate if FORCE in words else lab.command
+    assert act(*words).code == 1
+    assert held(lab, first) == (1, 1)
+    assert held(lab, second) == (0, 1 if FORCE in words else 0)
+    lab.server.faults.clear()
+    assert (lab.verify() if FORCE in words else lab.command(*words)).code == 0
+    assert held(lab, lab.current() if FORCE in words else lab.source) == (2, 2)

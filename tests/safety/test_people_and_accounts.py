@@ -20,6 +20,7 @@ from h2ogpte_migration.tracking.documents import DocumentComparison
 from tests.faults.harness import LARGE, M3
 from tests.support.terminal import Operator
 
+from ..e2e.test_rollback import rename
 from .lab import CHATS, WAIT, Lab, clock, hurried, laboratory, names_in
 
 __all__ = ["clock", "hurried"]
@@ -100,6 +101,33 @@ def test_an_owner_of_whom_only_a_test_chat_was_left_has_no_key_for_the_rest_of_t
         lab.server.faults.add(call(look), route="POST /collections")
         assert lab.command("--collections", other.id, "--target-model", M3, WAIT).code == 0
         assert holders == ["bertil"]
+
+
+def _left_a_test_chat(lab: Lab) -> ChatSession:
+    """A finished collection, and the question that was asked of it afterwards."""
+    lab.migrate()
+    lab.server.faults.add(reply(500), route="DELETE /chats/{session_id}", times=None)
+    lab.command("--target-model", M3, WAIT, CHATS, *ASK)
+    lab.server.faults.clear()
+    (row,) = lab.sql("SELECT session_id FROM test_chats WHERE state != 'gone'")
+    return lab.world.sessions[row["session_id"]]
+
+
+def test_a_test_chat_of_an_owner_who_was_renamed_is_deleted(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        chat = _left_a_test_chat(lab)
+        rename(lab.world, "anna", "anna.new")
+        lab.verify()
+        assert chat.id not in lab.world.sessions
+
+
+def test_a_test_chat_that_can_not_be_deleted_is_told_of(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        chat = _left_a_test_chat(lab)
+        lab.server.faults.add(reply(403), route="DELETE /chats/{session_id}", times=None)
+        said = " ".join(lab.verify().text.split())
+        assert f"a test chat in {lab.target.id} may still exist" in said
+        assert chat.id in lab.world.sessions
 
 
 def test_of_two_chats_that_may_be_the_test_chat_none_is_deleted(tmp_path: Path) -> None:

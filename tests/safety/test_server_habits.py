@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
 
-from h2ogpte_migration.sandbox.faults import reply
+from h2ogpte_migration.sandbox import calls_collections
+from h2ogpte_migration.sandbox.faults import close, reply
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
@@ -356,3 +357,22 @@ def test_frames_that_the_client_does_not_know_are_a_warning(
     (target,) = world.targets_of("Papers")
     assert (len(source.connectors), len(target.connectors)) == (0, 1)
     assert world.sessions_of(target.id) == []
+
+
+def test_a_target_whose_creation_was_not_answered_is_found_where_listings_tell_no_model(
+    world: World, server: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = world.add_collection("anna", "Papers", LARGE, documents=1)
+    whole = calls_collections._listing
+
+    def without_models(call: Any, found: Any) -> Any:
+        answer = whole(call, found)
+        for row in answer.body:
+            del row["embedding_model"]
+        return answer
+
+    monkeypatch.setattr(calls_collections, "_listing", without_models)
+    server.faults.add(close(after=True), route="POST /collections")
+    result = migrate(server, tmp_path, WAIT)
+    assert result.code == 0, result.text
+    assert len(world.targets_of(source.name)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection, Job, JobKind
@@ -79,11 +79,14 @@ def loaded_source(world: World, owner: str = "anna", name: str = "Alpha") -> Col
     )
 
 
-def by_version_1_2_0(operator: Operator, state: str) -> Collection:
-    """A collection that version 1.2.0 has brought into a state."""
+def by_version_1_2_0(
+    operator: Operator, state: str, source: Optional[Collection] = None, model: str = GEMMA
+) -> Collection:
+    """A collection, by default a new one, that version 1.2.0 has brought into a state."""
     world = operator.world
-    source = loaded_source(world)
-    target = world.add_collection("anna", "(Migrated) Alpha - 20260316_225645", GEMMA, documents=0)
+    source = source or loaded_source(world)
+    name = f"(Migrated) {source.name} - 20260316_225645"
+    target = world.add_collection("anna", name, model, documents=0)
     job = _import_by_hand(world, source, target, state) if FLAGS[state][2] else None
     if state in ("connected", "finished"):
         target.connectors, source.connectors = source.connectors, []
@@ -113,8 +116,8 @@ def _write(
         "old_collection_name": source.name,
         "new_collection_id": target.id,
         "new_collection_name": target.name,
-        "old_model": M3,
-        "new_model": GEMMA,
+        "old_model": source.embedding_model,
+        "new_model": target.embedding_model,
         "job_id": job.id if job else None,
         "job_status": STATUS.get(state, "completed"),
         "user_id": operator.world.users["anna"].id,

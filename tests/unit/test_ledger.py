@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import fields
 from typing import Any, Iterator, List, Sequence, Tuple
 
 import pytest
 
 from h2ogpte_migration.model import Document
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
+from h2ogpte_migration.validation import DocumentTallies
 
 Row = Tuple[str, ...]  # id, name, status: name and status may be left out
 
@@ -26,6 +28,9 @@ def documents(rows: Sequence[Row]) -> List[Document]:
     ]
 
 
+TALLIES = tuple(item.name for item in fields(DocumentTallies))
+
+
 def tallies(
     by_name: bool, baseline: Sequence[Row], source: Sequence[Row], target: Sequence[Row]
 ) -> dict:  # type: ignore[type-arg]
@@ -35,10 +40,7 @@ def tallies(
         ledger.fill(SOURCE, documents(source))
         ledger.fill(TARGET, documents(target))
         ledger.settle_pending_baseline()
-        counted = {
-            name: getattr(ledger, name)()
-            for name in ("missing", "duplicated", "newly_bad", "bad_before", "late", "pending")
-        }
+        counted = {name: getattr(ledger, name)() for name in TALLIES}
     finally:
         ledger.close()
     for number, names in counted.values():
@@ -135,10 +137,45 @@ AB: List[Row] = [("a",), ("b",)]
             id="in work at submission, good since, and in work in the target",
         ),
         pytest.param(
-            [("a", "a.pdf", "queued")],
-            [("a", "a.pdf", "queued")],
-            [("a", "a.pdf", "queued")],
+            [("a", "a.pdf", "running")],
+            [("a", "a.pdf", "running")],
+            [("a", "a.pdf", "failed")],
+            {"newly_bad": 1},
+            id="failed in the target, still in work in the source",
+        ),
+        pytest.param(
+            [("a", "a.pdf", "running")],
+            [],
+            [("a", "a.pdf", "failed")],
             {},
+            id="failed in the target, and deleted in the source before it ended there",
+        ),
+        pytest.param(
+            AB,
+            [*AB, ("c",)],
+            [*AB, ("c", "c.pdf", "failed")],
+            {"newly_bad": 1},
+            id="added since, and failed in the target",
+        ),
+        pytest.param(
+            AB,
+            [*AB, ("c",)],
+            [*AB, ("c", "c.pdf", "running")],
+            {"pending": 1},
+            id="added since, and in work in the target",
+        ),
+        pytest.param(
+            AB,
+            [*AB, ("c", "c.pdf", "failed")],
+            [*AB, ("c", "c.pdf", "failed")],
+            {},
+            id="added since, and failed on both sides",
+        ),
+        pytest.param(
+            [("a", "a.pdf", "queued")],
+            [("a", "a.pdf", "queued")],
+            [("a", "a.pdf", "queued")],
+            {"pending_in_both": 1},
             id="in work everywhere: no fault of the import",
         ),
         pytest.param(
@@ -228,8 +265,29 @@ COPIED: List[Row] = [("x", "a.pdf"), ("y", "b.pdf")]
             [("a", "n"), ("b", "n", "queued")],
             [("a", "n"), ("b", "n", "queued")],
             [("x", "n"), ("y", "n", "queued")],
-            {},
+            {"pending_in_both": 1},
             id="of two of one name, the same one is stuck as before",
+        ),
+        pytest.param(
+            [("a", "n"), ("b", "n", "queued")],
+            [("a", "n"), ("b", "n", "queued")],
+            [("x", "n"), ("y", "n", "failed")],
+            {"newly_bad": 1},
+            id="of two of one name, one failed in the target and is still queued in the source",
+        ),
+        pytest.param(
+            [("a", "n")],
+            [("a", "n"), ("b", "n")],
+            [("x", "n"), ("y", "n", "failed")],
+            {"newly_bad": 1},
+            id="one of the same name added since, which failed in the target",
+        ),
+        pytest.param(
+            AB,
+            [*AB, ("c",)],
+            [*COPIED, ("z", "c.pdf", "queued")],
+            {"pending": 1},
+            id="one added since, which is in work in the target",
         ),
         pytest.param(
             AB, AB, [("x", "a.pdf", "running"), COPIED[1]], {"pending": 1}, id="copy in work"
@@ -373,9 +431,8 @@ def answers(by_name: bool, sides: List[List[Row]]) -> List[Any]:
         for side, rows in zip((BASELINE, SOURCE, TARGET), sides):
             ledger.fill(side, documents(rows))
         ledger.settle_pending_baseline()
-        tallies = ("missing", "duplicated", "newly_bad", "bad_before", "late", "pending")
         others = ("foreign", "deleted", "other_mode")
-        found = [getattr(ledger, name)() for name in (*tallies, *others)]
+        found = [getattr(ledger, name)() for name in (*TALLIES, *others)]
         return [*found, [ledger.missing_bad()], [] if by_name else ledger.late_ids()]
     finally:
         ledger.close()

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional, Tuple
 
 import pytest
 
-from h2ogpte_migration.errors import BadReply, Rejected, Unavailable
+from h2ogpte_migration.errors import BadReply, NotFound, Rejected, Unavailable
 from h2ogpte_migration.gateway.paging import (
     NAMELESS,
     PAGE,
@@ -90,8 +90,85 @@ def test_every_row_comes_once_and_in_order(read, count: int, cap: int):
 @BOTH
 def test_one_request_per_page_when_the_page_size_is_known(read):
     world = World(names(120))
-    read(world.listing(sizes=known_size(50)))
+    read(world.listing(sizes=known_size(50), expected=120))
     assert world.asked == [(0, 50), (45, 50), (90, 50)]
+
+
+@BOTH
+@pytest.mark.parametrize("sizes", [PageSizes(), known_size(50)], ids=["first", "known"])
+def test_a_last_page_that_nothing_announced_costs_one_more_request_in_a_long_listing(
+    read, sizes: PageSizes
+):
+    world = World(names(120))
+    read(world.listing(sizes=sizes))
+    assert world.asked == [(0, 50), (45, 50), (90, 50), (115, 50)]
+
+
+@BOTH
+@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize("count", [1, 2, 30, 50, 51, 75, 95, 120])
+def test_no_offset_behind_the_last_row_is_asked_for_once_the_page_size_is_known(
+    read, count: int, status: int
+):
+    world = World(names(count))
+
+    def fetch(offset: int, limit: int) -> List[str]:
+        if offset >= count:
+            raise (NotFound if status == 404 else Rejected)("no such page", status=status)
+        return world.fetch(offset, limit)
+
+    assert read(replace(world.listing(sizes=known_size(50)), fetch=fetch)) == names(count)
+
+
+# -- pages that rows are left out of ---------------------------------------------------------
+def with_gaps(*gaps: range, count: int = 1700, **more: Any) -> Tuple[Listing[str], List[str]]:
+    """A server that cuts its pages first, and then leaves out what may not be seen."""
+    rows = names(count)
+    hidden = {rows[place] for gap in gaps for place in gap}
+    listing = replace(World(rows).listing(limit=500, overlap=10), **more)
+
+    def fetch(offset: int, limit: int) -> List[str]:
+        return [row for row in rows[offset : offset + limit] if row not in hidden]
+
+    return replace(listing, fetch=fetch), [row for row in rows if row not in hidden]
+
+
+GAPS = pytest.mark.parametrize(
+    "gaps",
+    [
+        (range(600, 640),),
+        (range(3, 4), range(600, 640)),
+        (range(600, 640), range(1100, 1101), range(1500, 1540)),
+        (range(200), range(500, 740), range(1000, 1240)),
+    ],
+)
+
+
+@GAPS
+def test_a_page_that_lacks_rows_in_the_middle_is_not_the_last(gaps: tuple):
+    told: List[str] = []
+    listing, visible = with_gaps(*gaps, incomplete=told.append)
+    assert sorted(listing.each_once()) == visible
+    assert told == []
+
+
+@GAPS
+def test_a_page_that_lacks_rows_is_no_end_where_positions_count(gaps: tuple):
+    with pytest.raises(ListingShifted):
+        list(with_gaps(*gaps)[0].by_position())
+
+
+@BOTH
+@pytest.mark.parametrize("new", [1, 4])
+def test_rows_that_come_at_the_end_all_the_while_are_not_run_after(read, new: int):
+    world = World(names(170))
+
+    def arrive(call: int) -> None:
+        world.rows.extend(f"new{call}-{n}" for n in range(new if call < 40 else 0))
+
+    world.before = arrive
+    assert set(names(170)) <= set(read(world.listing()))
+    assert len(world.asked) == 6
 
 
 @BOTH
@@ -141,7 +218,7 @@ def test_a_refused_page_size_falls_back_and_is_remembered(read):
     sizes = PageSizes()
     world = World(names(250), refuses_above=100)
     assert read(world.listing(limit=PAGE, sizes=sizes)) == names(250)
-    assert [limit for _, limit in world.asked] == [500, 100, 100, 100]
+    assert [limit for _, limit in world.asked] == [500, 100, 100, 100, 100]
     world.asked.clear()
     read(world.listing(limit=PAGE, sizes=sizes))
     assert {limit for _, limit in world.asked} == {SAFE_PAGE}
@@ -305,23 +382,23 @@ def test_a_listing_whose_rows_change_places_without_news_is_read_four_times():
     world = World(names(60))
 
     def swap(call: int) -> None:
-        if call % 2:
+        if call % 3 == 1:  # of three requests a reading
             world.rows[36], world.rows[37] = world.rows[37], world.rows[36]
 
     world.before = swap
     assert set(world.listing(limit=40).each_once()) == set(names(60))
-    assert len(world.asked) == 8
+    assert len(world.asked) == 12
 
 
 def test_a_listing_that_shifts_without_news_is_read_twice_at_most():
     world = World(names(60))
 
     def come_and_go(call: int) -> None:
-        world.rows = names(60) if call % 2 else names(60)[1:]
+        world.rows = names(60) if call % 3 else names(60)[1:]  # three requests a reading
 
     world.before = come_and_go
     assert set(names(60)[1:]) <= set(world.listing(limit=40).each_once())
-    assert len(world.asked) == 4
+    assert len(world.asked) == 6
 
 
 def test_everything_vanishing_ends_the_reading():

@@ -243,7 +243,7 @@ def test_all_collections_over_pages(wire: Wire, gateway: Gateway):
     rows = [{"id": f"c{number}"} for number in range(1234)]
     wire.on("GET /collections/all", paged(rows))
     assert [item.id for item in gateway.all_collections()] == [row["id"] for row in rows]
-    assert [asked.query["offset"] for asked in wire.asked] == ["0", "490", "980"]
+    assert [asked.query["offset"] for asked in wire.asked] == ["0", "490", "980", "1224"]
     assert "filter" not in wire.asked[0].query
 
 

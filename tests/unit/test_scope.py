@@ -518,6 +518,16 @@ def test_links_that_form_a_circle_have_no_order() -> None:
     assert chains.first(circle) == {}
 
 
+@pytest.mark.parametrize("model", ["new", ""])
+def test_a_target_whose_model_was_not_told_is_not_taken_for_one_to_be_migrated_on(
+    model: str,
+) -> None:
+    source, target = collection("c1"), collection("t1", model=model)
+    done = known(record("c1", "t1", connectors_migrated=True))
+    found = verdict(source, TO_NEWER, done, listed=[source, target])
+    assert isinstance(found, Skipped) == bool(model)
+
+
 @pytest.mark.parametrize(
     ("made", "first"),
     [

@@ -1027,14 +1027,14 @@ def test_thousands_of_records_come_once_each_while_others_are_written(desk: Desk
     assert seen[:2500] == [f"s{number}" for number in range(2500)]
 
 
-def test_an_id_leads_to_the_sources_behind_it(desk: Desk) -> None:
+def test_a_target_leads_to_the_sources_that_it_was_made_for(desk: Desk) -> None:
     desk.created(C1)
     desk.begin(C1)
     desk.make("t2")
-    assert desk.store.sources_behind("c1") == [C1]
-    assert desk.store.sources_behind("t1") == [C1], "a superseded target"
-    assert desk.store.sources_behind("t2") == [C1], "the current one"
-    assert desk.store.sources_behind("t3") == []
+    assert desk.store.sources_of("c1") == [], "a source is no target of its own"
+    assert desk.store.sources_of("t1") == [C1], "a superseded target"
+    assert desk.store.sources_of("t2") == [C1], "the current one"
+    assert desk.store.sources_of("t3") == []
     assert desk.store.record_of_target("t1") is None
     record = desk.store.record_of_target("t2")
     assert record is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Optional
 
 import pytest
@@ -15,10 +15,11 @@ from h2ogpte_migration.validation import (
     document_findings,
     model_findings,
     permission_findings,
+    stuck_findings,
 )
 
 NONE = (0, ())
-CLEAN = DocumentTallies(NONE, NONE, NONE, NONE, NONE, NONE)
+CLEAN = DocumentTallies(*[NONE] * len(fields(DocumentTallies)))
 
 
 def target(**raw: Any) -> Collection:
@@ -54,6 +55,15 @@ def test_documents_in_work_are_no_finding_as_they_are_looked_at_again() -> None:
     assert document_findings(replace(CLEAN, pending=(3, ["a"]))) == []
 
 
+def test_documents_in_work_on_both_sides_are_told_once_they_are_not_waited_for() -> None:
+    both = (1, ["a.pdf (running)"])
+    assert document_findings(replace(CLEAN, pending_in_both=both)) == []
+    (finding,) = stuck_findings(both)
+    assert not finding.blocking
+    assert str(finding).startswith("1 document still being worked on, in the source as well")
+    assert stuck_findings(NONE) == []
+
+
 def test_one_document_is_one_document() -> None:
     (finding,) = document_findings(replace(CLEAN, missing=(1, ["a"])))
     assert finding.text == "1 document missing in the target"
@@ -61,7 +71,7 @@ def test_one_document_is_one_document() -> None:
 
 def test_all_findings_are_told_together() -> None:
     some = (1, ["a"])
-    assert len(document_findings(DocumentTallies(some, some, some, some, some, some))) == 5
+    assert len(document_findings(DocumentTallies(*[some] * len(fields(DocumentTallies))))) == 5
 
 
 def test_another_model_than_asked_for_blocks() -> None:

@@ -6,7 +6,7 @@ from typing import List, Optional
 
 from h2ogpte_migration.errors import ExitCode, NotFound, Rejected, StepFailed, ToolError
 from h2ogpte_migration.gateway.rest import Gateway
-from h2ogpte_migration.model import Collection, JobId, id_forms
+from h2ogpte_migration.model import Collection, JobId, SourceId, id_forms
 from h2ogpte_migration.run.discovery import find_for_admin
 from h2ogpte_migration.run.scope import Wanted
 from h2ogpte_migration.run.session import Session
@@ -106,10 +106,10 @@ def _same_owner(session: Session, source: Collection, target: Collection) -> Non
 
 def _lease(session: Session, ids: List[str]) -> List[Lease]:
     """Take the tracked collections behind both ids, so that nobody works on them meanwhile."""
-    held = session.tracking.leases
+    held, store = session.tracking.leases, session.tracking.store
     leases: List[Lease] = []
     for collection_id in ids:
-        for source_id in session.tracking.store.sources_behind(collection_id):
+        for source_id in (SourceId(collection_id), *store.sources_of(collection_id)):
             claimed = held.claim(source_id)
             if isinstance(claimed, RunInfo):
                 for lease in leases:

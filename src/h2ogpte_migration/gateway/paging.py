@@ -1,9 +1,10 @@
 """Reading long listings page by page from a server whose order may shift meanwhile. Pure.
 
 No listing of the server has a unique order, pages may come shorter than asked for, and rows
-come and go while they are read. So pages overlap by a few rows, which shows whether the listing
-stood still in between; and a page counts as the last one only when it is shorter than a page
-that the server has been seen to fill.
+come and go while they are read; some may be left out of a page after it was cut. So pages overlap
+by a few rows, which shows whether the listing stood still in between; and a page counts as the last
+one only when it is shorter than a page that the server has been seen to fill, and is the first, ends
+where the listing was said to end, or is followed by one that brings nothing, or little, new.
 """
 
 from __future__ import annotations
@@ -88,17 +89,29 @@ class _Page(Generic[Row]):
     ids: List[str]
     full: bool
     """False where the server is known to fill longer pages than this one."""
+    meagre: bool
+    """The page is less than half as long as those that the server is known to fill."""
+    short: bool
+    """The page is so much shorter than asked for that hardly any server caps its pages there."""
     as_expected: bool
-    """The page is shorter than asked for, and ends where the listing was said to end."""
+    """The page ends where the listing was said to end."""
 
-    def is_last(self, known: int) -> bool:
-        """Whether nothing can follow; ``known`` of its rows were on the page before."""
-        return len(self.rows) <= known or not self.full or self.as_expected
+    def is_last(self, before: Optional[_Page[Row]], known: int) -> bool:
+        """Whether nothing can follow; ``known`` of its rows were on the page before.
 
-    def is_again(self, before: List[str]) -> bool:
+        Further on than the first, a page that is not full may only lack rows that were left out of
+        it. Two meagre ones are its end and what came there meanwhile, which is not run after.
+        """
+        if len(self.rows) <= known or (self.short and self.as_expected):
+            return True
+        if self.full:
+            return False
+        return before is None or self.as_expected or (before.meagre and self.meagre)
+
+    def is_again(self, before: Optional[_Page[Row]]) -> bool:
         """Whether it is the page before once more: the server ignores the offset, or as many rows
         came in front of it as were skipped."""
-        return bool(self.start and before) and self.ids == before
+        return before is not None and bool(self.start and before.ids) and self.ids == before.ids
 
     def tail(self, overlap: int) -> List[str]:
         """The ids that the next page should begin with; fewer on tiny pages, to get ahead."""
@@ -150,16 +163,15 @@ class Listing(Generic[Row]):
         """
         start = 0
         tail: List[str] = []
-        before: List[str] = []
+        before: Optional[_Page[Row]] = None
         while True:
             page = self._page(start)
             again = page.is_again(before)
-            whole = self._is_whole(before) if again else None
+            whole = self._is_whole(page.ids) if again else None
             if whole:
                 return
             if whole is False:
                 raise self._unmoved()
-            before = page.ids
             if again or page.ids[: len(tail)] != tail:
                 raise ListingShifted(
                     "The listing changed while it was read.",
@@ -168,9 +180,9 @@ class Listing(Generic[Row]):
                 )
             for index in range(len(tail), len(page.rows)):
                 yield start + index, page.rows[index]
-            if page.is_last(known=len(tail)):
+            if page.is_last(before, known=len(tail)):
                 return
-            tail = page.tail(self.overlap)
+            before, tail = page, page.tail(self.overlap)
             start += len(page.rows) - len(tail)
 
     def each_once(self) -> Iterator[Row]:
@@ -268,14 +280,17 @@ class Listing(Generic[Row]):
     def _page(self, start: int) -> _Page[Row]:
         honoured = self.sizes.honoured(self.route)
         rows, limit = self._fetch(start)
+        filled = min(limit, honoured)
         self.sizes.learn(self.route, len(rows))
         return _Page(
             start,
             rows,
             [self.key(row) for row in rows],
-            full=len(rows) >= min(limit, honoured),
+            full=len(rows) >= filled,
+            meagre=2 * len(rows) < filled,
             # A server may cap its pages below what was asked for, hardly below its default.
-            as_expected=len(rows) < min(limit, SAFE_PAGE) and start + len(rows) == self.expected,
+            short=len(rows) < min(limit, SAFE_PAGE),
+            as_expected=start + len(rows) == self.expected,
         )
 
     def _fetch(self, start: int) -> Tuple[List[Row], int]:
@@ -324,14 +339,14 @@ class _Pass(Generic[Row]):
         """The rows that have an id, as (id, row); repeated where pages overlap."""
         start = length = steps_back = 0
         tail: List[str] = []
-        before: List[str] = []
+        before: Optional[_Page[Row]] = None
         while True:
             page = self._listing._page(start)
             if page.is_again(before):
-                whole = self._listing._is_whole(before)
+                whole = self._listing._is_whole(page.ids)
                 self.steady, self.unmoved = self.steady and whole is not None, whole is False
                 return
-            before = page.ids
+            earlier, before = before, page
             in_order = page.ids[: len(tail)] == tail
             self.steady = self.steady and in_order
             self.reordered = self.reordered or not (in_order or self._in_sequence(page))
@@ -342,7 +357,7 @@ class _Pass(Generic[Row]):
             for name in filter(None, page.ids):
                 self._known[name] = len(self._known)
             yield from self._with_id(page)
-            if page.is_last(known=len(tail)):
+            if page.is_last(earlier, known=len(tail)):
                 return
             length, tail = len(page.rows), page.tail(self._listing.overlap)
             start += length - len(tail)

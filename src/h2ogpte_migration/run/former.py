@@ -10,7 +10,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.run.session import Session
-from h2ogpte_migration.states import StepName
+from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps.former import holdings
 from h2ogpte_migration.tracking.records import Attempt
 from h2ogpte_migration.tracking.store import Store
@@ -18,6 +18,7 @@ from h2ogpte_migration.ui.text import shell
 
 log = logging.getLogger(__name__)
 
+_PAST_ITS_MOVES = (Position.CONNECTED, Position.FINISHED)
 _FLAGS = {StepName.CONNECTORS: "--move-connectors", StepName.CHATS: "--move-chats"}
 
 
@@ -51,7 +52,8 @@ def not_brought_back(session: Session, migration: Migration, outcome: Result) ->
 
 
 def _left_behind(session: Session, migration: Migration, outcome: Result) -> List[str]:
-    ready = outcome.kind == OutcomeKind.DONE
+    # What the migration has moved already would not be moved on from the source once more.
+    ready = outcome.kind == OutcomeKind.DONE or outcome.position in _PAST_ITS_MOVES
     destination = outcome.target_id if ready else outcome.source_id
     lines = []
     for holding in holdings(migration):

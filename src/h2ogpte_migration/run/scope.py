@@ -425,8 +425,8 @@ def _migrated_on(scope: Scope, wanted: Wanted, known: Known) -> Dict[str, str]:
     """Sources whose migrated collection is itself to be migrated on, to another model."""
     migrated_on = {}
     for collection in scope.listed:
-        if collection.id in scope.modelless:
-            continue
+        if not collection.model:
+            continue  # a listing does not tell it, and only those in scope were read
         record = known.targets.get(collection.id)
         if record is None or not known.is_current(collection.id):
             continue

@@ -25,7 +25,7 @@ from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolErr
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
-from h2ogpte_migration.model import Collection, Identity, ImportOptions
+from h2ogpte_migration.model import Collection, Identity, ImportOptions, SourceId
 from h2ogpte_migration.overview import Overview
 from h2ogpte_migration.planner import Policy
 from h2ogpte_migration.results import Result, RunResult
@@ -199,12 +199,25 @@ class Session:
                 if not self.admin and owner != self.identity.username:
                     continue
                 try:
-                    gateway = self.credentials.gateway_for(owner)
+                    gateway = self.credentials.gateway_for(
+                        owner, self._id_on_record(source_id, owner)
+                    )
                     doubts = ragcheck.sweep(gateway, leftovers, source_id, self.clock)
                     for text in doubts:
                         self.console.attention(f"Warning: {text}")
                 except ServerError as error:
                     log.warning("test chats of %s could not be deleted: %s", source_id, error)
+                for chat in leftovers.test_chats_left(source_id):
+                    if chat.owner == owner:
+                        self.console.attention(
+                            f"Warning: a test chat in {chat.target_id} may still exist, as it could "
+                            "not be deleted; the next run tries that again"
+                        )
+
+    def _id_on_record(self, source_id: SourceId, owner: str) -> Optional[str]:
+        """The id of an owner, who may have another name by now."""
+        tracked = self.tracking.store.load(source_id)
+        return tracked.record.owner_id if tracked and tracked.record.owner == owner else None
 
     def _keys_that_stay(self) -> List[str]:
         """What people have to do about temporary keys; each of them is told once."""

@@ -243,7 +243,7 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     certain.
     """
     attempt, listed = migration.attempt, _listed(migration)
-    there = named(migration, listed)
+    there = [_with_model(migration, item) for item in named(migration, listed)]
     if not there:
         return _find_cut(migration, listed)
     usable = [item for item in there if item.model == attempt.model]
@@ -255,6 +255,11 @@ def _find(migration: Migration) -> Union[Absent, Ambiguous, Target]:
     )
     duplicates = tuple(item for item in there if item.id != usable[0].id)
     return Target(usable[0], adopted=True, duplicates=duplicates)
+
+
+def _with_model(migration: Migration, listed: Collection) -> Collection:
+    """A collection with its model, which a listing may leave out."""
+    return listed if listed.model else migration.gateway.collection(listed.id)
 
 
 def _find_cut(migration: Migration, listed: List[Collection]) -> Union[Absent, Ambiguous, Target]:
@@ -269,7 +274,7 @@ def _find_cut(migration: Migration, listed: List[Collection]) -> Union[Absent, A
         item
         for item in listed
         if naming.is_cut(item.name, attempt.target_name)
-        and item.model == attempt.model
+        and _with_model(migration, item).model == attempt.model
         and item.id not in known
         and store.load(SourceId(item.id)) is None
         and _is_empty(migration, item)

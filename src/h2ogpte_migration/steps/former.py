@@ -2,7 +2,7 @@
 
 A forced or retried migration makes a new target; connectors and chats that an earlier one moved
 are in a former target then. Once the new one is ready they are brought there, with those of
-the source; what stays behind is named.
+the source; what stays behind is named. One that its owner may not see any more holds up no other.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from h2ogpte_migration.errors import NotFound, ServerError
+from h2ogpte_migration import patience
+from h2ogpte_migration.errors import NotFound, Rejected, ServerError
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps import chains
-from h2ogpte_migration.steps.moves import MOVES, StepJobs, Way, left_in, move_all
+from h2ogpte_migration.steps import chains, refusals
+from h2ogpte_migration.steps.moves import (
+    MOVES,
+    Left,
+    MoveKind,
+    StepJobs,
+    Way,
+    left_in,
+    move_all,
+)
 from h2ogpte_migration.steps.presence import found_nowhere_else
 from h2ogpte_migration.steps.validate import failed_if_gone
 from h2ogpte_migration.tracking.records import Attempt
@@ -67,26 +76,59 @@ def chats(migration: Migration) -> Optional[Result]:
     return _bring_all_over(migration, StepName.FORMER_CHATS, StepName.CHATS)
 
 
+def look_into(way: Way, kind: MoveKind) -> Left:
+    """What a former target holds; that it is refused counts at a second look, as "none" does.
+
+    Raises:
+        Rejected: refused twice. Its owner may have lost the right to see it.
+    """
+    try:
+        return left_in(way, kind)
+    except Rejected:
+        way.clock.sleep(patience.SECOND_LOOK_S)
+    return left_in(way, kind)
+
+
 def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Result]:
-    store = migration.tracking.store
+    store, kind = migration.tracking.store, MOVES[step]
     left_open = migration.record.intent(step) is not None
+    unmoved: Optional[Rejected] = None
     try:
         for former in store.former_targets(migration.source_id):
-            _bring_over(migration, former, step)
+            origin = str(former.target_id)
+            way = Way(migration.gateway, migration.clock, origin, migration.target_id)
+            try:
+                left = look_into(way, kind)
+            except Rejected as error:
+                _warn_of_unseen(migration, way, kind, error)
+                continue
+            try:
+                _bring_over(migration, way, left, step)
+            except Rejected as error:
+                unmoved = unmoved or error  # nothing was moved by it; the others come first
     except NotFound as error:
         return failed_if_gone(migration, error)
+    if unmoved is not None:
+        raise unmoved
     if left_open:
         # A run that was killed had moved all of them: nothing was left to move, only to book.
         counts = store.moved_counts(migration.attempt, step)
         store.finish_move(migration.lease, migration.attempt, step, counts)
-    store.finish_step(migration.lease, migration.attempt, name)
+    store.finish_step(migration.lease, migration.attempt, name, migration.take_warnings())
     return None
 
 
-def _bring_over(migration: Migration, former: Attempt, step: str) -> None:
-    kind, store, origin = MOVES[step], migration.tracking.store, str(former.target_id)
-    way = Way(migration.gateway, migration.clock, origin, migration.target_id)
-    left = left_in(way, kind)
+def _warn_of_unseen(migration: Migration, way: Way, kind: MoveKind, error: Rejected) -> None:
+    """Nobody knows whether it holds any, and another run is told the same: people have to look."""
+    migration.warn(
+        f"{kind.noun} may be left in a former target that {migration.owner} may not see. Once that is "
+        f"allowed: --move-{kind.noun} --from {way.origin} --to {way.destination}. "
+        f"The server says: {refusals.words(error)}"
+    )
+
+
+def _bring_over(migration: Migration, way: Way, left: Left, step: str) -> None:
+    kind, store, origin = MOVES[step], migration.tracking.store, way.origin
     if not left.total:
         return  # also where it does not exist any more
     held = left.hidden or kind.count(migration.gateway, origin)

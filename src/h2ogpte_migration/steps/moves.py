@@ -315,7 +315,7 @@ def connectors(migration: Migration) -> Optional[Result]:
     if migration.policy.migrate_chats:
         # A refusal is for the step that moves them.
         with suppress(ServerError):
-            if not _look(_way(migration), MOVES[StepName.CHATS]).listed:
+            if not _look(_way(migration, StepName.CHATS), MOVES[StepName.CHATS]).listed:
                 migration.seen.empty_at[StepName.CHATS] = migration.clock.now()
     return _run(migration, StepName.CONNECTORS)
 
@@ -332,7 +332,7 @@ def chats(migration: Migration) -> Optional[Result]:
 def _run(migration: Migration, step: str) -> Optional[Result]:
     kind, store = MOVES[step], migration.tracking.store
     chains.refuse_before_the_first(migration)
-    way = _way(migration)
+    way = _way(migration, step)
     try:
         empty_at = migration.seen.empty_at.pop(step, None)
         left = left_in(way, kind, _on_record(migration, step), empty_at)
@@ -369,8 +369,11 @@ def _on_record(migration: Migration, step: str) -> Optional[int]:
     return None if source is None else source.sessions_count
 
 
-def _way(migration: Migration) -> Way:
-    return Way(migration.gateway, migration.clock, migration.source_id, migration.target_id)
+def _way(migration: Migration, step: str) -> Way:
+    """The ends of a step: from the source to the target, or back."""
+    source_id, target_id = migration.source_id, migration.target_id
+    ends = (source_id, target_id) if step in MOVES else (target_id, source_id)
+    return Way(migration.gateway, migration.clock, *ends)
 
 
 def _read_target_again(migration: Migration) -> None:
@@ -399,13 +402,28 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
     store.finish_move(migration.lease, attempt, step, counts, migration.take_warnings())
 
 
+def held_by_source(
+    migration: Migration, kind: MoveKind, fits: Callable[[int, int], bool], wanted: int
+) -> int:
+    """How many the source holds; a number that does not fit what is wanted counts at a second look.
+
+    Args:
+        fits: takes what was found, and what is wanted, in the manner of ``operator.ge``.
+    """
+    found = kind.count(migration.gateway, migration.source_id)
+    if not fits(found, wanted):
+        migration.clock.sleep(patience.SECOND_LOOK_S)
+        found = kind.count(migration.gateway, migration.source_id)
+    return found
+
+
 def settle_open(migration: Migration) -> None:
     """A move job that was left running is awaited before anything else happens."""
     for step, kind in KINDS.items():
         intent = migration.record.intent(step) if migration.record.attempt else None
         if intent is None:
             continue
-        way, jobs = _way(migration), StepJobs(migration, step)
+        way, jobs = _way(migration, step), StepJobs(migration, step)
         if intent.job_id is None:
             await_unanswered(way, kind, jobs, timed_out=False)
             continue

@@ -75,7 +75,7 @@ def _why_unfit(migration: Migration) -> str:
         return ""
     if str(target_id) == migration.source_id:
         return "which is the source itself"
-    others = set(migration.tracking.store.sources_behind(target_id)) - {migration.source_id}
+    others = set(migration.tracking.store.sources_of(target_id)) - {migration.source_id}
     if others:
         return f"which is of the migration of {min(others)}"
     try:

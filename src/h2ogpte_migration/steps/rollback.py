@@ -7,17 +7,27 @@ target stays; ``--cleanup`` deletes it.
 from __future__ import annotations
 
 import logging
+import operator
 from dataclasses import replace
-from typing import Iterable, List, Optional
+from typing import Iterable, List, Optional, Tuple
 
-from h2ogpte_migration import patience
-from h2ogpte_migration.errors import NotFound, ServerError, StepFailed
+from h2ogpte_migration.errors import NotFound, Rejected, ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Json
 from h2ogpte_migration.results import SOURCE_DELETED, OutcomeKind, Result
 from h2ogpte_migration.states import StepName
-from h2ogpte_migration.steps import former, ragcheck, tracing
-from h2ogpte_migration.steps.moves import KINDS, MOVES, MoveKind, StepJobs, Way, left_in, move_all
+from h2ogpte_migration.steps import former, ragcheck, refusals, tracing
+from h2ogpte_migration.steps.moves import (
+    KINDS,
+    MOVES,
+    Left,
+    MoveKind,
+    StepJobs,
+    Way,
+    held_by_source,
+    left_in,
+    move_all,
+)
 from h2ogpte_migration.steps.presence import found_nowhere_else, is_gone
 from h2ogpte_migration.ui.text import plural
 
@@ -127,11 +137,7 @@ def _all_came_back(migration: Migration) -> bool:
     if counts["source"] and not begun:
         return False  # they were counted, and no job is known that moved them
     kind, wanted = KINDS[StepName.CHATS_BACK], counts["target"] + counts["source"]
-    found = kind.count(migration.gateway, migration.source_id)
-    if found != wanted:
-        migration.clock.sleep(patience.SECOND_LOOK_S)
-        found = kind.count(migration.gateway, migration.source_id)
-    return bool(found == wanted)
+    return held_by_source(migration, kind, operator.eq, wanted) == int(wanted)
 
 
 def _warn_of_what_stays(migration: Migration) -> None:
@@ -163,13 +169,18 @@ def finish(migration: Migration) -> Optional[Result]:
     """Both are back: a later plain run leaves the collection alone.
 
     Of a chain, what an earlier run brought back is looked at once more: since then a later link may
-    have brought more. What went with a deleted collection is told, and does not count as rolled back.
+    have brought more. So are former targets, of which one may have been refused. What went with a
+    deleted collection is told, and does not count as rolled back.
+
+    Raises:
+        StepFailed: a former target could not be seen, or emptied; it may hold more.
     """
-    if tracing.is_chained(migration):
+    if tracing.is_chained(migration) or len(_ways(migration)) > 1:
         for step in (step for step in _THERE if step not in migration.seen.done):
             failed = _move_back(migration, step)
             if failed is not None:
                 return failed
+    _refuse_while_some_is_refused(migration)
     lost = tracing.lost(migration)
     if lost:
         return migration.import_failed(
@@ -177,11 +188,54 @@ def finish(migration: Migration) -> Optional[Result]:
             "target deleted",
             "What was left is in the source again. --retry-failed makes a new target.",
         )
+    nowhere = _found_nowhere(migration)
     migration.tracking.store.finish_rollback(migration.lease, migration.attempt)
     # What a forced run began was taken back: the next forced run forces again.
     migration.tracking.runs.end_starts([migration.source_id])
-    log.info("rolled back: connectors and chats are in the source again")
-    return None
+    log.info("rolled back: %s", nowhere or "connectors and chats are in the source again")
+    if not nowhere:
+        return None
+    migration.reload()
+    return migration.result(
+        OutcomeKind.ROLLED_BACK,
+        step=StepName.ROLLBACK,
+        reason=nowhere,
+        hint="People may have deleted or moved them, or this database is not the newest one: look "
+        "for another collection of that name. --move-connectors and --move-chats bring them back.",
+        needs_attention=True,
+    )
+
+
+def _found_nowhere(migration: Migration) -> str:
+    """What was moved to the target, is not there any more and never came back; empty where nothing.
+
+    So it is where a later migration moved it on that this database, as it came from a backup, does
+    not know.
+    """
+    store, words = migration.tracking.store, []
+    for back, there in _THERE.items():
+        moved = store.moved_counts(migration.attempt, there)
+        number = int(moved["source"]) if moved else 0
+        if not number or store.moved_counts(migration.attempt, back):
+            continue
+        if held_by_source(migration, KINDS[back], operator.ge, number) < number:
+            words.append(KINDS[back].number(number))
+    if not words:
+        return ""
+    return f"{' and '.join(words)} moved to the target are not there any more, nor in the source"
+
+
+def _refuse_while_some_is_refused(migration: Migration) -> None:
+    refused, owner = migration.seen.refused, migration.owner
+    if not refused:
+        return
+    these = " and ".join(f"the former target {name} ({why})" for name, why in refused.items())
+    raise StepFailed(
+        f"not all may have come back: the server does not let {owner} see or empty {these}; "
+        "all else is in the source again",
+        f"Run the same command again once {owner} may, or once that is deleted: it brings the rest.",
+        "former target refused",
+    )
 
 
 def _move_back(migration: Migration, step: str) -> Optional[Result]:
@@ -194,33 +248,54 @@ def _move_back(migration: Migration, step: str) -> Optional[Result]:
         return failed
     store, kind = migration.tracking.store, KINDS[step]
     counts = store.moved_counts(migration.attempt, step)  # of a rollback that was interrupted
-    ways = _ways(migration)
-    expected = [_on_record(migration, step, counts), *(None for _ in ways[1:])]
-    held = [left_in(way, kind, number) for way, number in zip(ways, expected)]
-    if any(left.total for left in held):
+    held = _held(migration, kind, _on_record(migration, step, counts))
+    if any(left.total for _, left in held):
         counts = counts or {
             "source": sum(
                 left.hidden or kind.count(way.gateway, way.origin)
-                for way, left in zip(ways, held)
+                for way, left in held
                 if left.total
             ),
             "target": kind.count(migration.gateway, migration.source_id),
         }
         store.record_move_counts(migration.lease, migration.attempt, step, counts)
     stay = 0
-    for way, left in zip(ways, held):
-        stays = move_all(way, kind, StepJobs(migration, step)) if left.total else left
-        stay += stays.total
-        if stays.words(kind, "target"):
+    for way, left in held:
+        stays = _empty(migration, way, step) if left.total else left
+        stay += left.total if stays is None else stays.total
+        if stays is not None and stays.words(kind, "target"):
             migration.warn(stays.words(kind, "target"))
     tracing.refuse_while_further_on(migration, [_THERE[step]])  # another run may move it there
     if counts:
         counts["source"] -= stay
-        _verify(migration, ways[0], kind, counts)
+        _verify(migration, kind, counts)
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
     migration.seen.done.add(step)
     return None
+
+
+def _held(migration: Migration, kind: MoveKind, on_record: Optional[int]) -> List[Tuple[Way, Left]]:
+    """What the target holds, and each former one; those that are refused are noted, and left out."""
+    own, *others = _ways(migration)
+    held = [(own, left_in(own, kind, on_record))]
+    for way in others:
+        try:
+            held.append((way, former.look_into(way, kind)))
+        except Rejected as error:
+            migration.seen.refused[way.origin] = refusals.words(error)
+    return held
+
+
+def _empty(migration: Migration, way: Way, step: str) -> Optional[Left]:
+    """Move all of it back; None, with a note, where a former target's move is refused."""
+    try:
+        return move_all(way, KINDS[step], StepJobs(migration, step))
+    except Rejected as error:
+        if way.origin == migration.target_id:
+            raise
+        migration.seen.refused[way.origin] = refusals.words(error)
+        return None
 
 
 def _ways(migration: Migration) -> List[Way]:
@@ -238,13 +313,10 @@ def _on_record(migration: Migration, step: str, counts: Optional[Json]) -> Optio
     return int(known["source"]) if known else None
 
 
-def _verify(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> None:
+def _verify(migration: Migration, kind: MoveKind, counts: Json) -> None:
     """The source must hold what it held, and what came back; people may have deleted some."""
     wanted = counts["target"] + counts["source"]
-    found = kind.count(way.gateway, way.destination)
-    if found < wanted:
-        migration.clock.sleep(patience.SECOND_LOOK_S)
-        found = kind.count(way.gateway, way.destination)
+    found = held_by_source(migration, kind, operator.ge, wanted)
     counts["target_after"] = found
     if found < wanted:
         migration.warn(

@@ -7,6 +7,7 @@ nor where some of it went with a deleted collection.
 
 from __future__ import annotations
 
+import operator
 from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from h2ogpte_migration.errors import StepFailed
@@ -14,7 +15,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.states import AFTER_IMPORT, Position, StepName
 from h2ogpte_migration.steps.chains import Hop, whereabouts
-from h2ogpte_migration.steps.moves import MOVES, Way, left_in
+from h2ogpte_migration.steps.moves import MOVES, Way, held_by_source, left_in
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.tracking.records import Moved
 
@@ -108,8 +109,8 @@ def to_where_it_came_from(migration: Migration) -> Tuple[str, ...]:
     Nothing where it was made for none, or that is gone as well.
     """
     store, source_id = migration.tracking.store, migration.source_id
-    for origin in store.sources_behind(source_id):
-        if origin != source_id and not is_gone(migration.gateway, migration.clock, origin):
+    for origin in store.sources_of(source_id):
+        if not is_gone(migration.gateway, migration.clock, origin):
             return (*_FLAGS.values(), "--from", migration.target_id, "--to", origin)
     return ()
 
@@ -130,7 +131,8 @@ def lost(migration: Migration) -> str:
             for target_id, number in _ends(migration, migration.source_id, step, set(seen))
             if is_gone(migration.gateway, migration.clock, target_id)
         }
-        if went and kind.count(migration.gateway, migration.source_id) < sum(went.values()):
+        wanted = sum(went.values())
+        if went and held_by_source(migration, kind, operator.ge, wanted) < wanted:
             for target_id, number in went.items():
                 words.setdefault(target_id, []).append(kind.number(number))
     return "; ".join(f"{', '.join(numbers)} went with {one}" for one, numbers in words.items())

@@ -16,6 +16,7 @@ from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Finding
 from h2ogpte_migration.results import OutcomeKind, Result
 from h2ogpte_migration.retrieval import FINDING
+from h2ogpte_migration.sending import seconds_since
 from h2ogpte_migration.states import StepName, TargetState, Verdict
 from h2ogpte_migration.steps import (
     arrived,
@@ -96,7 +97,7 @@ def run(migration: Migration) -> Optional[Result]:
 
 def bring_the_last(migration: Migration) -> None:
     """What connectors brought into the source until they were moved follows them."""
-    number, ids = _late_by_now(migration)
+    number, ids, bad = _late_by_now(migration)
     if not number:
         return
     tried: Set[str] = set()
@@ -105,7 +106,12 @@ def bring_the_last(migration: Migration) -> None:
         if not number:
             break
         migration.clock.sleep(patience.SECOND_LOOK_S)
-        number, ids = _late_by_now(migration)
+        number, ids, bad = _late_by_now(migration)
+    if bad:
+        migration.warn(
+            "what came into the source while its connectors were moved was brought, and is not "
+            f"usable in the target: {', '.join(bad)}"
+        )
     if number:
         why = f": {refusals[0]}" if refusals else ""
         migration.warn(
@@ -116,12 +122,13 @@ def bring_the_last(migration: Migration) -> None:
         migration.notes.append(f"{plural(len(tried), 'late document')} brought into the target")
 
 
-def _late_by_now(migration: Migration) -> Tuple[int, List[str]]:
-    """How many documents came late by now; their ids, where they are referenced."""
+def _late_by_now(migration: Migration) -> Tuple[int, List[str], List[str]]:
+    """How many documents came late by now; their ids, where they are referenced; and what is bad."""
     target = migration.gateway.collection(migration.target_id)
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
         _compare(migration, comparison, target)
-        return comparison.late()[0], [] if migration.by_name else comparison.late_ids()
+        late_ids = [] if migration.by_name else comparison.late_ids()
+        return comparison.late()[0], late_ids, comparison.newly_bad()[1]
 
 
 def _with_latecomers(migration: Migration, found: Comparison) -> Comparison:
@@ -260,16 +267,21 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
         others = arrived.findings(migration, target, comparison)
     migration.seen.documents = documents
     findings = validation.document_findings(tallies)
+    working = tallies.pending[0]
+    if _was_submitted_lately(migration):
+        working += tallies.pending_in_both[0]
+    else:
+        findings += validation.stuck_findings(tallies.pending_in_both)
     lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
     findings += validation.model_findings(target, migration.attempt.model)
     findings += others
     if hidden:
         findings.append(validation.HIDDEN)
     return Comparison(
-        verdict=_verdict(findings, tallies.pending[0]),
+        verdict=_verdict(findings, working),
         findings=tuple(findings),
         late_documents=tallies.late[0],
-        pending_documents=tallies.pending[0],
+        pending_documents=working,
         documents=documents,
         documents_before=before,
         foreign_documents=foreign,
@@ -353,6 +365,12 @@ def _check_source(migration: Migration, comparison: DocumentComparison) -> None:
         )
 
 
+def _was_submitted_lately(migration: Migration) -> bool:
+    """Whether what its source was being given then may still be worked on there."""
+    sent = any(intent.step == StepName.IMPORT for intent in migration.record.intents)
+    return sent and seconds_since(migration, StepName.IMPORT) < patience.WORKED_ON_ALIKE_S
+
+
 def _verdict(findings: List[Finding], pending_documents: int) -> str:
     if any(finding.blocking for finding in findings):
         return Verdict.HELD
@@ -393,4 +411,5 @@ def _compare(
         bad_before=comparison.bad_before(),
         late=comparison.late(),
         pending=comparison.pending(),
+        pending_in_both=comparison.pending_in_both(),
     )

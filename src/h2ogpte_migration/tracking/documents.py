@@ -18,6 +18,15 @@ BASELINE, SOURCE, TARGET = "baseline", "source", "target"
 
 _GOOD = ", ".join(f"'{status}'" for status in sorted(GOOD_STATUSES))
 _PENDING = ", ".join(f"'{status}'" for status in sorted(PENDING_STATUSES))
+_IS_BAD = f"NOT IN ({_GOOD}, {_PENDING})"
+_TELLS = (
+    f"(d.side = 'baseline' AND (d.status NOT IN ({_PENDING}) OR EXISTS "
+    "(SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = d.id)) "
+    "OR d.side = 'source' AND NOT EXISTS "
+    "(SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = d.id))"
+)
+"""Rows that tell what is expected of a document in the target: it was there at submission, or came
+late. What was being worked on then, and has been deleted since, tells nothing."""
 _LATE = (
     "SELECT DISTINCT s.id, s.name FROM documents s WHERE s.side = 'source' "
     "AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = s.id) "
@@ -242,12 +251,28 @@ class DocumentComparison:
         return [row[0] for row in self._execute(_LATE)]
 
     def newly_bad(self) -> Tuple[int, List[str]]:
-        """Documents that were good at submission and ended otherwise in the target."""
-        return self._statuses(f"NOT IN ({_GOOD}, {_PENDING})")
+        """Documents that ended badly in the target, and did not in the source: so far, at least."""
+        if self._key == "name":
+            # Of several documents of one name, as many may be bad as are bad in the source.
+            fit, unfit = _expected(f"IN ({_GOOD}, {_PENDING})"), _expected(_IS_BAD)
+            bad = _count("target", f"d.status {_IS_BAD}")
+            return self._sum_by_name(TARGET, f"max(0, min({fit}, {bad} - {unfit}))")
+        return self._count_rows(_with_status(_IS_BAD, expected=f"IN ({_GOOD}, {_PENDING})"))
 
     def pending(self) -> Tuple[int, List[str]]:
-        """Documents of the target that were good at submission and are being worked on."""
-        return self._statuses(f"IN ({_PENDING})")
+        """Documents of the target that are good in the source and are being worked on."""
+        if self._key == "name":
+            good, others = _expected(f"IN ({_GOOD})"), _expected(f"NOT IN ({_GOOD})")
+            working = _count("target", f"d.status IN ({_PENDING})")
+            return self._sum_by_name(TARGET, f"max(0, min({good}, {working} - {others}))")
+        return self._count_rows(_with_status(f"IN ({_PENDING})", expected=f"IN ({_GOOD})"))
+
+    def pending_in_both(self) -> Tuple[int, List[str]]:
+        """Documents that are being worked on in the target, and still are in the source."""
+        if self._key == "name":
+            theirs = _count("target", f"d.status IN ({_PENDING})")
+            return self._sum_by_name(TARGET, f"min({_expected(f'IN ({_PENDING})')}, {theirs})")
+        return self._count_rows(_with_status(f"IN ({_PENDING})", expected=f"IN ({_PENDING})"))
 
     def bad_before(self) -> Tuple[int, List[str]]:
         """Documents of the baseline that were not good to begin with."""
@@ -328,19 +353,6 @@ class DocumentComparison:
         """Drop the scratch database."""
         self._db.close()
 
-    def _statuses(self, bad: str) -> Tuple[int, List[str]]:
-        if self._key == "name":
-            # Of several documents of one name, as many may be bad as were bad before.
-            good = _count("baseline", f"d.status IN ({_GOOD})")
-            bad_before = _count("baseline", f"d.status NOT IN ({_GOOD})")
-            excess = f"max(0, min({good}, {_count('target', f'd.status {bad}')} - {bad_before}))"
-            return self._sum_by_name(BASELINE, excess)
-        return self._count_rows(
-            f"SELECT DISTINCT t.id, t.name || ' (' || t.status || ')' FROM documents t "
-            f"WHERE t.side = 'target' AND t.status {bad} AND EXISTS (SELECT 1 FROM documents b "
-            f"WHERE b.side = 'baseline' AND b.id = t.id AND b.status IN ({_GOOD}))"
-        )
-
     def _sum_by_name(self, side: str, excess: str) -> Tuple[int, List[str]]:
         return (0, []) if self._all_alike() else self._sum(side, excess)
 
@@ -361,6 +373,23 @@ class DocumentComparison:
             return len(few), few  # none, most of the time: not counted once more
         total = self._execute(f"SELECT count(*) FROM ({sql})").fetchone()[0]
         return int(total), few[:SAMPLES]
+
+
+def _with_status(status: str, *, expected: str) -> str:
+    """Documents of the target with such a status, by id, where another one is expected."""
+    return (
+        f"SELECT DISTINCT t.id, t.name || ' (' || t.status || ')' FROM documents t "
+        f"WHERE t.side = 'target' AND t.status {status} AND EXISTS (SELECT 1 FROM documents d "
+        f"WHERE d.id = t.id AND d.status {expected} AND {_TELLS})"
+    )
+
+
+def _expected(status: str) -> str:
+    """How many documents of the name at hand should have such a status."""
+    return (
+        f"(SELECT count(*) FROM documents d WHERE d.name = n.name AND d.status {status} "
+        f"AND {_TELLS})"
+    )
 
 
 def _single(alias: str) -> str:

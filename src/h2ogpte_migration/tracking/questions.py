@@ -184,13 +184,12 @@ class Questions:
         moved = self.moved_of(source_id)
         return any(sum(one.counts.values()) for one in moved if not one.came_back)
 
-    def sources_behind(self, collection_id: str) -> List[SourceId]:
-        """Tracked sources that an id speaks of: itself, or that it is a target of."""
+    def sources_of(self, target_id: str) -> List[SourceId]:
+        """Sources that a collection is, or was, the target of."""
         rows = self._db.rows(
             "SELECT old_collection_id AS id FROM collection_migrations "
-            "WHERE old_collection_id = :id OR new_collection_id = :id "
-            "UNION SELECT source_id FROM attempts WHERE target_id = :id",
-            {"id": collection_id},
+            "WHERE new_collection_id = :id UNION SELECT source_id FROM attempts WHERE target_id = :id",
+            {"id": target_id},
         )
         return [SourceId(row["id"]) for row in rows]
 
