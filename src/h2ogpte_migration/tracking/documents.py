@@ -156,11 +156,15 @@ class DocumentComparison:
 
     def settle_pending_baseline(self) -> None:
         """Documents that were being worked on at submission count as the source has them now."""
+        worked_on = f"side = 'baseline' AND status IN ({_PENDING})"
+        if self._execute(f"SELECT 1 FROM documents WHERE {worked_on} LIMIT 1").fetchone() is None:
+            return
         self._alike = None
+        self._index()  # else each of them would be looked for among all
         self._execute(
             "UPDATE documents SET status = (SELECT min(s.status) FROM documents s "
             "WHERE s.side = 'source' AND s.id = documents.id) "
-            f"WHERE side = 'baseline' AND status IN ({_PENDING}) AND EXISTS "
+            f"WHERE {worked_on} AND EXISTS "
             "(SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = documents.id)"
         )
 
