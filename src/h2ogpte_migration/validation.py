@@ -17,6 +17,7 @@ Tally = Tuple[int, Sequence[str]]
 MISSING = "missing"
 DUPLICATED = "duplicated"
 NEWLY_BAD = "newly_bad"
+FAILED_FIRST = "failed_first"
 WRONG_MODEL = "wrong_model"
 LATE = "late"
 SHARED_MORE_WIDELY = "shared_more_widely"
@@ -34,6 +35,7 @@ class DocumentTallies:
     missing: Tally
     duplicated: Tally
     newly_bad: Tally
+    failed_first: Tally
     bad_before: Tally
     late: Tally
     pending: Tally
@@ -53,6 +55,12 @@ def document_findings(tallies: DocumentTallies) -> List[Finding]:
         (MISSING, tallies.missing, "{n} missing in the target", True),
         (DUPLICATED, tallies.duplicated, "{n} more than once in the target", True),
         (NEWLY_BAD, tallies.newly_bad, "{n} not usable in the target", True),
+        (
+            FAILED_FIRST,
+            tallies.failed_first,
+            "{n} not usable in the target, and still being worked on in the source",
+            True,
+        ),
         ("bad_before", tallies.bad_before, "{n} not usable in the source to begin with", False),
         (
             LATE,

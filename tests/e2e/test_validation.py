@@ -294,6 +294,7 @@ def test_a_document_that_fails_in_the_target_alone_holds_back_whenever_it_came(
         world.set_document_status(target.id, document, "failed")
     said = operator.admin(VERIFY, CHATS, code=1).out
     assert "1 document not usable in the target" in said
+    assert ("still being worked on in the source" in said) == (when != "late")
     assert unmoved(world, source)
     operator.server.faults.clear()
     world.set_document_status(source.id, document, "completed")

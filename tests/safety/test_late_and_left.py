@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
@@ -529,3 +530,23 @@ def test_a_former_target_whose_move_is_refused_holds_up_no_other_and_is_still_to
     lab.server.faults.clear()
     assert (lab.verify() if FORCE in words else lab.command(*words)).code == 0
     assert held(lab, lab.current() if FORCE in words else lab.source) == (2, 2)
+
+
+def test_a_rollback_that_is_repeated_counts_what_stays_once(lab: Lab) -> None:
+    first, _ = two_former(lab)
+    lab.server.faults.add(
+        reply(403),
+        route=MOVE_CONNECTORS,
+        when=lambda asked: first.id in f"{asked.path} {asked.body}",
+        times=None,
+    )
+    booked = set()
+    for _ in range(3):
+        lab.command("--rollback")
+        rows = lab.sql("SELECT counts FROM intents WHERE step = 'connectors back' ORDER BY id")
+        counts = json.loads(rows[-1]["counts"])
+        booked.add((counts["source"], counts.get("stay")))
+    assert booked == {(2, 1)}
+    lab.server.faults.clear()
+    assert lab.command("--rollback").code == 0
+    assert held(lab, lab.source) == (2, 2)

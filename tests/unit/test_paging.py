@@ -152,10 +152,42 @@ def test_a_page_that_lacks_rows_in_the_middle_is_not_the_last(gaps: tuple):
     assert told == []
 
 
-@GAPS
+@pytest.mark.parametrize("gaps", [(range(600, 640),), (range(600, 640), range(1500, 1540))])
 def test_a_page_that_lacks_rows_is_no_end_where_positions_count(gaps: tuple):
+    listing, visible = with_gaps(*gaps)
+    assert [row for _, row in listing.by_position()] == visible
+
+
+@pytest.mark.parametrize("gaps", [(range(3, 4),), (range(200), range(500, 740))])
+def test_a_first_page_that_lacks_rows_looks_like_a_shift_where_positions_count(gaps: tuple):
     with pytest.raises(ListingShifted):
         list(with_gaps(*gaps)[0].by_position())
+
+
+@BOTH
+@pytest.mark.parametrize("expected", [None, 1700])
+def test_a_first_page_that_lacks_rows_is_not_the_last(read, expected: Optional[int]):
+    listing, visible = with_gaps(range(3, 4), sizes=known_size(500), expected=expected)
+    assert read(listing) == visible
+
+
+@BOTH
+def test_pages_that_lack_most_rows_are_not_the_last_where_more_were_announced(read):
+    listing, visible = with_gaps(range(520, 980), expected=1700)
+    assert read(listing) == visible
+
+
+@BOTH
+def test_a_last_page_that_lacks_a_row_costs_one_request_more(read):
+    listing, visible = with_gaps(range(1650, 1651), expected=1700)
+    asked = []
+
+    def fetch(offset: int, limit: int) -> List[str]:
+        asked.append(offset)
+        return listing.fetch(offset, limit)
+
+    assert read(replace(listing, fetch=fetch)) == visible
+    assert len(asked) == 5
 
 
 @BOTH

@@ -37,6 +37,7 @@ def test_nothing_amiss_is_no_finding() -> None:
         ("missing", "missing", True),
         ("duplicated", "duplicated", True),
         ("newly_bad", "newly_bad", True),
+        ("failed_first", "failed_first", True),
         ("bad_before", "bad_before", False),
         ("late", "late", False),
     ],
@@ -71,7 +72,7 @@ def test_one_document_is_one_document() -> None:
 
 def test_all_findings_are_told_together() -> None:
     some = (1, ["a"])
-    assert len(document_findings(DocumentTallies(*[some] * len(fields(DocumentTallies))))) == 5
+    assert len(document_findings(DocumentTallies(*[some] * len(fields(DocumentTallies))))) == 6
 
 
 def test_another_model_than_asked_for_blocks() -> None:

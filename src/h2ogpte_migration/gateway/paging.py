@@ -93,20 +93,39 @@ class _Page(Generic[Row]):
     """The page is less than half as long as those that the server is known to fill."""
     short: bool
     """The page is so much shorter than asked for that hardly any server caps its pages there."""
-    as_expected: bool
-    """The page ends where the listing was said to end."""
+    to_come: Optional[int]
+    """How many rows should follow, where it was said how many there are."""
 
     def is_last(self, before: Optional[_Page[Row]], known: int) -> bool:
         """Whether nothing can follow; ``known`` of its rows were on the page before.
 
-        Further on than the first, a page that is not full may only lack rows that were left out of
-        it. Two meagre ones are its end and what came there meanwhile, which is not run after.
+        A page that is not full may only lack rows that were left out of it, which a short list is
+        not suspected of. Two meagre ones are its end and what came there meanwhile, which is not
+        run after.
         """
-        if len(self.rows) <= known or (self.short and self.as_expected):
+        if len(self.rows) <= known or (self.short and self.to_come == 0):
             return True
-        if self.full:
+        if self.full or (self.to_come or 0) > 0:
             return False
-        return before is None or self.as_expected or (before.meagre and self.meagre)
+        if self.to_come == 0:
+            return True
+        return self.short or self.meagre if before is None else before.meagre and self.meagre
+
+    def brings_nothing_after(self, before: Optional[_Page[Row]]) -> bool:
+        """Whether it is the end of the page before once more, of which rows had been left out."""
+        return before is not None and not before.full and set(self.ids) <= set(before.ids)
+
+    def joins(self, before: Optional[_Page[Row]], tail: List[str]) -> int:
+        """How many of its first rows are the last ones of the page before; 0: it does not join.
+
+        They should be the ``tail``; more where rows had been left out of the page before, as each
+        of them was counted in the offset of this one.
+        """
+        if before is not None and not before.full and self.ids and self.ids[0] in before.ids:
+            joint = before.ids[before.ids.index(self.ids[0]) :]
+        else:
+            joint = tail
+        return len(joint) if len(joint) >= len(tail) and self.ids[: len(joint)] == joint else 0
 
     def is_again(self, before: Optional[_Page[Row]]) -> bool:
         """Whether it is the page before once more: the server ignores the offset, or as many rows
@@ -172,15 +191,18 @@ class Listing(Generic[Row]):
                 return
             if whole is False:
                 raise self._unmoved()
-            if again or page.ids[: len(tail)] != tail:
+            if page.brings_nothing_after(before) and not again:
+                return
+            known = page.joins(before, tail)
+            if again or (tail and not known):
                 raise ListingShifted(
                     "The listing changed while it was read.",
                     route=self.route,
                     hint="It has to be read again.",
                 )
-            for index in range(len(tail), len(page.rows)):
+            for index in range(known, len(page.rows)):
                 yield start + index, page.rows[index]
-            if page.is_last(before, known=len(tail)):
+            if page.is_last(before, known):
                 return
             before, tail = page, page.tail(self.overlap)
             start += len(page.rows) - len(tail)
@@ -290,7 +312,7 @@ class Listing(Generic[Row]):
             meagre=2 * len(rows) < filled,
             # A server may cap its pages below what was asked for, hardly below its default.
             short=len(rows) < min(limit, SAFE_PAGE),
-            as_expected=start + len(rows) == self.expected,
+            to_come=None if self.expected is None else self.expected - start - len(rows),
         )
 
     def _fetch(self, start: int) -> Tuple[List[Row], int]:
@@ -346,8 +368,11 @@ class _Pass(Generic[Row]):
                 whole = self._listing._is_whole(page.ids)
                 self.steady, self.unmoved = self.steady and whole is not None, whole is False
                 return
+            in_order = not tail or page.joins(before, tail) > 0
+            if page.brings_nothing_after(before):
+                self.steady = self.steady and in_order
+                return
             earlier, before = before, page
-            in_order = page.ids[: len(tail)] == tail
             self.steady = self.steady and in_order
             self.reordered = self.reordered or not (in_order or self._in_sequence(page))
             if self._overtaken(page, in_order) and steps_back < MAX_STEPS_BACK:

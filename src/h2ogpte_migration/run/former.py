@@ -36,7 +36,10 @@ def remarks(session: Session, migration: Migration, outcome: Result) -> Result:
             )
             log.info("to bring back what was moved to the target: %s", command)
         return outcome
-    return replace(outcome, left_behind=tuple(_left_behind(session, migration, outcome)))
+    # What the migration has moved already would not be moved on from the source once more.
+    ready = outcome.kind == OutcomeKind.DONE or outcome.position in _PAST_ITS_MOVES
+    destination = outcome.target_id if ready else outcome.source_id
+    return replace(outcome, left_behind=tuple(_left_behind(session, migration, destination)))
 
 
 def not_brought_back(session: Session, migration: Migration, outcome: Result) -> Result:
@@ -46,15 +49,12 @@ def not_brought_back(session: Session, migration: Migration, outcome: Result) ->
     """
     if outcome.kind == OutcomeKind.ROLLED_BACK or outcome.way_out:
         return outcome
-    left = tuple(_left_behind(session, migration, outcome))
+    left = tuple(_left_behind(session, migration, outcome.source_id))
     held = any("--move-" in line for line in left)
     return replace(outcome, left_behind=left, needs_attention=outcome.needs_attention or held)
 
 
-def _left_behind(session: Session, migration: Migration, outcome: Result) -> List[str]:
-    # What the migration has moved already would not be moved on from the source once more.
-    ready = outcome.kind == OutcomeKind.DONE or outcome.position in _PAST_ITS_MOVES
-    destination = outcome.target_id if ready else outcome.source_id
+def _left_behind(session: Session, migration: Migration, destination: Optional[str]) -> List[str]:
     lines = []
     for holding in holdings(migration):
         flags = [

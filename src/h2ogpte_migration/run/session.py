@@ -21,7 +21,7 @@ from typing import (
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolError
+from h2ogpte_migration.errors import ExitCode, Interrupted, OwnerGone, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
@@ -205,6 +205,10 @@ class Session:
                     doubts = ragcheck.sweep(gateway, leftovers, source_id, self.clock)
                     for text in doubts:
                         self.console.attention(f"Warning: {text}")
+                except OwnerGone:
+                    for chat in leftovers.test_chats_left(source_id):
+                        if chat.owner == owner:
+                            leftovers.record_test_chat_gone(chat.id)  # with the account
                 except ServerError as error:
                     log.warning("test chats of %s could not be deleted: %s", source_id, error)
                 for chat in leftovers.test_chats_left(source_id):

@@ -136,8 +136,13 @@ def _all_came_back(migration: Migration) -> bool:
     begun = migration.tracking.store.sends(migration.attempt, StepName.CHATS_BACK)
     if counts["source"] and not begun:
         return False  # they were counted, and no job is known that moved them
-    kind, wanted = KINDS[StepName.CHATS_BACK], counts["target"] + counts["source"]
-    return held_by_source(migration, kind, operator.eq, wanted) == int(wanted)
+    kind, wanted = KINDS[StepName.CHATS_BACK], _wanted(counts)
+    return held_by_source(migration, kind, operator.eq, wanted) == wanted
+
+
+def _wanted(counts: Json) -> int:
+    """How many the source holds once all has come back that does not stay where it is."""
+    return int(counts["target"] + counts["source"] - counts.get("stay", 0))
 
 
 def _warn_of_what_stays(migration: Migration) -> None:
@@ -267,9 +272,9 @@ def _move_back(migration: Migration, step: str) -> Optional[Result]:
             migration.warn(stays.words(kind, "target"))
     tracing.refuse_while_further_on(migration, [_THERE[step]])  # another run may move it there
     if counts:
-        counts["source"] -= stay
+        counts["stay"] = stay
         _verify(migration, kind, counts)
-        migration.moved[step] = counts["source"]
+        migration.moved[step] = counts["source"] - stay
     store.finish_move(migration.lease, migration.attempt, step, counts, migration.take_warnings())
     migration.seen.done.add(step)
     return None
@@ -315,11 +320,11 @@ def _on_record(migration: Migration, step: str, counts: Optional[Json]) -> Optio
 
 def _verify(migration: Migration, kind: MoveKind, counts: Json) -> None:
     """The source must hold what it held, and what came back; people may have deleted some."""
-    wanted = counts["target"] + counts["source"]
+    wanted = _wanted(counts)
     found = held_by_source(migration, kind, operator.ge, wanted)
     counts["target_after"] = found
     if found < wanted:
         migration.warn(
-            f"the source had {kind.number(counts['target'])}, {counts['source']} were moved back, "
-            f"and it has {found} now"
+            f"the source had {kind.number(counts['target'])}, {wanted - counts['target']} were moved "
+            f"back, and it has {found} now"
         )

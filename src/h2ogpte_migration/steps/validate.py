@@ -30,7 +30,7 @@ from h2ogpte_migration.steps.create import note_late_duplicates
 from h2ogpte_migration.steps.presence import end_of_chain, is_gone, read_documents
 from h2ogpte_migration.tracking.documents import BASELINE, SOURCE, TARGET, DocumentComparison
 from h2ogpte_migration.ui.text import plural, safe
-from h2ogpte_migration.validation import DUPLICATED, LATE, MISSING
+from h2ogpte_migration.validation import DUPLICATED, FAILED_FIRST, LATE, MISSING
 
 log = logging.getLogger(__name__)
 
@@ -97,16 +97,16 @@ def run(migration: Migration) -> Optional[Result]:
 
 def bring_the_last(migration: Migration) -> None:
     """What connectors brought into the source until they were moved follows them."""
-    number, ids, bad = _late_by_now(migration)
+    tried: Set[str] = set()
+    number, ids, bad = _late_by_now(migration, tried)
     if not number:
         return
-    tried: Set[str] = set()
     refusals = latecomers.bring(migration, ids, tried)
     for _ in range(patience.SENDS_PER_RUN if tried else 0):
         if not number:
             break
         migration.clock.sleep(patience.SECOND_LOOK_S)
-        number, ids, bad = _late_by_now(migration)
+        number, ids, bad = _late_by_now(migration, tried)
     if bad:
         migration.warn(
             "what came into the source while its connectors were moved was brought, and is not "
@@ -122,13 +122,16 @@ def bring_the_last(migration: Migration) -> None:
         migration.notes.append(f"{plural(len(tried), 'late document')} brought into the target")
 
 
-def _late_by_now(migration: Migration) -> Tuple[int, List[str], List[str]]:
-    """How many documents came late by now; their ids, where they are referenced; and what is bad."""
+def _late_by_now(migration: Migration, tried: AbstractSet[str]) -> Tuple[int, List[str], List[str]]:
+    """How many documents came late by now, and their ids, where they are referenced.
+
+    And which of those that were brought are not usable.
+    """
     target = migration.gateway.collection(migration.target_id)
     with closing(DocumentComparison(by_name=migration.by_name)) as comparison:
         _compare(migration, comparison, target)
         late_ids = [] if migration.by_name else comparison.late_ids()
-        return comparison.late()[0], late_ids, comparison.newly_bad()[1]
+        return comparison.late()[0], late_ids, comparison.unusable(tried)
 
 
 def _with_latecomers(migration: Migration, found: Comparison) -> Comparison:
@@ -272,7 +275,8 @@ def compare_all(migration: Migration, awaited: AbstractSet[str] = frozenset()) -
         working += tallies.pending_in_both[0]
     else:
         findings += validation.stuck_findings(tallies.pending_in_both)
-    lost = any(f.blocking and not (f.code == MISSING and never_usable) for f in findings)
+    no_loss = {FAILED_FIRST} | ({MISSING} if never_usable else set())
+    lost = any(finding.blocking and finding.code not in no_loss for finding in findings)
     findings += validation.model_findings(target, migration.attempt.model)
     findings += others
     if hidden:
@@ -408,6 +412,7 @@ def _compare(
         missing=comparison.missing(),
         duplicated=comparison.duplicated(),
         newly_bad=comparison.newly_bad(),
+        failed_first=comparison.failed_first(),
         bad_before=comparison.bad_before(),
         late=comparison.late(),
         pending=comparison.pending(),

@@ -18,15 +18,17 @@ BASELINE, SOURCE, TARGET = "baseline", "source", "target"
 
 _GOOD = ", ".join(f"'{status}'" for status in sorted(GOOD_STATUSES))
 _PENDING = ", ".join(f"'{status}'" for status in sorted(PENDING_STATUSES))
+_UNSEEN = -1
+"""The place of a document that is only on record."""
+_IS_GOOD = f"IN ({_GOOD})"
+_IS_PENDING = f"IN ({_PENDING})"
 _IS_BAD = f"NOT IN ({_GOOD}, {_PENDING})"
 _TELLS = (
-    f"(d.side = 'baseline' AND (d.status NOT IN ({_PENDING}) OR EXISTS "
-    "(SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = d.id)) "
-    "OR d.side = 'source' AND NOT EXISTS "
-    "(SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = d.id))"
+    f"(d.status NOT IN ({_PENDING}) OR EXISTS "
+    "(SELECT 1 FROM documents s WHERE s.side = 'source' AND s.id = d.id "
+    f"AND s.place IS NOT {_UNSEEN}))"
 )
-"""Rows that tell what is expected of a document in the target: it was there at submission, or came
-late. What was being worked on then, and has been deleted since, tells nothing."""
+"""What was being worked on at submission, and has been deleted since, tells nothing."""
 _LATE = (
     "SELECT DISTINCT s.id, s.name FROM documents s WHERE s.side = 'source' "
     "AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.side = 'baseline' AND b.id = s.id) "
@@ -106,10 +108,10 @@ class DocumentComparison:
         return count
 
     def copy(self, origin: str, side: str) -> None:
-        """Make one side equal to another."""
+        """Make one side equal to another, of which nothing is to be seen any more."""
         self._empty(side)
         self._execute(
-            "INSERT INTO documents SELECT ?, id, name, status, place, metadata "
+            f"INSERT INTO documents SELECT ?, id, name, status, {_UNSEEN}, metadata "
             "FROM documents WHERE side = ?",
             (side, origin),
         )
@@ -255,28 +257,43 @@ class DocumentComparison:
         return [row[0] for row in self._execute(_LATE)]
 
     def newly_bad(self) -> Tuple[int, List[str]]:
-        """Documents that ended badly in the target, and did not in the source: so far, at least."""
+        """Documents that are good in the source and ended otherwise in the target."""
         if self._key == "name":
-            # Of several documents of one name, as many may be bad as are bad in the source.
-            fit, unfit = _expected(f"IN ({_GOOD}, {_PENDING})"), _expected(_IS_BAD)
-            bad = _count("target", f"d.status {_IS_BAD}")
-            return self._sum_by_name(TARGET, f"max(0, min({fit}, {bad} - {unfit}))")
-        return self._count_rows(_with_status(_IS_BAD, expected=f"IN ({_GOOD}, {_PENDING})"))
+            # Of several documents of one name, as many may be bad as are not good in the source.
+            others = _of_baseline(f"NOT IN ({_GOOD})")
+            return self._sum_by_name(TARGET, _excess(_IS_BAD, others, _of_baseline(_IS_GOOD)))
+        return self._count_rows(self._with_status(_IS_BAD, expected=_IS_GOOD))
+
+    def failed_first(self) -> Tuple[int, List[str]]:
+        """Documents that ended badly in the target, and are still being worked on in the source."""
+        if self._key == "name":
+            bad, working = _of_baseline(_IS_BAD), _of_baseline(_IS_PENDING)
+            return self._sum_by_name(TARGET, _excess(_IS_BAD, bad, working))
+        return self._count_rows(self._with_status(_IS_BAD, expected=_IS_PENDING))
 
     def pending(self) -> Tuple[int, List[str]]:
         """Documents of the target that are good in the source and are being worked on."""
         if self._key == "name":
-            good, others = _expected(f"IN ({_GOOD})"), _expected(f"NOT IN ({_GOOD})")
-            working = _count("target", f"d.status IN ({_PENDING})")
-            return self._sum_by_name(TARGET, f"max(0, min({good}, {working} - {others}))")
-        return self._count_rows(_with_status(f"IN ({_PENDING})", expected=f"IN ({_GOOD})"))
+            others = _of_baseline(f"NOT IN ({_GOOD})")
+            return self._sum_by_name(TARGET, _excess(_IS_PENDING, others, _of_baseline(_IS_GOOD)))
+        return self._count_rows(self._with_status(_IS_PENDING, expected=_IS_GOOD))
 
     def pending_in_both(self) -> Tuple[int, List[str]]:
         """Documents that are being worked on in the target, and still are in the source."""
         if self._key == "name":
-            theirs = _count("target", f"d.status IN ({_PENDING})")
-            return self._sum_by_name(TARGET, f"min({_expected(f'IN ({_PENDING})')}, {theirs})")
-        return self._count_rows(_with_status(f"IN ({_PENDING})", expected=f"IN ({_PENDING})"))
+            return self._sum_by_name(TARGET, _excess(_IS_PENDING, "0", _of_baseline(_IS_PENDING)))
+        return self._count_rows(self._with_status(_IS_PENDING, expected=_IS_PENDING))
+
+    def unusable(self, ids: Iterable[str]) -> List[str]:
+        """Which of some documents are in the target, and not usable there: their names."""
+        found = []
+        for document_id in ids:
+            found += self._execute(
+                "SELECT DISTINCT name FROM documents WHERE side = 'target' AND id = ? "
+                f"AND status {_IS_BAD}",
+                (document_id,),
+            ).fetchall()
+        return [row[0] for row in found]
 
     def bad_before(self) -> Tuple[int, List[str]]:
         """Documents of the baseline that were not good to begin with."""
@@ -357,6 +374,20 @@ class DocumentComparison:
         """Drop the scratch database."""
         self._db.close()
 
+    def _with_status(self, status: str, *, expected: str) -> str:
+        """Documents of the target with such a status, by id, where another one is expected.
+
+        As it was at submission, or is in the source by now of what came late.
+        """
+        return (
+            f"SELECT DISTINCT t.id, t.name || ' (' || t.status || ')' FROM documents t "
+            f"WHERE t.side = 'target' AND t.status {status} AND (EXISTS (SELECT 1 FROM documents d "
+            f"WHERE d.side = 'baseline' AND d.id = t.id AND d.status {expected} AND {_TELLS}) "
+            "OR EXISTS (SELECT 1 FROM documents d WHERE d.side = 'source' AND d.id = t.id "
+            f"AND d.status {expected} AND NOT EXISTS (SELECT 1 FROM documents b "
+            "WHERE b.side = 'baseline' AND b.id = d.id)))"
+        )
+
     def _sum_by_name(self, side: str, excess: str) -> Tuple[int, List[str]]:
         return (0, []) if self._all_alike() else self._sum(side, excess)
 
@@ -379,21 +410,15 @@ class DocumentComparison:
         return int(total), few[:SAMPLES]
 
 
-def _with_status(status: str, *, expected: str) -> str:
-    """Documents of the target with such a status, by id, where another one is expected."""
-    return (
-        f"SELECT DISTINCT t.id, t.name || ' (' || t.status || ')' FROM documents t "
-        f"WHERE t.side = 'target' AND t.status {status} AND EXISTS (SELECT 1 FROM documents d "
-        f"WHERE d.id = t.id AND d.status {expected} AND {_TELLS})"
-    )
+def _excess(status: str, allowed: str, most: str) -> str:
+    """How many documents of the name at hand have a status in the target, beyond those allowed."""
+    return f"max(0, min({most}, {_count('target', f'd.status {status}')} - {allowed}))"
 
 
-def _expected(status: str) -> str:
-    """How many documents of the name at hand should have such a status."""
-    return (
-        f"(SELECT count(*) FROM documents d WHERE d.name = n.name AND d.status {status} "
-        f"AND {_TELLS})"
-    )
+def _of_baseline(status: str) -> str:
+    """How many documents of the name at hand had such a status when last looked at; late copies are
+    never brought."""
+    return _count("baseline", f"d.status {status} AND {_TELLS}")
 
 
 def _single(alias: str) -> str:
