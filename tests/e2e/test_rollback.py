@@ -315,7 +315,7 @@ def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to
     assert "--rollback goes on with it" in said.out
     assert held(world, source.id) == (2, 0)
     operator.server.faults.clear()
-    operator.admin(ROLLBACK)
+    follow(operator, said)
     assert held(world, source.id) == (2, 2)
     assert held(world, target.id) == (0, 0)
 

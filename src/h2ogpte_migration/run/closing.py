@@ -159,6 +159,8 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
     held = [row for row in results if row.kind == OutcomeKind.HELD]
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
     begun = [row for row in results if row.kind == OutcomeKind.LEFT and row.needs_attention]
+    half_back = [row.source_id for row in begun if row.position == Position.ROLLING_BACK]
+    yield from _ways_out(session, [("--rollback", one) for one in half_back])
     if options.mode is Mode.VERIFY and any(row.position in BEFORE_IMPORT for row in begun):
         runs = session.tracking.runs
         for last in runs.migrations()[:1]:
@@ -205,7 +207,7 @@ def _ways_out(session: Session, ways_out: Sequence[Tuple[str, ...]]) -> Iterator
     if rolled:
         ids = ",".join(dict.fromkeys(",".join(rolled).split(",")))
         command = options.command(add=[rollback, "--collections", ids])
-        yield Following("to bring back what was migrated on", command)
+        yield Following("to bring back what is not in its source yet", command)
     moves = list(dict.fromkeys(way for way in ways_out if way[0] != rollback))
     for way in moves[:MOST_IDS]:
         yield Following("to bring what is further on", options.command(add=way))

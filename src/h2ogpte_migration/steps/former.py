@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
 from h2ogpte_migration import patience
-from h2ogpte_migration.errors import NotFound, Rejected, ServerError
+from h2ogpte_migration.errors import NotFound, Rejected, ServerError, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json
 from h2ogpte_migration.results import Result
-from h2ogpte_migration.states import StepName
+from h2ogpte_migration.states import Position, StepName
 from h2ogpte_migration.steps import chains, refusals
 from h2ogpte_migration.steps.moves import (
     MOVES,
@@ -67,8 +67,17 @@ class Holding:
 
 
 def connectors(migration: Migration) -> Optional[Result]:
-    """Bring over the connectors that former targets hold."""
-    return _bring_all_over(migration, StepName.FORMER_CONNECTORS, StepName.CONNECTORS)
+    """Bring over the connectors that former targets hold; where one keeps some, the chats as well.
+
+    Raises:
+        StepFailed: the server refuses to move those of one; all others were moved.
+    """
+    try:
+        return _bring_all_over(migration, StepName.FORMER_CONNECTORS, StepName.CONNECTORS)
+    except StepFailed:
+        if migration.record.position == Position.FINISHED:
+            chats(migration)  # their step will not be reached
+        raise
 
 
 def chats(migration: Migration) -> Optional[Result]:
@@ -92,7 +101,7 @@ def look_into(way: Way, kind: MoveKind) -> Left:
 def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Result]:
     store, kind = migration.tracking.store, MOVES[step]
     left_open = migration.record.intent(step) is not None
-    unmoved: Optional[Rejected] = None
+    refusal = stuck = ""
     try:
         for former in store.former_targets(migration.source_id):
             origin = str(former.target_id)
@@ -105,11 +114,16 @@ def _bring_all_over(migration: Migration, name: str, step: str) -> Optional[Resu
             try:
                 _bring_over(migration, way, left, step)
             except Rejected as error:
-                unmoved = unmoved or error  # nothing was moved by it; the others come first
+                # Nothing was moved by it; the others come first.
+                refusal, stuck = refusals.words(error), origin
     except NotFound as error:
         return failed_if_gone(migration, error)
-    if unmoved is not None:
-        raise unmoved
+    if refusal:
+        raise StepFailed(
+            f"the server refuses to move the {kind.noun} of the former target {stuck}: {refusal}",
+            f"By hand: --move-{kind.noun} --from {stuck} --to {migration.target_id}; then run this again.",
+            "Former target refused",
+        )
     if left_open:
         # A run that was killed had moved all of them: nothing was left to move, only to book.
         counts = store.moved_counts(migration.attempt, step)
