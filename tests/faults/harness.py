@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import pytest
 
+from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
@@ -71,7 +72,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     """Shorten every wait of the runs in this test."""
     jumping = JumpingClock()
     monkeypatch.setattr(Clock, "now", lambda _: jumping.now())
-    monkeypatch.setattr(Clock, "pause", lambda self, seconds: jumping.pause(seconds, self.stop))
+    monkeypatch.setattr(Clock, "pause", lambda self, s: _quick_pause(jumping, self, s))
     monkeypatch.setattr(Clock, "chance", lambda _: 1.0)
     monkeypatch.setattr(Clock, "sleep", _quick_sleep)
     waits.second_looks((SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S), monkeypatch.setattr)
@@ -79,14 +80,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     return jumping
 
 
+def _quick_pause(jumping: JumpingClock, self: Clock, seconds: float) -> None:
+    """Another look for keys, which may show late, waits for all that is under way."""
+    if seconds == patience.KEY_VISIBLE_WITHIN_S / 4:
+        _wait_for_the_server(self.stop)
+    jumping.pause(seconds, self.stop)
+
+
 def _quick_sleep(self: Clock, seconds: float) -> None:
     """Waits for a lock or a job are short; a second look waits for all that is under way."""
     if seconds in (SECOND_LOOK_S, SECOND_LOOK_AFTER_TIMEOUT_S):
-        deadline = time.monotonic() + 10
-        while any(server.at_work for server in list(_serving)) and time.monotonic() < deadline:
-            self.stop.wait(A_MOMENT_S)
+        _wait_for_the_server(self.stop)
     self.stop.wait(A_MOMENT_S)
     self.check()
+
+
+def _wait_for_the_server(stop: threading.Event) -> None:
+    deadline = time.monotonic() + 10
+    while any(server.at_work for server in list(_serving)) and time.monotonic() < deadline:
+        stop.wait(A_MOMENT_S)
 
 
 @dataclass(frozen=True)
