@@ -11,6 +11,7 @@ import itertools
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
@@ -76,6 +77,30 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
         inside = [file for file in largest_first if file.parent == folder]
         rounds.update({file: number for number, file in enumerate(inside)})
     items.sort(key=lambda item: rounds[item.path])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """In a fresh clone, compile the tests before several processes do so, each for itself."""
+    if not config.getoption("numprocesses", None):
+        return
+    tag = f"{sys.implementation.cache_tag}-pytest-{pytest.__version__}.pyc"
+    here = Path(__file__).parent
+    if any(
+        not list(file.parent.glob(f"__pycache__/{file.stem}.{tag}"))
+        for file in here.glob("*/test_*.py")
+    ):
+        words = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-qq",
+            "-p",
+            "no:xdist",
+            str(here),
+        ]
+        subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
 
 
 @pytest.fixture(autouse=True)
