@@ -1,0 +1,119 @@
+"""What many tests begin with is done by the first of them; the others take up what that left.
+
+World and database are put back as they were once the commands had ended, for each test a copy of its
+own. So a test that starts from a finished migration costs what it does with it, not what led there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Hashable, List, Tuple
+
+from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.sandbox.server import SandboxServer
+from h2ogpte_migration.sandbox.world import World
+from tests.crash.lab import clone
+from tests.support.earlier import by_this_tool
+from tests.support.terminal import GEMMA, LARGE, MAPPED, WAIT, Operator
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was there before, and what the commands left."""
+
+    before: Tuple[object, ...]
+    world: World
+    database: bytes
+    url: str
+    folder: str
+    ids: List[str]
+
+
+_kept: Dict[Hashable, _Kept] = {}
+
+
+def once(
+    name: Hashable, server: SandboxServer, database: Path, prepare: Callable[[], List[Collection]]
+) -> List[Collection]:
+    """Prepare a server and a database, or put them back as that left them the first time.
+
+    Neither requests nor logs are left, so that a test finds the same whether it is the first one.
+    A test that bends something has to do so afterwards.
+
+    Args:
+        name: what is prepared; the same each time.
+        database: where the commands of ``prepare`` keep theirs.
+        prepare: returns the collections that the test is about.
+    """
+    before = _now(server)
+    if name not in _kept:
+        found = prepare()
+        ids = [collection.id for collection in found]
+        data, folder = copied(database), str(database.parent)
+        _kept[name] = _Kept(before, clone(server.world), data, server.url, folder, ids)
+        for file in database.parent.glob("*.log"):
+            file.unlink()
+        server.forget_requests()
+        return found
+    kept = _kept[name]
+    assert before == kept.before, f"{name} is not what this test begins with"
+    _put_back(kept, server, database)
+    return [server.world.collections[found] for found in kept.ids]
+
+
+def _now(server: SandboxServer) -> Tuple[object, ...]:
+    world = server.world
+    assert not server.requests, "something was done before"
+    return world.snapshot(), dict(vars(world.habits)), dict(vars(world.times)), len(world.keys)
+
+
+def _put_back(kept: _Kept, server: SandboxServer, database: Path) -> None:
+    """Into the world that the test has, so that it need not ask for another one."""
+    state: Dict[str, Any] = dict(vars(clone(kept.world)))
+    del state["lock"]
+    with server.world.lock:
+        vars(server.world).update(state)
+    database.write_bytes(kept.database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for column, old, new in (
+            ("meta SET value", kept.url, server.url),
+            ("runs SET command", kept.url, server.url),
+            ("runs SET folder", kept.folder, str(database.parent)),
+        ):
+            name = column.rpartition(" ")[2]
+            connection.execute(f"UPDATE {column} = replace({name}, ?, ?)", (old, new))
+
+
+def copied(path: Path) -> bytes:
+    """The whole of a database, without its ``-wal``."""
+    copy = path.with_suffix(".copy")
+    with closing(sqlite3.connect(path)) as origin, closing(sqlite3.connect(copy)) as backup:
+        origin.backup(backup)
+    data = copy.read_bytes()
+    copy.unlink()
+    return data
+
+
+def migrated(operator: Operator, state: str = "finished") -> Collection:
+    """A collection that this tool has brought into a state; see ``by_this_tool``."""
+    (source,) = once(state, operator.server, operator.db, lambda: [by_this_tool(operator, state)])
+    return source
+
+
+def chain(operator: Operator, number: int) -> List[Collection]:
+    """Collections that were migrated, and their targets migrated on to a third model."""
+    return once(("chain", number), operator.server, operator.db, lambda: _chain(operator, number))
+
+
+def _chain(operator: Operator, number: int) -> List[Collection]:
+    sources = [
+        operator.world.add_collection("anna", f"Alpha {n}", documents=1, connectors=1, chats=1)
+        for n in range(number)
+    ]
+    operator.admin("--users", "anna", MAPPED, WAIT, "--migrate-chats")
+    onwards = ("--all-users", "--source-model", GEMMA, "--target-model", LARGE)
+    operator.admin(*onwards, WAIT, "--migrate-chats")
+    return sources
