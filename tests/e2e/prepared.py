@@ -27,8 +27,6 @@ class _Kept:
     before: Tuple[object, ...]
     world: World
     database: bytes
-    url: str
-    folder: str
     ids: List[str]
 
 
@@ -52,8 +50,7 @@ def once(
     if name not in _kept:
         found = prepare()
         ids = [collection.id for collection in found]
-        data, folder = copied(database), str(database.parent)
-        _kept[name] = _Kept(before, clone(server.world), data, server.url, folder, ids)
+        _kept[name] = _Kept(before, clone(server.world), copied(database), ids)
         for file in database.parent.glob("*.log"):
             file.unlink()
         server.forget_requests()
@@ -76,15 +73,20 @@ def _put_back(kept: _Kept, server: SandboxServer, database: Path) -> None:
     del state["lock"]
     with server.world.lock:
         vars(server.world).update(state)
+    database.parent.mkdir(parents=True, exist_ok=True)
     database.write_bytes(kept.database)
+    bring_over(database, server)
+
+
+def bring_over(database: Path, server: SandboxServer) -> None:
+    """Have a copied database say that it was made here, of this server."""
     with closing(sqlite3.connect(database)) as connection, connection:
-        for column, old, new in (
-            ("meta SET value", kept.url, server.url),
-            ("runs SET command", kept.url, server.url),
-            ("runs SET folder", kept.folder, str(database.parent)),
-        ):
-            name = column.rpartition(" ")[2]
-            connection.execute(f"UPDATE {column} = replace({name}, ?, ?)", (old, new))
+        bound = "(SELECT value FROM meta WHERE key = 'server_url')"
+        connection.execute(
+            f"UPDATE runs SET folder = ?, command = replace(command, {bound}, ?)",
+            (str(database.parent), server.url),
+        )
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'server_url'", (server.url,))
 
 
 def copied(path: Path) -> bytes:
