@@ -6,11 +6,12 @@ own. So a test that starts from a finished migration costs what it does with it,
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Hashable, List, Tuple
+from typing import Any, Callable, Dict, Hashable, List
 
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
@@ -22,15 +23,15 @@ from tests.support.terminal import GEMMA, LARGE, MAPPED, WAIT, Operator
 
 @dataclass(frozen=True)
 class _Kept:
-    """What was there before, and what the commands left."""
+    """What the commands left, and the ids of the collections that the test is about."""
 
-    before: Tuple[object, ...]
     world: World
     database: bytes
     ids: List[str]
 
 
 _kept: Dict[Hashable, _Kept] = {}
+_TIME = re.compile(r"\b\d{10}\.\d+")
 
 
 def once(
@@ -39,32 +40,36 @@ def once(
     """Prepare a server and a database, or put them back as that left them the first time.
 
     Neither requests nor logs are left, so that a test finds the same whether it is the first one.
-    A test that bends something has to do so afterwards.
+    What a test made before belongs to what is prepared: in another world it is done anew.
 
     Args:
-        name: what is prepared; the same each time.
+        name: what is done; the same words each time.
         database: where the commands of ``prepare`` keep theirs.
         prepare: returns the collections that the test is about.
+
+    Returns:
+        Those collections, as they are in the world now: not the objects that a test made before.
     """
-    before = _now(server)
-    if name not in _kept:
-        found = prepare()
-        ids = [collection.id for collection in found]
-        _kept[name] = _Kept(before, clone(server.world), copied(database), ids)
+    key = (name, _as_it_is(server))
+    if key not in _kept:
+        ids = [collection.id for collection in prepare()]
+        _kept[key] = _Kept(clone(server.world), copied(database), ids)
         for file in database.parent.glob("*.log"):
             file.unlink()
         server.forget_requests()
-        return found
-    kept = _kept[name]
-    assert before == kept.before, f"{name} is not what this test begins with"
-    _put_back(kept, server, database)
-    return [server.world.collections[found] for found in kept.ids]
+    else:
+        _put_back(_kept[key], server, database)
+    return [server.world.collections[found] for found in _kept[key].ids]
 
 
-def _now(server: SandboxServer) -> Tuple[object, ...]:
-    world = server.world
+def _as_it_is(server: SandboxServer) -> str:
+    """All that could make the commands do something else, but for the times at which it was made."""
     assert not server.requests, "something was done before"
-    return world.snapshot(), dict(vars(world.habits)), dict(vars(world.times)), len(world.keys)
+    assert not server.faults.rules, "what strikes has to come afterwards"
+    world = server.world
+    state = {name: value for name, value in vars(world).items() if name not in ("lock", "clock")}
+    state["random"] = hash(world.random.getstate())
+    return _TIME.sub("then", repr(sorted(state.items())))
 
 
 def _put_back(kept: _Kept, server: SandboxServer, database: Path) -> None:
