@@ -74,7 +74,7 @@ def test_a_chat_of_the_owner_is_not_taken_for_a_test_chat_that_never_arrived(
     tmp_path: Path, how: str
 ) -> None:
     with laboratory(tmp_path) as lab:
-        _asked_in_vain(lab)
+        lab.begin(_asked_in_vain)
         lab.sql("UPDATE test_chats SET asked_at = ?", _ago(minutes=5))
         mine = lab.world.add_chat(lab.target.id, "anna", "mine")
         if how == "empty":
@@ -90,7 +90,7 @@ def test_an_owner_of_whom_only_a_test_chat_was_left_has_no_key_for_the_rest_of_t
     tmp_path: Path,
 ) -> None:
     with laboratory(tmp_path) as lab:
-        _asked_in_vain(lab)
+        lab.begin(_asked_in_vain)
         other = lab.world.add_collection("bertil", "Other", LARGE, documents=1)
         holders: List[str] = []
 
@@ -103,12 +103,16 @@ def test_an_owner_of_whom_only_a_test_chat_was_left_has_no_key_for_the_rest_of_t
         assert holders == ["bertil"]
 
 
-def _left_a_test_chat(lab: Lab) -> ChatSession:
-    """A finished collection, and the question that was asked of it afterwards."""
+def _ask_and_leave(lab: Lab) -> None:
     lab.migrate()
     lab.server.faults.add(reply(500), route="DELETE /chats/{session_id}", times=None)
     lab.command("--target-model", M3, WAIT, CHATS, *ASK)
     lab.server.faults.clear()
+
+
+def _left_a_test_chat(lab: Lab) -> ChatSession:
+    """A finished collection, and the question that was asked of it afterwards."""
+    lab.begin(_ask_and_leave)
     (row,) = lab.sql("SELECT session_id FROM test_chats WHERE state != 'gone'")
     return lab.world.sessions[row["session_id"]]
 
@@ -132,7 +136,7 @@ def test_a_test_chat_that_can_not_be_deleted_is_told_of(tmp_path: Path) -> None:
 
 def test_of_two_chats_that_may_be_the_test_chat_none_is_deleted(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
-        _asked_in_vain(lab)
+        lab.begin(_asked_in_vain)
         lab.sql("UPDATE test_chats SET asked_at = ?", _ago(seconds=0))
         opened = [lab.world.add_chat(lab.target.id, "anna", None) for _ in range(2)]
         for chat in opened:
@@ -145,7 +149,7 @@ def test_of_two_chats_that_may_be_the_test_chat_none_is_deleted(tmp_path: Path) 
 def test_a_chat_that_may_be_the_one_that_was_just_asked_for_is_named(tmp_path: Path) -> None:
     """Where the server tells no times, an empty chat can't be told from the owner's own."""
     with laboratory(tmp_path) as lab:
-        lab.migrate()
+        lab.migrated()
 
         def untimed(request: Request) -> bool:
             for chat in _chats(lab):
@@ -162,7 +166,7 @@ def test_a_chat_that_may_be_the_one_that_was_just_asked_for_is_named(tmp_path: P
 
 def test_a_test_chat_that_did_arrive_is_swept_after_a_kill(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
-        lab.migrate()
+        lab.migrated()
         before = len(_chats(lab))
         lab.server.faults.add(close(after=True), route="POST /chats", times=None)
         lab.server.faults.add(reply(500), route=f"GET {C}/chats", skip=1, times=None)
@@ -178,7 +182,7 @@ def test_a_test_chat_that_does_not_show_yet_is_not_taken_for_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool
 ) -> None:
     with laboratory(tmp_path) as lab:
-        lab.migrate()
+        lab.migrated()
         before = len(_chats(lab))
         monkeypatch.setattr(patience, "VISIBLE_WITHIN_S", 0.1)
         lab.world.habits.chats_readable_after_s = lab.world.habits.chats_listed_after_s = 0.6
@@ -200,7 +204,7 @@ def test_a_test_chat_that_never_shows_is_given_up_once_it_would_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool
 ) -> None:
     with laboratory(tmp_path) as lab:
-        _asked_in_vain(lab)
+        lab.begin(_asked_in_vain)
         if answered:
             lab.sql("UPDATE test_chats SET session_id = 'never-seen', state = 'made'")
         for name in ("VISIBLE_WITHIN_S", "SECOND_LOOK_AFTER_TIMEOUT_S"):
@@ -232,7 +236,7 @@ def _temporary(lab: Lab) -> List[ApiKey]:
 
 def _killed_elsewhere(lab: Lab, silent_for: timedelta) -> ApiKey:
     """A container was killed with a key in use; its host is none that this one can ask."""
-    lab.submit()
+    lab.submitted()
     lab.server.faults.add(reply(500), route="DELETE /admin/api_keys/{key_id}", times=None)
     lab.verify("--retries", "0")
     lab.server.faults.clear()
@@ -316,7 +320,7 @@ def test_a_collection_that_changed_hands_takes_no_other_along(tmp_path: Path) ->
 def test_a_name_that_went_to_another_account_gets_no_key_of_the_old_one(tmp_path: Path) -> None:
     """The row keeps the account's id: a new account of the same name is another one."""
     with laboratory(tmp_path) as lab:
-        lab.submit()
+        lab.submitted()
         lab.sql("UPDATE collection_migrations SET user_id = ?", lab.world.users["bertil"].id)
         result = lab.verify()
         assert result.code == 1
@@ -342,7 +346,7 @@ def test_an_owner_who_was_deleted_meanwhile_does_not_leave_it_importing_for_ever
 @pytest.mark.parametrize("days", [-400, -31, 31, 400])
 def test_a_foreign_clock_does_not_lock_the_database_for_good(tmp_path: Path, days: int) -> None:
     with laboratory(tmp_path) as lab:
-        lab.submit()
+        lab.submitted()
         lab.sql(
             "UPDATE runs SET machine = 'container|||', host = 'container', ended_at = NULL, "
             "started_at = ?1, heartbeat_at = ?1",

@@ -134,7 +134,7 @@ def _run(point: Point, folder: Path) -> str:
     """What is wrong in the end; empty where nothing is."""
     state, deed, command = point
     with laboratory(folder) as lab:
-        STATES[state](lab)
+        lab.begin(STATES[state])
         made = lab.target
         before = (made.username, rights(made))
         DEEDS[deed](lab)

@@ -17,8 +17,9 @@ from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import HURRIED
+from tests.e2e.prepared import migrated
 from tests.support.command import Running
-from tests.support.earlier import by_this_tool, let_jobs_end
+from tests.support.earlier import let_jobs_end
 from tests.support.launcher import PLAN
 from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
 
@@ -68,7 +69,7 @@ def chats_of(world: World, collection_id: str) -> int:
 def test_what_a_first_target_holds_comes_along_when_a_forced_one_failed_and_is_retried(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     assert (len(first.connectors), chats_of(world, first.id)) == (2, 2)
     world.set_fate(source.id, Fate.FAIL, times=1)
@@ -84,7 +85,7 @@ def test_what_a_first_target_holds_comes_along_when_a_forced_one_failed_and_is_r
 def test_a_killed_forced_run_continued_plainly_leaves_nothing_in_the_first_target(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, FORCE, WAIT, CHATS)
@@ -102,7 +103,7 @@ def test_a_killed_forced_run_continued_plainly_leaves_nothing_in_the_first_targe
 def test_documents_that_people_put_into_a_former_target_are_named(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     world.add_document(first.id, "written by anna.txt")
     said = operator.admin(*SCOPE, FORCE, WAIT, CHATS).out
@@ -113,7 +114,7 @@ def test_documents_that_people_put_into_a_former_target_are_named(
 def test_a_target_that_another_program_put_into_the_row_is_the_one_that_is_moved_into(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "importing")
+    source = migrated(operator, "importing")
     ours = operator.target_of(source.id)
     theirs = world.add_collection("anna", "(Migrated) Alpha - 20260101_000000", GEMMA)
     fill(world, source.id, theirs)
@@ -133,7 +134,7 @@ def test_a_target_that_another_program_put_into_the_row_is_the_one_that_is_moved
 def test_a_failed_row_that_people_set_to_completed_is_taken_at_its_word(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "failed")
+    source = migrated(operator, "failed")
     target = operator.target_of(source.id)
     fill(world, source.id, target)
     edit(
@@ -149,7 +150,7 @@ def test_a_failed_row_that_people_set_to_completed_is_taken_at_its_word(
 def test_a_retry_of_version_1_2_0_after_our_failure_is_continued(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "failed")
+    source = migrated(operator, "failed")
     theirs = world.add_collection("anna", "(Migrated) Alpha - 20260101_000000", GEMMA)
     fill(world, source.id, theirs)
     edit(
@@ -164,7 +165,7 @@ def test_a_retry_of_version_1_2_0_after_our_failure_is_continued(
 
 
 def test_a_row_without_its_target_gets_it_back(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "imported")
+    source = migrated(operator, "imported")
     target = operator.target_of(source.id)
     edit(operator, "UPDATE collection_migrations SET new_collection_id = NULL")
     operator.admin(*SCOPE, WAIT, CHATS)
@@ -176,7 +177,7 @@ def test_a_row_without_its_target_gets_it_back(operator: Operator, world: World)
 def test_a_database_of_before_the_import_imports_nothing_twice(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "created")
+    source = migrated(operator, "created")
     yesterday = yesterdays(operator)
     operator.admin(*SCOPE, WAIT)
     target = operator.target_of(source.id)
@@ -192,7 +193,7 @@ def test_a_database_of_before_the_import_imports_nothing_twice(
 def test_a_database_of_before_the_rights_tells_where_the_target_in_use_has_less(
     operator: Operator, world: World, shared: bool
 ) -> None:
-    source = by_this_tool(operator, "created")
+    source = migrated(operator, "created")
     edit(operator, "UPDATE attempts SET permissions = NULL")
     edit(operator, "UPDATE collection_migrations SET permissions_copied = 0")
     yesterday = yesterdays(operator)
@@ -211,7 +212,7 @@ def test_one_empty_listing_of_a_target_that_says_it_is_finished_stops_nothing(
     operator: Operator, world: World
 ) -> None:
     """A row of another program, taken up: what its target holds is looked at twice."""
-    source = by_this_tool(operator, "importing")
+    source = migrated(operator, "importing")
     theirs = world.add_collection("anna", "(Migrated) Alpha - 20260101_000000", GEMMA)
     fill(world, source.id, theirs)
     edit(
@@ -233,7 +234,7 @@ def test_one_empty_listing_of_a_target_that_says_it_is_finished_stops_nothing(
 def test_a_database_of_before_the_import_stops_where_the_target_is_in_use(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "created")
+    source = migrated(operator, "created")
     yesterday = yesterdays(operator)
     operator.admin(*SCOPE, WAIT)
     target = operator.target_of(source.id)
@@ -249,7 +250,7 @@ def test_a_database_of_before_the_import_stops_where_the_target_is_in_use(
 def test_a_retry_from_an_old_database_starts_nothing_where_a_good_target_exists(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "failed")
+    source = migrated(operator, "failed")
     yesterday = yesterdays(operator)
     operator.admin(*SCOPE, RETRY, WAIT)
     good = operator.target_of(source.id)
@@ -260,7 +261,7 @@ def test_a_retry_from_an_old_database_starts_nothing_where_a_good_target_exists(
 
 
 def test_a_target_deleted_after_the_end_is_no_success(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     world.delete_collection(target.id)
     said = operator.admin(VERIFY, "--collections", source.id, code=1, env=QUICK)
@@ -299,7 +300,7 @@ def test_two_databases_at_the_same_moment_are_told_of(operator: Operator, world:
 def test_an_id_of_a_job_that_the_server_gives_out_again_is_taken(
     operator: Operator, world: World
 ) -> None:
-    by_this_tool(operator, "finished")
+    migrated(operator)
     world.habits.job_ids_reused = True
     forget_jobs(world)
     source = world.add_collection("anna", "Beta")
@@ -313,7 +314,7 @@ def test_an_id_of_a_job_that_the_server_gives_out_again_is_taken(
 def test_an_import_in_doubt_does_not_stop_its_owners_others(
     operator: Operator, world: World, how: str
 ) -> None:
-    source = by_this_tool(operator, "created")
+    source = migrated(operator, "created")
     edit(
         operator,
         "UPDATE intents SET sends = 1 WHERE step = 'import' AND state = 'open'",
@@ -349,7 +350,7 @@ def test_targets_given_up_are_bounded_over_all_runs(operator: Operator, world: W
 def test_a_forced_run_that_was_killed_once_all_was_brought_over_leaves_nothing_open(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     running: List[Running] = []
     operator.server.faults.add(
         Action(after=True, call=lambda: running[0].kill()),
