@@ -18,6 +18,7 @@ from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
+from tests.e2e.prepared import once
 from tests.faults.harness import LARGE, M3, TIMEOUT_S, JumpingClock, Result, clock, run, serving
 
 __all__ = ["clock"]
@@ -75,6 +76,18 @@ def migrate(server: SandboxServer, folder: Path, *words: str) -> Result:
 
 def verify(server: SandboxServer, folder: Path, *words: str) -> Result:
     return command(server, folder, "--verify", *words)
+
+
+def submitted(server: SandboxServer, folder: Path, source: Collection) -> Collection:
+    """The source once the server has imported what was submitted."""
+
+    def commands() -> List[Collection]:
+        command(server, folder, "--target-model", M3)
+        server.world.wait_until_idle()
+        return [source]
+
+    (found,) = once("submitted", server, folder / "migration_tracking.db", commands)
+    return found
 
 
 def row(folder: Path) -> sqlite3.Row:
@@ -206,8 +219,7 @@ def test_an_unanswered_import_whose_job_shows_late_is_not_sent_twice(
 def test_a_gateways_404_ends_nothing(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path
 ) -> None:
-    command(server, tmp_path, "--target-model", M3)
-    world.wait_until_idle()
+    source = submitted(server, tmp_path, source)
     world.habits.foreign_404 = "get_collection:1,get_job:1,list_documents_for_collection:1"
     result = verify(server, tmp_path)
     assert result.code == 0, result.text
@@ -219,8 +231,7 @@ def test_a_gateways_404_ends_nothing(
 def test_a_job_whose_record_vanished_is_decided_by_documents(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path, status: int
 ) -> None:
-    command(server, tmp_path, "--target-model", M3)
-    world.wait_until_idle()
+    source = submitted(server, tmp_path, source)
     world.habits.forget_ended_jobs_after_s = 0.0
     world.habits.unknown_job_status = status
     result = verify(server, tmp_path)
@@ -313,8 +324,7 @@ def test_other_words_for_the_end_of_a_job_are_understood_at_once(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path, word: str
 ) -> None:
     world.habits.job_success_word = word
-    command(server, tmp_path, "--target-model", M3)
-    world.wait_until_idle()
+    source = submitted(server, tmp_path, source)
     assert verify(server, tmp_path).code == 0
     assert_all_moved(world, source)
 
@@ -453,8 +463,7 @@ def test_a_document_that_never_imports_costs_one_target(
 def test_a_newer_upload_of_a_known_name_is_not_doubled(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path
 ) -> None:
-    command(server, tmp_path, "--target-model", M3)
-    world.wait_until_idle()
+    source = submitted(server, tmp_path, source)
     world.add_document(target(world).id, "a.pdf")
     result = verify(server, tmp_path)
     assert result.code == 0, result.text
@@ -465,8 +474,7 @@ def test_a_newer_upload_of_a_known_name_is_not_doubled(
 def test_documents_that_arrive_late_follow_before_the_connectors(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path
 ) -> None:
-    command(server, tmp_path, "--target-model", M3)
-    world.wait_until_idle()
+    source = submitted(server, tmp_path, source)
     late = world.add_document(source.id, "late.pdf")
     server.requests.clear()
     result = verify(server, tmp_path)
@@ -481,8 +489,7 @@ def test_documents_that_arrive_late_follow_before_the_connectors(
 def test_an_unanswered_late_document_is_not_put_there_twice(
     world: World, server: SandboxServer, source: Collection, tmp_path: Path
 ) -> None:
-    command(server, tmp_path, "--target-model", M3)
-    world.wait_until_idle()
+    source = submitted(server, tmp_path, source)
     world.add_document(source.id, "late.pdf")
     server.faults.add(faults.reply(502, after=True), when=lambda request: request.method == "PUT")
     result = verify(server, tmp_path)
