@@ -38,7 +38,7 @@ def test_killed_while_it_waits_for_the_import(operator: Operator, world: World, 
     running.kill()
     assert running.wait().code == -signal.SIGKILL
     let_jobs_end(world)
-    operator.admin(*words, fork=fork)
+    operator.admin(*words)
     (target,) = world.targets_of("Alpha")
     (job,) = world.import_jobs()
     assert operator.row(source.id)["job_id"] == job.id
@@ -101,9 +101,20 @@ def test_ctrl_c_while_the_command_is_still_loading_shows_no_traceback() -> None:
 
 @pytest.mark.promise("interrupted.first-signal")
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code", "fork"),
+    [
+        pytest.param(
+            number,
+            code,
+            fork,
+            id=f"{'forked' if fork else 'fresh process'}-{code}",
+            # Where it began is no matter of the signal: by default one shows that.
+            marks=() if fork or number == signal.SIGINT else pytest.mark.slow,
+        )
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129))
+        for fork in (True, False)
+    ],
 )
-@pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
 def test_interrupted_by_hand(
     operator: Operator, world: World, number: int, code: int, fork: bool
 ) -> None:

@@ -101,7 +101,7 @@ def test_concurrent_jobs_are_reached_and_never_exceeded(
     operator: Operator, world: World, jobs: int
 ) -> None:
     world.times.import_s = 0.3
-    for number in range(3 * jobs):
+    for number in range(2 * jobs + 1):
         owner = ("anna", "bertil")[number % 2]
         world.add_collection(owner, f"Number {number}", M3, documents=1)
     operator.admin("--all-users", MAPPED, WAIT, "--max-concurrent-jobs", str(jobs))

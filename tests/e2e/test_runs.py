@@ -230,13 +230,13 @@ def test_a_success_in_between_resets_the_count(operator: Operator, world: World)
 
 # -- exit codes ----------------------------------------------------------------------------
 @pytest.mark.promise("exit.codes")
-@pytest.mark.parametrize("fork", [True, False], ids=["forked", "fresh process"])
-def test_exit_codes(operator: Operator, world: World, fork: bool) -> None:
+def test_exit_codes(operator: Operator, world: World) -> None:
     world.add_collection("anna", "Alpha", M3)
-    operator.admin(*SCOPE, WAIT, code=0, fork=fork)
-    operator.admin("--collections", "not-there", MAPPED, code=1, fork=fork)
-    operator.admin("--users", "anna", code=2, fork=fork)
-    assert operator.plain("--version", fork=fork).out.startswith("h2ogpte-migrate ")
+    operator.admin(*SCOPE, WAIT, code=0, fork=True)
+    for fork in (True, False):  # a fresh process ends with 0 in other tests
+        operator.admin("--collections", "not-there", MAPPED, code=1, fork=fork)
+        operator.admin("--users", "anna", code=2, fork=fork)
+    assert operator.plain("--version", fork=True).out.startswith("h2ogpte-migrate ")
 
 
 @pytest.mark.promise("exit.skips-are-no-failure")

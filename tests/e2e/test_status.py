@@ -8,14 +8,15 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
+from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import Database, Tracking
-from tests.e2e.prepared import migrated
+from tests.e2e.prepared import migrated, once
 from tests.support.command import start_command
 from tests.support.earlier import FLAGS, by_version_1_2_0
 from tests.support.terminal import M3, MAPPED, Operator
@@ -24,15 +25,20 @@ from tests.support.terminal import M3, MAPPED, Operator
 @pytest.fixture
 def worked(operator: Operator, world: World) -> Operator:
     """Return the operator after a run with one of each: done, failed, running, with a warning."""
-    world.add_collection("anna", "Good", M3, thumbnail="a.png")
-    bad = world.add_collection("anna", "Bad", M3)
-    slow = world.add_collection("anna", "Slow", M3)
-    world.set_fate(bad.id, Fate.FAIL)
-    world.set_fate(slow.id, Fate.NEVER_END)
-    operator.admin("--users", "anna", MAPPED)
-    while world.running_imports() > 1:
-        pass
-    operator.admin("--verify", code=1)
+
+    def commands() -> List[Collection]:
+        world.add_collection("anna", "Good", M3, thumbnail="a.png")
+        bad = world.add_collection("anna", "Bad", M3)
+        slow = world.add_collection("anna", "Slow", M3)
+        world.set_fate(bad.id, Fate.FAIL)
+        world.set_fate(slow.id, Fate.NEVER_END)
+        operator.admin("--users", "anna", MAPPED)
+        while world.running_imports() > 1:
+            pass
+        operator.admin("--verify", code=1)
+        return []
+
+    once("worked", operator.server, operator.db, commands)
     operator.server.stop()
     return operator
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import List, Tuple
 
 import pytest
 
@@ -11,6 +11,7 @@ from h2ogpte_migration.sandbox.faults import call
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
+from tests.e2e.prepared import once
 from tests.support.earlier import loaded_source
 from tests.support.terminal import LARGE, M3, MAPPED, WAIT, Operator
 
@@ -48,11 +49,15 @@ def moved(operator: Operator, source: Collection) -> bool:
     return len(target.connectors) == 2 and len(operator.world.sessions_of(target.id)) == 2
 
 
-def submitted(operator: Operator, source: Collection) -> Any:
-    """The target of an import that has ended, and that nobody validated yet."""
-    operator.admin(*SCOPE)
-    operator.world.wait_until_idle()
-    return operator.target_of(source.id)
+def submitted(operator: Operator, source: Collection) -> List[Collection]:
+    """Source and target of an import that has ended, and that nobody validated yet."""
+
+    def commands() -> List[Collection]:
+        operator.admin(*SCOPE)
+        operator.world.wait_until_idle()
+        return [source, operator.target_of(source.id)]
+
+    return once("submitted", operator.server, operator.db, commands)
 
 
 # -- imports that do not succeed -----------------------------------------------------------
@@ -143,7 +148,7 @@ def test_copies_are_compared_by_name(operator: Operator, world: World, source: C
 
 @pytest.mark.promise("held.duplicated")
 def test_doubled_documents_hold_back(operator: Operator, world: World, source: Collection) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     target.documents.append(target.documents[0])
     said = operator.admin(VERIFY, CHATS, code=1).out
     assert unmoved(world, source)
@@ -154,7 +159,7 @@ def test_doubled_documents_hold_back(operator: Operator, world: World, source: C
 def test_documents_that_went_bad_hold_back(
     operator: Operator, world: World, source: Collection
 ) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     world.set_document_status(target.id, target.documents[0].document.id, "failed")
     said = operator.admin(VERIFY, CHATS, code=1).out
     assert unmoved(world, source)
@@ -163,7 +168,7 @@ def test_documents_that_went_bad_hold_back(
 
 @pytest.mark.promise("held.wrong-model")
 def test_a_wrong_model_holds_back(operator: Operator, world: World, source: Collection) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     target.embedding_model = LARGE
     said = operator.admin(VERIFY, CHATS, code=1).out
     assert unmoved(world, source)
@@ -186,9 +191,14 @@ def test_what_was_bad_before_holds_nothing_back(
 @pytest.fixture
 def held_source(operator: Operator, world: World, source: Collection) -> Collection:
     """Return the collection, held back because a document is missing."""
-    world.set_fate(source.id, Fate.LOSE_SOME, times=1)
-    operator.admin(*SCOPE, WAIT, CHATS, code=1)
-    return source
+
+    def commands() -> List[Collection]:
+        world.set_fate(source.id, Fate.LOSE_SOME, times=1)
+        operator.admin(*SCOPE, WAIT, CHATS, code=1)
+        return [source]
+
+    (held,) = once("held", operator.server, operator.db, commands)
+    return held
 
 
 @pytest.mark.promise("held.clean-verify-frees")
@@ -253,7 +263,7 @@ def test_the_same_command_again_stays_held(
 def test_late_documents_are_brought_into_the_target_and_told(
     operator: Operator, world: World, source: Collection
 ) -> None:
-    submitted(operator, source)
+    source, _ = submitted(operator, source)
     late = world.add_document(source.id, "late.pdf")
     said = operator.admin(VERIFY, CHATS).out
     assert moved(operator, source)
@@ -265,7 +275,7 @@ def test_late_documents_are_brought_into_the_target_and_told(
 def test_documents_in_the_works_are_waited_for(
     operator: Operator, world: World, source: Collection
 ) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     document = target.documents[0].document.id
     world.set_document_status(target.id, document, "queued")
     said = operator.admin(VERIFY, CHATS).out
@@ -282,7 +292,7 @@ def test_a_document_that_fails_in_the_target_alone_holds_back_whenever_it_came(
 ) -> None:
     document = source.documents[0].document.id
     if when == "late":
-        submitted(operator, source)
+        source, _ = submitted(operator, source)
         document = world.add_document(source.id, "late.pdf").id
         fails = call(
             lambda: world.set_document_status(operator.target_of(source.id).id, document, "failed")
@@ -290,7 +300,7 @@ def test_a_document_that_fails_in_the_target_alone_holds_back_whenever_it_came(
         operator.server.faults.add(fails, route=DOCUMENTS, times=None)
     else:
         world.set_document_status(source.id, document, "running")
-        target = submitted(operator, source)
+        source, target = submitted(operator, source)
         world.set_document_status(target.id, document, "failed")
     said = operator.admin(VERIFY, CHATS, code=1).out
     assert "1 document not usable in the target" in said
@@ -308,7 +318,7 @@ def test_what_is_stuck_in_the_source_as_well_is_waited_for_a_while_and_told(
 ) -> None:
     document = source.documents[0].document.id
     world.set_document_status(source.id, document, "running")
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     world.set_document_status(target.id, document, "running")
     assert "1 document still being worked on" in operator.admin(VERIFY, CHATS).out
     assert unmoved(world, source)
@@ -335,7 +345,7 @@ def test_lifecycle_metadata_and_rights_that_differ_are_warnings(
         public=["read"],
         shares={"bertil": ["read"]},
     )
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     target.inactivity_interval, target.size_limit, target.rag_type = 90, None, "hyde1"
     target.metadata, target.is_public, target.shares = {}, False, {}
     said = operator.admin(VERIFY, CHATS).out
@@ -350,7 +360,7 @@ def test_lifecycle_metadata_and_rights_that_differ_are_warnings(
 def test_a_target_that_was_deleted_after_its_import(
     operator: Operator, world: World, source: Collection
 ) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     world.delete_collection(target.id)
     operator.admin(VERIFY, CHATS, code=1)
     assert unmoved(world, source)
@@ -363,7 +373,7 @@ def test_a_target_that_was_deleted_after_its_import(
 def test_a_source_that_was_deleted_after_submission(
     operator: Operator, world: World, source: Collection
 ) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     world.delete_collection(source.id)
     operator.admin(VERIFY, CHATS)
     assert operator.row(source.id)["job_status"] == "completed"
@@ -372,7 +382,7 @@ def test_a_source_that_was_deleted_after_submission(
 
 @pytest.mark.promise("vanished.job")
 def test_a_job_whose_record_is_gone(operator: Operator, world: World, source: Collection) -> None:
-    submitted(operator, source)
+    source, _ = submitted(operator, source)
     world.forget_job(world.import_jobs(source.id)[0].id)
     said = operator.admin(VERIFY, CHATS).out
     assert moved(operator, source)
