@@ -70,23 +70,27 @@ def answers(operator: Operator, route: str, *rows: Json) -> None:
     )
 
 
-@pytest.mark.parametrize("model", [None, 7, "absent"])
 @pytest.mark.parametrize("scope", [(MAPPED,), ("--source-model", M3, "--target-model", GEMMA)])
 @pytest.mark.parametrize("told", [True, False])
 def test_a_model_that_a_listing_does_not_tell_is_read_and_not_taken_for_another(
-    operator: Operator, people: Three, model: object, scope: Tuple[str, ...], told: bool
+    operator: Operator, world: World, people: Three, scope: Tuple[str, ...], told: bool
 ) -> None:
-    alpha, beta, _ = people
-    row = {"id": alpha.id, "name": "Alpha", "username": "anna", "embedding_model": model}
-    if model == "absent":
-        del row["embedding_model"]
+    _, beta, _ = people
+    rows = []
+    for name, model in (("None", None), ("Seven", 7), ("Absent", "absent")):
+        odd = world.add_collection("anna", name, M3, documents=1)
+        rows.append({"id": odd.id, "name": name, "username": "anna", "embedding_model": model})
+    del rows[-1]["embedding_model"]
     other = {"id": beta.id, "name": "Beta", "username": "bertil", "embedding_model": M3}
-    answers(operator, "GET /collections/all", row, other)
-    if not told:
+    answers(operator, "GET /collections/all", *rows, other)
+    for row in rows if not told else ():
         answers(operator, "GET /collections/{collection_id}", row)
     said = operator.admin("--all-users", *scope, WAIT, code=0 if told else 1).out
-    assert migrated(operator) == ({alpha.id, beta.id} if told else {beta.id})
-    assert ("Not available: Alpha" in said and "its model can't be read" in said) == (not told)
+    assert migrated(operator) == {beta.id, *(str(row["id"]) for row in rows if told)}
+    assert ("Not available: 3: its model can't be read" in said) == (not told)
+    needs = said.partition("NEEDS YOU")[2]
+    for row in rows:
+        assert (f"{row['name']} ({row['id']}) of anna" in needs) == (not told), row["name"]
 
 
 @pytest.mark.promise("scope.unknown-users-named")
