@@ -43,14 +43,14 @@ def once(
     What a test made before belongs to what is prepared: in another world it is done anew.
 
     Args:
-        name: what is done; the same words each time.
+        name: tells apart what one function prepares in several ways.
         database: where the commands of ``prepare`` keep theirs.
         prepare: returns the collections that the test is about.
 
     Returns:
         Those collections, as they are in the world now: not the objects that a test made before.
     """
-    key = (name, _as_it_is(server))
+    key = (prepare.__module__, prepare.__qualname__, name, _as_it_is(server))
     if key not in _kept:
         ids = [collection.id for collection in prepare()]
         _kept[key] = _Kept(clone(server.world), copied(database), ids)

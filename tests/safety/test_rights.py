@@ -82,25 +82,37 @@ def begun(
     return found, target
 
 
-@pytest.mark.parametrize("permissions", ["read", {"read": True}, 7, [None]])
 def test_a_share_that_cannot_be_understood_is_told_and_not_given(
-    world: World, tmp_path: Path, permissions: Any
+    world: World, tmp_path: Path
 ) -> None:
-    source = shared(world)
-    listed = [
-        {"username": "anna", "permissions": ["read", "chat", "edit"]},
-        {"username": "bertil", "permissions": permissions},
-        {"username": "carla", "permissions": ["read"]},
-    ]
-    odd = Action(reply=FixedReply(200, json.dumps(listed).encode()))
+    sources = {name: shared(world, name) for name in ODD_RIGHTS}
     with serving(world) as server:
-        server.faults.add(odd, route=USERS, times=None, when=lambda one: source.id in one.path)
-        said = migrate(server, tmp_path, "--wait-for-completion")
+        for name, source in sources.items():
+            listed = [
+                {"username": "anna", "permissions": ["read", "chat", "edit"]},
+                {"username": "bertil", "permissions": ODD_RIGHTS[name]},
+                {"username": "carla", "permissions": ["read"]},
+            ]
+            says_at(server, USERS, source, json.dumps(listed).encode())
+        migrate(server, tmp_path, "--wait-for-completion")
+    for name, source in sources.items():
         (target,) = targets(world, source)
-        assert target.shares == {"carla": ["read"]}
-        assert target.group_shares == source.group_shares
-        assert "user shares of another shape than documented" in said.text
-        assert "1 of 3" in said.text
+        assert target.shares == {"carla": ["read"]}, name
+        assert target.group_shares == source.group_shares, name
+        told = " ".join(kept_warnings(tmp_path, of=source))
+        assert "user shares of another shape than documented" in told, name
+        assert "1 of 3" in told, name
+
+
+ODD_RIGHTS = {"a word": "read", "an object": {"read": True}, "a number": 7, "nothing": [None]}
+
+
+def says_at(
+    server: SandboxServer, route: str, of: Collection, body: bytes, times: Optional[int] = None
+) -> None:
+    """What the server answers to a route of one collection."""
+    answer = Action(reply=FixedReply(200, body))
+    server.faults.add(answer, route=route, times=times, when=lambda asked: of.id in asked.path)
 
 
 ODD_LISTS: Dict[str, Tuple[str, bytes]] = {
@@ -148,21 +160,23 @@ def says_of_public(server: SandboxServer, of: Collection, value: Any, times: Opt
     )
 
 
-@pytest.mark.parametrize("value", ["true", "yes", 1, {}])
 @pytest.mark.parametrize("times", [1, None])
 def test_what_may_be_meant_for_public_is_told_and_makes_nothing_public(
-    world: World, tmp_path: Path, value: Any, times: Optional[int]
+    world: World, tmp_path: Path, times: Optional[int]
 ) -> None:
-    source = shared(world, public=["read"])
+    values = ("true", "yes", 1, {})
+    sources = [shared(world, f"Papers {value!r}", public=["read"]) for value in values]
     with serving(world) as server:
-        says_of_public(server, source, value, times)
+        for source, value in zip(sources, values):
+            says_of_public(server, source, value, times)
         result = migrate(server, tmp_path, "--wait-for-completion")
     assert result.code == 0, result.text
-    (target,) = targets(world, source)
-    assert target.imported
-    assert target.is_public == (times == 1)
-    told = [text for text in kept_warnings(tmp_path) if "neither true nor false" in text]
-    assert bool(told) == (times is None)
+    for source in sources:
+        (target,) = targets(world, source)
+        assert target.imported, source.name
+        assert target.is_public == (times == 1), source.name
+        told = [text for text in kept_warnings(tmp_path, of=source) if "neither true nor" in text]
+        assert bool(told) == (times is None), source.name
 
 
 def test_what_may_be_meant_for_public_takes_nothing_back(world: World, tmp_path: Path) -> None:
@@ -211,32 +225,38 @@ def test_after_the_import_only_what_is_understood_takes_rights_back(
     assert target.group_shares == {}
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        "[]",
-        "no json",
-        '{"is_public": true, "public": "read"}',
-        '{"users": [{"permissions": ["read"]}]}',
-        '{"groups": 7}',
-    ],
+EDITED = (
+    "[]",
+    "no json",
+    '{"is_public": true, "public": "read"}',
+    '{"users": [{"permissions": ["read"]}]}',
+    '{"groups": 7}',
 )
+EDITED_IS = "inconsistent: the record of what the target was given can't be read"
+
+
 def test_a_record_of_rights_that_somebody_edited_is_told_and_not_guessed_at(
-    world: World, tmp_path: Path, record: str
+    world: World, tmp_path: Path
 ) -> None:
-    source = shared(world)
+    sources = [shared(world, f"Papers {number}") for number in range(len(EDITED))]
     with serving(world) as server:
-        source, target = begun(server, tmp_path, source)
-        with closing(sqlite3.connect(str(tmp_path / DATABASE))) as db, db:
-            db.execute("UPDATE attempts SET permissions = ?", (record,))
-        withdraw(source)
-        there = dict(target.shares)
+        migrate(server, tmp_path)
+        there = {}
+        for source, record in zip(sources, EDITED):
+            with closing(sqlite3.connect(str(tmp_path / DATABASE))) as db, db:
+                edit = "UPDATE attempts SET permissions = ? WHERE source_id = ?"
+                db.execute(edit, (record, source.id))
+            withdraw(source)
+            (target,) = targets(world, source)
+            there[target.id] = dict(target.shares)
         result = verify(server, tmp_path)
         assert result.code == 1
         words = " ".join(result.text.split())
-        assert "inconsistent: the record of what the target was given can't be read" in words
         assert "bug" not in words
-        assert target.shares == there
+        for source, record in zip(sources, EDITED):
+            (target,) = targets(world, source)
+            assert f"FAILED {source.name}: validate: {EDITED_IS}" in words, record
+            assert target.shares == there[target.id], record
         assert run(tmp_path, "--status").code == 0
 
 
@@ -413,9 +433,11 @@ def as_version_1_2_0_left_it(folder: Path) -> None:
             db.execute(f"DELETE FROM {table}")
 
 
-def kept_warnings(folder: Path) -> List[str]:
+def kept_warnings(folder: Path, of: Optional[Collection] = None) -> List[str]:
+    """What is told of all collections, or of one."""
     with closing(sqlite3.connect(str(folder / DATABASE))) as db:
-        return [text for (text,) in db.execute("SELECT text FROM warnings")]
+        rows = db.execute("SELECT source_id, text FROM warnings")
+        return [text for source_id, text in rows if of is None or source_id == of.id]
 
 
 def test_a_share_that_the_owner_took_from_the_target_is_not_given_again(
@@ -573,20 +595,29 @@ def test_a_permission_listing_that_is_broken_for_good_is_a_kept_warning(
     assert f"the {what} could not be read, and so not copied" in " ".join(status.text.split())
 
 
-@pytest.mark.parametrize(
-    "route", [USERS, GROUPS, f"GET {C}/public_permissions", f"GET {C}/settings"]
-)
-def test_a_passing_401_is_not_believed(world: World, tmp_path: Path, route: str) -> None:
-    source = shared(world, public=["read"], settings={"max_tokens_per_chunk": 320})
+def test_a_passing_401_is_not_believed(world: World, tmp_path: Path) -> None:
+    routes = (USERS, GROUPS, f"GET {C}/public_permissions", f"GET {C}/settings")
+    settings = {"max_tokens_per_chunk": 320}
+    sources = [
+        shared(world, f"Papers {number}", public=["read"], settings=settings) for number in range(4)
+    ]
     with serving(world) as server:
-        server.faults.add(reply(401), route=route)
+        rules = [
+            server.faults.add(
+                reply(401), route=route, when=lambda asked, of=source: of.id in asked.path
+            )
+            for route, source in zip(routes, sources)
+        ]
         result = migrate(server, tmp_path)
     assert result.code == 0, result.text
     assert "could not be read" not in result.text
-    (target,) = targets(world, source)
-    assert (target.shares, target.group_shares) == (source.shares, source.group_shares)
-    assert target.public_permissions == ["read"]
-    assert target.settings["max_tokens_per_chunk"] == 320
+    assert [rule.hits for rule in rules] == [1, 1, 1, 1]
+    for route, source in zip(routes, sources):
+        (target,) = targets(world, source)
+        given = (target.shares, target.group_shares)
+        assert given == (source.shares, source.group_shares), route
+        assert target.public_permissions == ["read"], route
+        assert target.settings["max_tokens_per_chunk"] == 320, route
 
 
 def test_a_broken_listing_of_public_rights_never_grants_all(world: World, tmp_path: Path) -> None:
