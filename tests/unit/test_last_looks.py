@@ -12,7 +12,7 @@ import pytest
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound
-from h2ogpte_migration.model import SourceId, TargetId
+from h2ogpte_migration.model import TargetId
 from h2ogpte_migration.steps import ragcheck
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.tracking.records import TestChat
@@ -81,9 +81,7 @@ def test_a_chat_that_was_just_opened(server: Any) -> None:
 def test_a_test_chat_that_a_dead_run_left_a_moment_ago(server: Any) -> None:
     chat = TestChat(1, 1, TargetId("t1"), "anna", (), "s1", MADE_AT)
     gone: List[int] = []
-    leftovers: Any = SimpleNamespace(
-        test_chats_left=lambda _: [chat], record_test_chat_gone=gone.append
-    )
-    assert ragcheck.sweep(server, leftovers, SourceId("c1"), server) == []
+    leftovers: Any = SimpleNamespace(record_test_chat_gone=gone.append)
+    assert ragcheck.sweep(server, leftovers, [chat], server) == []
     assert server.looks[-1] >= SHOWS_S, "it was there by the last look, and is deleted"
     assert gone == [1]

@@ -48,7 +48,8 @@ def _sweep_test_chats(session: Session, gateway: Gateway, leases: List[Lease]) -
     """What a dead run left is to be told from the chats that move."""
     leftovers = session.tracking.leftovers
     for lease in leases:
-        doubts = ragcheck.sweep(gateway, leftovers, lease.source_id, session.clock)
+        chats = leftovers.test_chats_left(lease.source_id)
+        doubts = ragcheck.sweep(gateway, leftovers, chats, session.clock)
         for text in (*doubts, *ragcheck.forget(leftovers, lease.source_id)):
             session.console.attention(f"Warning: {text}")
 
