@@ -11,6 +11,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from http.client import HTTPException
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 from urllib.parse import quote, urlsplit
@@ -362,7 +363,8 @@ def _query_text(value: Query) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _identification() -> Dict[str, str]:
+@lru_cache(maxsize=None)
+def _identification() -> Mapping[str, str]:
     """How the client makes itself known, which a server or a firewall may go by.
 
     Without the client installed there is no version that could be told.
