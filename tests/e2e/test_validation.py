@@ -383,7 +383,7 @@ def test_a_source_that_was_deleted_after_submission(
 def test_what_is_held_without_a_source_is_not_to_be_migrated_afresh(
     operator: Operator, world: World, source: Collection
 ) -> None:
-    target = submitted(operator, source)
+    source, target = submitted(operator, source)
     target.documents.pop()
     world.delete_collection(source.id)
     said = operator.admin(VERIFY, code=1).text
