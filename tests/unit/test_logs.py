@@ -252,7 +252,7 @@ def test_what_a_full_disk_did_not_take_is_no_success_and_what_nobody_reads_is(
     monkeypatch.setattr(app, "chosen_by", lambda _: tell)
     full = why == errno.ENOSPC
     assert app.main([]) == (1 if full else 0)
-    assert ("could not be written: No space left" in capfd.readouterr().err) is full
+    assert ("could be written: No space left" in capfd.readouterr().err) is full
 
 
 def test_a_closed_stream_is_no_terminal_and_no_problem() -> None:
