@@ -8,6 +8,7 @@ slow this machine is. Requests, threads, the tracking database and all that is p
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import threading
 import time
@@ -16,12 +17,13 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import pytest
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
+from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import clone
@@ -162,6 +164,64 @@ def small_world() -> World:
     world.add_collection("bertil", "Board", LARGE, documents=2, public=["read"], chats=1)
     world.add_collection("admin", "Empty folder", M3, documents=0)
     return world
+
+
+def add_twin(world: World, owner: str, name: str) -> Collection:
+    """A collection with everything that makes requests; twins differ in their names only."""
+    if owner not in world.users:
+        world.add_user(owner, groups=["staff"], workspaces=["research"])
+    prompt = next((one for one in world.prompts.values() if one.username == owner), None)
+    return world.add_collection(
+        owner,
+        name,
+        M3,
+        documents=["a.pdf", ("b.zip", "agent_only")],
+        document_metadata={"topic": "models"},
+        connectors=1,
+        chats={"admin": 1},
+        shares={"admin": ["read", "chat"]},
+        group_shares={"staff": ["read"]},
+        settings={"max_tokens_per_chunk": 320},
+        chat_settings={"llm": "auto"},
+        metadata={"cost_centre": "4711"},
+        rag_type="rag+",
+        prompt_template_id=(prompt or world.add_prompt(owner, "Answer like a librarian")).id,
+        workspace="research",
+        inactivity_interval=90,
+        size_limit=10**9,
+        exempt_from_chat_expiry=True,
+    )
+
+
+def twins(owners: Mapping[str, str]) -> World:
+    """A twin for each of these names, with its owner."""
+    world = World()
+    world.times.import_s = world.times.move_s = world.times.ingest_s = 0.02
+    world.add_user("admin", admin=True, groups=["staff"])
+    for name, owner in owners.items():
+        add_twin(world, owner, name)
+    return world
+
+
+def unlike(snapshot: Dict[str, Any], healthy: str) -> List[str]:
+    """What is wrong where all twins should have been migrated once, as the healthy one was."""
+    wrong = [
+        f"{what}: {snapshot[what]}" for what in ("loose_chats", "running_jobs") if snapshot[what]
+    ]
+    wrong += [f"left: {key}" for key in snapshot["keys"] if not key.endswith("/default")]
+    ends: Dict[str, Any] = snapshot["collections"]
+    (pattern,) = (key for key in ends if key.endswith("/" + healthy))
+    for key in (key for key in ends if "/(Migrated) " not in key):
+        for place in ("/", "/(Migrated) "):
+            wanted, got = (_nameless(ends, one.replace("/", place, 1)) for one in (pattern, key))
+            wrong += difference({"": wanted}, {"": got}, key.replace("/", place, 1))
+    return wrong
+
+
+def _nameless(ends: Dict[str, Any], key: str) -> Any:
+    """The collections of a key in a snapshot; what is called after them is told without the name."""
+    name = key.split("/")[-1].replace("(Migrated) ", "")
+    return json.loads(json.dumps(ends.get(key, [])).replace(name, "NAME"))
 
 
 DATABASE = "migration_tracking.db"

@@ -1,8 +1,8 @@
 """One fault at one request of a run, everywhere: the same command must end as if nothing was.
 
 A point of the matrix is a way to run, a fault, a route, and which of the requests on that route
-is struck. The default run tries some points of every fault, several in a run; ``-m slow`` tries all,
-each alone. The end state of the world is compared with that of an undisturbed run.
+is struck. The default run tries some points of every fault, several faults in a run; ``-m slow``
+tries all, each alone. The end state of the world is compared with that of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -82,8 +82,12 @@ FAULTS: Dict[str, Make] = {**BEFORE, **AFTER}
 WHOLE, SMALL = ("admin", "verify", "user"), ("check", "rollback")
 """Ways to run it: the migration itself, and what comes before and after one."""
 
-AT_ONCE = 4
-"""How many faults strike a run of the sample."""
+AT_ONCE = 8
+"""How many faults strike a run of the sample, each on a route of its own."""
+
+HANGS = ("hang", "hang after")
+"""Faults that take their time: the runs that they strike wait less for an answer."""
+QUICK = tuple(name for name in FAULTS if name != "refused" and name not in HANGS)
 
 # A server that goes down while clients connect leaves some of its own connections half made.
 _half_made = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -192,49 +196,84 @@ def _try_all(runs: Sequence[Run], clock: JumpingClock, folder: Path) -> None:
         tried += struck
         if error:
             wrong.append(error)
-    gc.collect()
+    if any(point.fault == "refused" for run in runs for point in run):
+        gc.collect()  # what is half made complains here, where that is expected
     say([f"faults: {tried} tried, {len(runs) - len(wrong)} of {len(runs)} runs ended right"])
     assert not wrong, "\n".join(wrong)
-    assert tried or not runs
+    # Some come to nothing: how often a job is asked about is chance, and how often a fault is answered.
+    assert tried > sum(map(len, runs)) / 2 or not runs
 
 
-def _several_a_run(points: List[Point]) -> List[Run]:
-    """Some points a run; an outage has the whole run to itself."""
-    at_once = 1 if points[0].fault == "refused" else AT_ONCE
-    return [points[start : start + at_once] for start in range(0, len(points), at_once)]
+# -- the sample ----------------------------------------------------------------------------
+def _in_turns(fault: str) -> Tuple[str, ...]:
+    """The ways in which a fault is tried: two of the whole ones, and one of the smaller ones."""
+    number = list(FAULTS).index(fault)
+    return WHOLE[number % 3], WHOLE[(number + 1) % 3], SMALL[number % len(SMALL)]
+
+
+def _sampled(mode: str, faults: Sequence[str], folder: Path) -> List[Point]:
+    """Some points of each fault that is tried in this way; of the smaller ways one."""
+    counts = undisturbed(mode, folder).counts
+    points: List[Point] = []
+    for fault in faults:
+        if mode in _in_turns(fault):
+            sample = _sample(_points(mode, fault, counts), 120 if fault in HANGS else 80)
+            points += sample[:1] if mode in SMALL else sample
+    return points
+
+
+def _several_a_run(points: Sequence[Point]) -> List[Run]:
+    """Some points a run, of different routes: no request is struck more often than it is sent."""
+    runs: List[List[Point]] = []
+    for point in points:
+        fits = (
+            run
+            for run in runs
+            if len(run) < AT_ONCE and point.route not in {other.route for other in run}
+        )
+        run = next(fits, None)
+        if run is None:
+            run = []
+            runs.append(run)
+        run.append(point)
+    return list(runs)
 
 
 @pytest.fixture
-def brief_time_out(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on an answer sooner where it will not come."""
-    if "hang" in fault:
-        monkeypatch.setattr(harness, "TIMEOUT_S", BRIEF_TIMEOUT_S)
+def brief_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up on an answer sooner: it will not come."""
+    monkeypatch.setattr(harness, "TIMEOUT_S", BRIEF_TIMEOUT_S)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_survives_faults_wherever_they_strike(
+    mode: str, clock: JumpingClock, tmp_path: Path
+) -> None:
+    _try_all(_several_a_run(_sampled(mode, QUICK, tmp_path)), clock, tmp_path)
 
 
 @pytest.mark.usefixtures("brief_time_out")
-@pytest.mark.parametrize("fault", STRUCK)
-def test_a_run_survives_faults_wherever_they_strike(
-    fault: str, clock: JumpingClock, tmp_path: Path
-) -> None:
-    runs: List[Run] = []
-    number = list(FAULTS).index(fault)
-    for mode in (WHOLE[number % 3], WHOLE[(number + 1) % 3]):  # each fault two ways, in turns
-        counts = undisturbed(mode, tmp_path).counts
-        points = _sample(_points(mode, fault, counts), 120 if "hang" in fault else 80)
-        runs += _several_a_run(points)
-    # Of the smaller ones a point each, in turns.
-    mode = SMALL[number % len(SMALL)]
-    runs.append(_sample(_points(mode, fault, undisturbed(mode, tmp_path).counts), 80)[:1])
+def test_a_run_survives_answers_that_do_not_come(clock: JumpingClock, tmp_path: Path) -> None:
+    runs = [run for mode in MODES for run in _several_a_run(_sampled(mode, HANGS, tmp_path))]
     _try_all(runs, clock, tmp_path)
 
 
+@_half_made
+def test_a_run_survives_a_server_that_goes_down(clock: JumpingClock, tmp_path: Path) -> None:
+    """An outage has the whole run to itself."""
+    points = [point for mode in MODES for point in _sampled(mode, ["refused"], tmp_path)]
+    _try_all([[point] for point in points], clock, tmp_path)
+
+
+# -- the whole -----------------------------------------------------------------------------
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.usefixtures("brief_time_out")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", STRUCK)
 def test_one_fault_wherever_it_strikes_the_whole_matrix(
-    fault: str, mode: str, clock: JumpingClock, tmp_path: Path
+    fault: str, mode: str, clock: JumpingClock, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    if fault in HANGS:
+        request.getfixturevalue("brief_time_out")
     counts = undisturbed(mode, tmp_path).counts
     _try_all([[point] for point in _points(mode, fault, counts)], clock, tmp_path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
@@ -22,6 +24,7 @@ from h2ogpte_migration.tracking.store import Store
 from .harness import (
     MODES,
     JumpingClock,
+    Result,
     admin_waits,
     difference,
     run,
@@ -29,7 +32,9 @@ from .harness import (
     serving,
     settled,
     small_world,
+    twins,
     undisturbed,
+    unlike,
     world_for,
 )
 
@@ -53,8 +58,15 @@ STEPS: Dict[str, str] = {
 }
 """Routes whose failure must stop a collection, and the step in which that shows."""
 
-WARNED = ("settings", "chat_settings", "permissions", "group_permissions")
+WARNED = {
+    "settings": "collection settings",
+    "chat_settings": "chat settings",
+    "permissions": "user shares",
+    "group_permissions": "group shares",
+}
 """What a source carries and the server does not tell: a kept warning, and on with the rest."""
+
+HEALTHY = "Healthy"
 
 
 def _about(server: SandboxServer, name: str) -> Callable[[Request], bool]:
@@ -69,55 +81,60 @@ def _about(server: SandboxServer, name: str) -> Callable[[Request], bool]:
     return is_about
 
 
-@pytest.mark.parametrize("route", STEPS)
-def test_a_permanent_fault_fails_its_collection_alone_and_a_mended_server_finishes_it(
-    route: str, clock: JumpingClock, tmp_path: Path
+def test_permanent_faults_fail_their_collections_alone_and_a_mended_server_finishes_them(
+    clock: JumpingClock, tmp_path: Path
 ) -> None:
-    with serving(small_world()) as server:
-        papers = server.world.find("Papers", "anna")
-        server.faults.add(reply(500), route=route, when=_about(server, "Papers"), times=None)
-        result = admin_waits(server, tmp_path / "run")
+    """A collection for each route, whose requests on that route fail; and one that is well."""
+    routes = {f"Case {number:02}": route for number, route in enumerate(STEPS, 10)}
+    owners = dict(zip(routes, itertools.cycle(["anna", "bertil"])))
+    with serving(twins({**owners, HEALTHY: "bertil"})) as server:
+        ids = {name: server.world.find(name).id for name in routes}
+        for name, route in routes.items():
+            server.faults.add(reply(500), route=route, when=_about(server, name), times=None)
+        result = admin_waits(server, tmp_path / "run", "--max-failures", "0")
         assert result.code == 1, result.text
         failed = [line for line in result.out.splitlines() if line.startswith("Failed: ")]
-        assert len(failed) == 1, result.text
-        assert failed[0].startswith(f"Failed: Papers ({papers.id}): {STEPS[route]}: ")
-        assert "500" in failed[0] or "did not answer" in failed[0]
+        assert len(failed) == len(routes), result.text
+        for name, route in routes.items():
+            begin = f"Failed: {name} ({ids[name]}): {STEPS[route]}: "
+            (line,) = (line for line in failed if line.startswith(begin))
+            assert "500" in line or "did not answer" in line, route
         assert re.search(r"^Next: h2ogpte-migrate .*--all-users", result.out, re.M), result.text
-        assert "Summary: 3 done, 1 failed." in result.out
+        assert f"Summary: 1 done, {len(routes)} failed." in result.out
         assert "bug" not in result.text
         server.faults.clear()
-        again = admin_waits(server, tmp_path / "run")
-        wrong = difference(undisturbed("admin", tmp_path).snapshot, settled(server.world))
+        again = admin_waits(server, tmp_path / "run", "--max-failures", "0")
+        wrong = unlike(settled(server.world), HEALTHY)
     assert again.code == 0, again.text
     assert not wrong, wrong
 
 
-@pytest.mark.parametrize("what", WARNED)
-def test_what_a_server_never_tells_becomes_a_warning(
-    what: str, clock: JumpingClock, tmp_path: Path
-) -> None:
+def test_what_a_server_never_tells_becomes_a_warning(clock: JumpingClock, tmp_path: Path) -> None:
     with serving(small_world()) as server:
         papers = server.world.find("Papers", "anna")
-        route = f"GET {COLLECTION}/{what}"
-        server.faults.add(reply(500), route=route, when=_about(server, "Papers"), times=None)
+        for what in WARNED:
+            route = f"GET {COLLECTION}/{what}"
+            server.faults.add(reply(500), route=route, when=_about(server, "Papers"), times=None)
         result = admin_waits(server, tmp_path / "run")
     assert result.code == 0, result.text
-    assert f"Warning: Papers ({papers.id}): the " in result.out
-    assert "could not be read, and so not copied" in result.out
+    for what in WARNED.values():
+        warning = f"Warning: Papers ({papers.id}): the {what} could not be read, and so not copied"
+        assert warning in result.out
     assert "Summary: 4 done." in result.out
 
 
-@pytest.mark.parametrize("fault", [close(), html_page()], ids=["reset", "html"])
-def test_other_permanent_faults_fail_their_collection_alone_too(
-    fault: Any, clock: JumpingClock, tmp_path: Path
+def test_other_permanent_faults_fail_their_collections_alone_too(
+    clock: JumpingClock, tmp_path: Path
 ) -> None:
     with serving(small_world()) as server:
         route = f"GET {COLLECTION}/documents"
-        server.faults.add(fault, route=route, when=_about(server, "Drafts"), times=None)
+        for name, fault in (("Drafts", close()), ("Board", html_page())):
+            server.faults.add(fault, route=route, when=_about(server, name), times=None)
         result = admin_waits(server, tmp_path / "run")
     assert result.code == 1
     assert result.out.count("Failed: Drafts (") == 1
-    assert "Summary: 3 done, 1 failed." in result.out
+    assert result.out.count("Failed: Board (") == 1
+    assert "Summary: 2 done, 2 failed." in result.out
 
 
 def test_a_server_that_is_down_at_the_start_costs_one_line(
@@ -137,8 +154,16 @@ def test_a_server_that_is_down_at_the_start_costs_one_line(
     assert time.monotonic() - begun < 10
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("retry_after", [True, False])
+def _told_or_not() -> List[Any]:
+    """Each way to run it, told in turns how long to wait or not; all of it is slow."""
+    return [
+        pytest.param(told, mode, marks=[] if (number + told) % 2 else [pytest.mark.slow])
+        for told in (True, False)
+        for number, mode in enumerate(MODES)
+    ]
+
+
+@pytest.mark.parametrize(("retry_after", "mode"), _told_or_not())
 def test_a_sustained_rate_limit_loses_nothing(
     retry_after: bool,
     mode: str,
@@ -189,38 +214,43 @@ def _keys_made_for(server: SandboxServer, username: str) -> int:
 
 
 @pytest.mark.parametrize("way", ["expired", "revoked"])
-@pytest.mark.parametrize(
-    "route",
-    [
-        "POST /collections",
-        f"GET {COLLECTION}/documents",
-        f"POST {COLLECTION}/import_collection_job",
-        "GET /jobs/{job_id}",
-        f"POST {COLLECTION}/migrate_scheduled_connectors",
-        f"POST {COLLECTION}/migrate_chat_sessions_job",
-    ],
-)
 def test_a_temporary_key_that_is_refused_in_mid_run_is_renewed_once(
-    route: str, way: str, clock: JumpingClock, tmp_path: Path
+    way: str, clock: JumpingClock, tmp_path: Path
 ) -> None:
-    wanted = undisturbed("admin", tmp_path).snapshot
-    with serving(small_world()) as server:
+    """An owner for each route at which his key is spoilt; and one whose key stays good."""
+    routes = {
+        "anna": "POST /collections",
+        "bertil": f"GET {COLLECTION}/documents",
+        "clara": f"POST {COLLECTION}/import_collection_job",
+        "david": "GET /jobs/{job_id}",
+        "emma": f"POST {COLLECTION}/migrate_scheduled_connectors",
+        "frida": f"POST {COLLECTION}/migrate_chat_sessions_job",
+    }
+    names = {f"That of {owner}": owner for owner in routes}
+    with serving(twins({**names, HEALTHY: "gustav"})) as server:
 
-        def spoil() -> None:
+        def spoil(owner: str) -> None:
             with server.world.lock:
                 for key in server.world.alive_keys():
-                    if key.username == "anna" and key.name.startswith("h2ogpte-migrate"):
+                    if key.username == owner and key.name.startswith("h2ogpte-migrate"):
                         key.deleted = key.deleted or way == "revoked"
                         key.expires_at = server.world.now()
 
-        rule = server.faults.add(call(spoil), route=route, when=lambda r: r.username == "anna")
+        rules = {
+            owner: server.faults.add(
+                call(partial(spoil, owner)),
+                route=route,
+                when=lambda request, owner=owner: request.username == owner,
+            )
+            for owner, route in routes.items()
+        }
         result = admin_waits(server, tmp_path / "run")
-        made = _keys_made_for(server, "anna")
-        wrong = difference(wanted, settled(server.world))
-    assert rule.hits == 1
+        made = {owner: _keys_made_for(server, owner) for owner in [*routes, "gustav"]}
+        wrong = unlike(settled(server.world), HEALTHY)
+    assert {owner: rule.hits for owner, rule in rules.items()} == dict.fromkeys(routes, 1)
     assert result.code == 0, result.text
     assert not wrong, wrong
-    assert made == 2
+    assert made == {**dict.fromkeys(routes, 2), "gustav": 1}
 
 
 def test_a_key_that_is_refused_again_and_again_fails_its_owner_alone(
@@ -237,13 +267,19 @@ def test_a_key_that_is_refused_again_and_again_fails_its_owner_alone(
     assert "Summary: 2 done, 2 failed." in result.out
 
 
-@pytest.mark.parametrize("skip", [0, 1, 2])
+REVOKED_AT = ("POST /admin/api_keys", "POST /collections", "GET /jobs/{job_id}")
+"""Ever later in a run, so that those that stop there can come in a row."""
+
+
 @pytest.mark.parametrize(
-    "route", ["POST /admin/api_keys", "GET /jobs/{job_id}", "POST /collections"]
+    ("skip", "routes"),
+    [(0, REVOKED_AT), (1, REVOKED_AT), (2, REVOKED_AT[1:])],  # it needs two temporary keys only
+    ids=["first", "second", "third"],
 )
 def test_a_revoked_admin_key_stops_the_run_and_says_so(
-    route: str, skip: int, clock: JumpingClock, tmp_path: Path
+    skip: int, routes: Sequence[str], clock: JumpingClock, tmp_path: Path
 ) -> None:
+    """Runs that are stopped, each further on than the one before, and one that ends it all."""
     wanted = undisturbed("admin", tmp_path).snapshot
     with serving(small_world()) as server:
         world = server.world
@@ -251,24 +287,28 @@ def test_a_revoked_admin_key_stops_the_run_and_says_so(
         def revoke() -> None:
             world.keys["sk-sandbox-admin"].deleted = True
 
-        rule = server.faults.add(call(revoke), route=route, skip=skip)
-        result = admin_waits(server, tmp_path / "run")
-        if not rule.hits:
-            pytest.skip("the run has fewer of these requests")
-        if "Summary: 4 done." in result.out:
-            # All was done when the key went: only the temporary keys could not be deleted.
-            assert "may still exist; the next run deletes it" in result.out
-        else:
-            assert result.code == 1, result.text
-            assert "401" in result.err
-            assert "Is the key mistyped, expired or deleted?" in result.err
-            assert "Summary: " in result.out
-        assert "bug" not in result.text
-        world.keys["sk-sandbox-admin"].deleted = False
+        for route in routes:
+            rule = server.faults.add(call(revoke), route=route, skip=skip)
+            result = admin_waits(server, tmp_path / "run")
+            assert rule.hits, route
+            _stopped_for_its_key(result)
+            world.keys["sk-sandbox-admin"].deleted = False
         again = admin_waits(server, tmp_path / "run")
         wrong = difference(wanted, settled(world))
     assert again.code == 0, again.text
     assert not wrong, wrong
+
+
+def _stopped_for_its_key(result: Result) -> None:
+    if "Summary: 4 done." in result.out:
+        # All was done when the key went: only the temporary keys could not be deleted.
+        assert "may still exist; the next run deletes it" in result.out
+    else:
+        assert result.code == 1, result.text
+        assert "401" in result.err
+        assert "Is the key mistyped, expired or deleted?" in result.err
+        assert "Summary: " in result.out
+    assert "bug" not in result.text
 
 
 @pytest.mark.promise("admin.keys-that-stay")

@@ -230,6 +230,14 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
     assert refused.value.exit_code == ExitCode.USAGE
 
 
+def test_a_link_may_lead_to_a_file_that_is_not_there_yet(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    path.symlink_to(tmp_path / "share" / "real.db")
+    Database.to_write(path).close()
+    assert (tmp_path / "share" / "real.db").stat().st_size
+    assert path.is_symlink()
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_folder_that_does_not_exist_is_told_and_not_made(tmp_path: Path, read_only: bool) -> None:
     with pytest.raises(TrackingError) as refused:

@@ -193,6 +193,25 @@ def test_a_last_page_that_lacks_a_row_costs_one_request_more(read):
     assert len(asked) == 5
 
 
+def test_known_rows_in_other_places_are_a_shift_and_no_end_where_positions_count():
+    world = World(names(300))
+
+    def change(call: int) -> None:
+        if call == 1:
+            world.rows[295:] = []
+            world.rows[:0] = [f"new{n}" for n in range(5)]
+
+    world.before = change
+    with pytest.raises(ListingShifted):
+        list(world.listing(limit=500, overlap=10, sizes=known_size(500)).by_position())
+
+
+@BOTH
+def test_where_all_that_follows_a_page_is_left_out_that_is_the_end(read):
+    listing, visible = with_gaps(range(3, 60), range(430, 500), count=500, sizes=known_size(500))
+    assert read(listing) == visible
+
+
 @BOTH
 @pytest.mark.parametrize("new", [1, 4])
 def test_rows_that_come_at_the_end_all_the_while_are_not_run_after(read, new: int):

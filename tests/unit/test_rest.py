@@ -32,7 +32,7 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
-from h2ogpte_migration.gateway.chat import ChatServer
+from h2ogpte_migration.gateway.chat import CONNECT_AGAIN_S, ChatServer
 from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
@@ -963,6 +963,21 @@ def test_a_connection_is_tried_for_before_anything_is_asked(chat: Any, trouble: 
         with pytest.raises(Unavailable):
             ask(server.url)
         assert len(seen) == 3
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_connection_is_tried_for_when_the_server_wants_it(chat: Any, status: int):
+    def process(connection: Any, request: Any) -> Any:
+        if len(paused) == 2:
+            return None
+        answer = _refuse(status)(connection)
+        answer.headers["Retry-After"] = "0" if paused else "7"
+        return answer
+
+    paused: List[float] = []
+    server = ChatServer(chat(_reply, process_request=process).url, pause=paused.append)
+    assert server.ask(KEY, "s1", "Why?", 60.0).message_id == "a1"
+    assert paused == [7.0, CONNECT_AGAIN_S[1]]
 
 
 def test_where_no_connection_comes_through_the_next_question_makes_one_attempt(chat: Any):

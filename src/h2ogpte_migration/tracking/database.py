@@ -6,6 +6,7 @@ whatever was recorded is recorded before the next server call starts.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Type
 
-from h2ogpte_migration.errors import ExitCode, TrackingError
+from h2ogpte_migration.errors import ExitCode, ToolError, TrackingError
 from h2ogpte_migration.redact import scrub_record
 from h2ogpte_migration.tracking import schema
 
@@ -293,13 +294,6 @@ class Database:
 
     def _check_it_is_ours(self) -> None:
         version = self._version()
-        if version > schema.VERSION:
-            raise TrackingError(
-                f"The tracking database {self.path} was made by a newer version of this tool "
-                f"(schema {version}, known here: {schema.VERSION}).",
-                "Upgrade h2ogpte-migration, or name another file with --db-path.",
-                ExitCode.USAGE,
-            )
         tables = {
             row[0]
             for row in self._connection.execute(
@@ -309,7 +303,14 @@ class Database:
         columns = tuple(
             row[1] for row in self._connection.execute("PRAGMA table_info(collection_migrations)")
         )
-        if tables and columns != schema.DOCUMENTED_COLUMNS:
+        if version > schema.VERSION and columns:
+            raise TrackingError(
+                f"The tracking database {self.path} was made by a newer version of this tool "
+                f"(schema {version}, known here: {schema.VERSION}).",
+                "Upgrade h2ogpte-migration, or name another file with --db-path.",
+                ExitCode.USAGE,
+            )
+        if version > schema.VERSION or (tables and columns != schema.DOCUMENTED_COLUMNS):
             raise TrackingError(
                 f"{self.path} is an SQLite database, but no tracking database of this tool.",
                 "Name another file with --db-path.",
@@ -330,16 +331,43 @@ class Database:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def refuse_an_empty_file(path: Path) -> None:
+    """What a full disk, or a failed copy, has left is no database with nothing open in it.
+
+    Raises:
+        ToolError: there is a file, and it holds nothing, as its log does (exit 2).
+    """
     if not path.exists():
+        return
+    real = _real(path)
+    if any(file.stat().st_size for file in (real, Path(f"{real}-wal")) if file.exists()):
+        return
+    raise ToolError(
+        f"The tracking database {path.absolute()} is empty: nothing is on record there.",
+        "Put a backup of it in its place, or name another file with --db-path.",
+        ExitCode.USAGE,
+    )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    real = _real(path)
+    if not real.exists():
         # Made here, not by SQLite, so that nobody else can read it for a single moment.
         with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    elif not path.is_file():
+            os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    elif not real.is_file():
         raise IsADirectoryError(21, "it is not a file", str(path))
-    elif not _writable(path):
+    elif not _writable(real):
         raise PermissionError(13, "no permission to write", str(path))
-    return _connect(f"{path.resolve().as_uri()}?mode=rw")
+    return _connect(f"{real.as_uri()}?mode=rw")
+
+
+def _real(path: Path) -> Path:
+    """Where links lead: to a file that may not be there yet."""
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise OSError(errno.ELOOP, "its links lead in a circle", str(path))
+    return real
 
 
 def _identity_of(path: Path) -> Optional[Tuple[int, int]]:
@@ -352,17 +380,17 @@ def _identity_of(path: Path) -> Optional[Tuple[int, int]]:
 
 
 def _writable(path: Path) -> bool:
-    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
-    uri = path.resolve().as_uri()
+    real = _real(path)
     # A connection that may not write leaves the files of a log behind that it had to make;
     # where nobody uses the log, one that only does not write takes them away again.
-    in_use = Path(f"{path.resolve()}-wal").exists()
-    connection = _connect(f"{uri}?mode={'ro' if in_use else 'rw'}")
+    in_use = Path(f"{real}-wal").exists()
+    connection = _connect(f"{real.as_uri()}?mode={'ro' if in_use else 'rw'}")
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA user_version").fetchone()
@@ -370,7 +398,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         # A database in WAL mode on a read-only file system can only be read as it lies.
         connection.close()
-        connection = _connect(f"{uri}?mode=ro&immutable=1")
+        connection = _connect(f"{real.as_uri()}?mode=ro&immutable=1")
     except BaseException:
         connection.close()
         raise
@@ -415,7 +443,7 @@ def _on_network(path: Path) -> bool:
     except OSError:
         return False
     best: Tuple[int, str] = (-1, "")
-    place = str(path.resolve())
+    place = str(_real(path))
     for line in mounts.splitlines():
         fields = line.split()
         if len(fields) > 2:
