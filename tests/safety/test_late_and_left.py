@@ -11,6 +11,7 @@ import pytest
 
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
+from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.tracking.leases import Leases
@@ -65,6 +66,23 @@ def test_chats_of_a_former_target_that_could_not_be_brought_over_are_still_to_do
     assert lab.command("--status", "--check").code == 0
 
 
+def test_what_a_former_target_of_a_failed_migration_holds_is_named_with_the_way_to_its_source(
+    lab: Lab,
+) -> None:
+    """Of the target that failed nothing comes back: what the one before holds belongs in the source."""
+    lab.migrated()
+    first = lab.targets[0]
+    lab.world.set_fate(lab.source.id, Fate.FAIL)
+    assert lab.migrate(FORCE).code == 1
+    result = lab.command("--rollback")
+    assert result.code == 1
+    (line,) = [each for each in result.text.splitlines() if "to bring it over:" in each]
+    assert line.endswith(
+        f"--move-connectors --move-chats --from {first.id} --to {lab.source.id} "
+        "--db-path migration_tracking.db"
+    )
+
+
 def test_a_document_that_came_after_a_clean_validation_is_late_and_not_missing(lab: Lab) -> None:
     lab.submitted()
     lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
@@ -85,6 +103,24 @@ def test_what_a_connector_brings_until_it_is_moved_follows_it(lab: Lab) -> None:
     assert result.code == 0, result.text
     assert late(lab)
     assert "1 late document brought into the target" in result.text
+
+
+def test_what_comes_that_late_and_is_of_no_use_is_told(lab: Lab) -> None:
+    def bring() -> None:
+        lab.world.add_document(lab.source.id, "late.pdf")
+
+    def spoil() -> None:
+        for member in lab.target.documents:
+            if member.document.name == "late.pdf":
+                member.status = "failed"
+
+    lab.server.faults.add(call(bring), route=MOVE_CONNECTORS)
+    documents = "GET /collections/{collection_id}/documents"
+    lab.server.faults.add(call(spoil), route=documents, when=lambda _: late(lab), times=None)
+    result = lab.migrate()
+    assert result.code == 0, result.text
+    said = " ".join(result.text.split())
+    assert "was brought, and is not usable in the target: late.pdf" in said
 
 
 def test_what_comes_that_late_and_can_only_be_copied_is_told(lab: Lab) -> None:

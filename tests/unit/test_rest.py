@@ -32,6 +32,7 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
+from h2ogpte_migration.gateway import chat as chat_module
 from h2ogpte_migration.gateway.chat import CONNECT_AGAIN_S, ChatServer
 from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
@@ -979,6 +980,18 @@ def test_a_connection_is_tried_for_when_the_server_wants_it(chat: Any, status: i
     server = ChatServer(chat(_reply, process_request=process).url, pause=paused.append)
     assert server.ask(KEY, "s1", "Why?", 60.0).message_id == "a1"
     assert paused == [7.0, CONNECT_AGAIN_S[1]]
+
+
+@pytest.mark.parametrize("proxy", [None, "http://proxy.example.com"])
+def test_where_a_proxy_leads_to_the_server_a_question_that_does_not_come_through_names_it(
+    chat: Any, monkeypatch: pytest.MonkeyPatch, proxy: Optional[str]
+):
+    """The client package knows no proxies."""
+    monkeypatch.setattr(chat_module, "proxy_for", lambda _: (proxy, None))
+    server = chat(_reply, process_request=lambda connection, _: _close(connection))
+    with pytest.raises(Unavailable) as caught:
+        ask(server.url)
+    assert ("does not use the proxy" in str(caught.value)) is (proxy is not None)
 
 
 def test_where_no_connection_comes_through_the_next_question_makes_one_attempt(chat: Any):

@@ -25,6 +25,7 @@ from h2ogpte_migration.errors import (
     ServerError,
     Unavailable,
 )
+from h2ogpte_migration.gateway.pools import proxy_for
 from h2ogpte_migration.gateway.replies import (
     RequestFailure,
     read_tls_failure,
@@ -111,10 +112,20 @@ class ChatServer:
             except Unavailable as error:
                 if pause_s is None:
                     self._out_of_reach.set()
-                    raise
+                    raise self._explained(error) from error.__cause__
                 pause_s = max(pause_s, client.asked_to_wait_s)
                 log.debug("%s tried again in %g s: %s", ROUTE, pause_s, error.message)
                 self._pause(pause_s)
+
+    def _explained(self, error: Unavailable) -> Unavailable:
+        """Where no answer came, and all else goes through a proxy, that is the likely reason."""
+        if error.status is not None or proxy_for(self._base_url)[0] is None:
+            return error
+        return Unavailable(
+            f"{error.message} The question goes straight to the server: the h2ogpte client does not "
+            "use the proxy that the environment names.",
+            route=ROUTE,
+        )
 
     @contextmanager
     def _our_errors(self, package: _Package, timeout_s: float) -> Iterator[None]:

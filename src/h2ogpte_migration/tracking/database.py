@@ -21,6 +21,7 @@ from h2ogpte_migration.redact import scrub_record
 from h2ogpte_migration.tracking import schema
 
 BUSY_TIMEOUT_S = 60.0
+BUSY_AGAIN_S = 1.0
 # WAL with NORMAL may lose the last commits in a power cut, and with them the intents that
 # exactly-once rests on; for leases, which die with their process anyway, and for what may be done
 # again, it is enough.
@@ -61,6 +62,7 @@ class Database:
         self._counting = threading.Lock()
         self._has_log = True
         self._waits_for_the_disk: Optional[bool] = None
+        self._waits_s = -1.0
 
     # -- opening -----------------------------------------------------------------------
     @classmethod
@@ -121,7 +123,7 @@ class Database:
     def _checked(self, prepare: Callable[[], None]) -> Database:
         try:
             with _translated(self.path):
-                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+                self._wait_for_others(BUSY_TIMEOUT_S)
                 prepare()
         except BaseException:
             self._connection.close()
@@ -176,10 +178,25 @@ class Database:
             self._must_be_in_place()
             with _translated(self.path):
                 self._wait_for_the_disk(durable or not self._has_log)
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._begin()
             self._group = _Group(durable)
         self._group.parts += 1
         return self._group
+
+    def _begin(self) -> None:
+        """Wait for whoever writes; not for as long again, once that was in vain: all that has to be
+        tidied up before the error is seen asks in turn."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self._wait_for_others(BUSY_AGAIN_S)
+            raise
+        self._wait_for_others(BUSY_TIMEOUT_S)
+
+    def _wait_for_others(self, seconds: float) -> None:
+        if seconds != self._waits_s:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._waits_s = seconds
 
     def _wait_for_the_disk(self, durable: bool) -> None:
         """Say how safe the next commit has to be, unless that is said already."""
