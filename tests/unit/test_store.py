@@ -882,9 +882,9 @@ def test_no_fact_is_recorded_without_the_lease(desk: Desk, how: str) -> None:
         other = Tracking(desk.database)
         other.runs.begin("1.3", "other")
         assert isinstance(other.leases.claim(C1), Lease)
-    before = dump(desk.database)
 
     def is_not_recorded(fact: str) -> None:
+        before = dump(desk.database)
         with pytest.raises(LeaseLost, match="c1"):
             FACTS[fact](desk.store, lease, attempt)
         assert dump(desk.database) == before
