@@ -95,7 +95,7 @@ def test_what_a_migration_names(tmp_path: Path, more: List[str]) -> None:
         commands |= set(named(options, "", False))
     assert len(commands) > 20
     for command in commands:
-        read(shlex.split(command)[1:], tmp_path)
+        assert not read(shlex.split(command)[1:], tmp_path).quiet, "typed to be seen"
 
 
 @pytest.mark.parametrize("more", MORE, ids=" ".join)
