@@ -22,6 +22,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import parse_time
 from h2ogpte_migration.states import TargetState
+from h2ogpte_migration.tracking.runs import SAME_CLOCK
 
 T = TypeVar("T")
 
@@ -169,13 +170,17 @@ def look_until(
 
 
 def seconds_since(migration: Migration, step: str) -> float:
-    """About how long ago a request was sent last; the future counts as just now."""
+    """About how long ago a request was sent last; the future counts as just now, from then on."""
     tracked = migration.reload()
     sent = [intent for intent in tracked.intents if intent.step == step] if tracked else []
     sent_at = parse_time(sent[-1].opened_at) if sent else None
     if sent_at is None:
         return 0.0
-    return max(0.0, (migration.clock.utc() - sent_at).total_seconds())
+    ago_s = (migration.clock.utc() - sent_at).total_seconds()
+    if ago_s < -SAME_CLOCK.total_seconds():
+        # Else it would be just now until that time has come.
+        migration.tracking.store.date_back(migration.lease, migration.attempt, sent[-1])
+    return max(0.0, ago_s)
 
 
 def in_doubt(migration: Migration, step: str) -> Optional[bool]:

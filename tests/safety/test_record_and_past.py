@@ -18,7 +18,7 @@ from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
 from tests.crash.lab import HURRIED
 from tests.support.command import Running
-from tests.support.earlier import by_this_tool, let_jobs_end
+from tests.support.earlier import by_this_tool, by_version_1_2_0, let_jobs_end
 from tests.support.launcher import PLAN
 from tests.support.terminal import GEMMA, MAPPED, WAIT, Operator
 
@@ -361,3 +361,39 @@ def test_a_forced_run_that_was_killed_once_all_was_brought_over_leaves_nothing_o
     assert len(operator.target_of(source.id).connectors) == 2
     with closing(sqlite3.connect(operator.db)) as db:
         assert db.execute("SELECT step FROM intents WHERE state = 'open'").fetchall() == []
+
+
+# -- a job of which the server keeps no record ------------------------------------------------
+def half_arrived(operator: Operator, source: Collection) -> None:
+    """The job is forgotten, and not all documents are there."""
+    forget_jobs(operator.world)
+    target = operator.target_of(source.id)
+    with operator.world.lock:
+        target.documents = target.documents[:1]
+
+
+LONG_AGO = "2026-01-01T00:00:00+00:00"
+
+
+def test_a_forgotten_job_of_version_1_2_0_is_not_waited_for_for_ever(operator: Operator) -> None:
+    source = by_version_1_2_0(operator, "importing")
+    half_arrived(operator, source)
+    assert "1 importing" in operator.admin(VERIFY).out
+    edit(operator, "UPDATE checkpoints SET done_at = ? WHERE step = 'job missed'", LONG_AGO)
+    said = operator.admin(VERIFY, code=1).text
+    assert "the server keeps no record of the job any more" in said
+
+
+def test_what_a_clock_that_was_ahead_has_dated_is_not_a_moment_ago_for_ever(
+    operator: Operator,
+) -> None:
+    source = by_this_tool(operator, "importing")
+    half_arrived(operator, source)
+    edit(operator, "UPDATE intents SET opened_at = '2999-01-01T00:00:00+00:00'")
+    edit(operator, "UPDATE collection_migrations SET job_status = 'submitted'")
+    operator.admin(VERIFY)
+    (sent,) = operator.sql("SELECT opened_at FROM intents WHERE step = 'import'")
+    assert sent["opened_at"] < "2999"
+    edit(operator, "UPDATE intents SET opened_at = ?", LONG_AGO)
+    said = operator.admin(VERIFY, code=1).text
+    assert "the server keeps no record of the job any more" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Optional
 
 from h2ogpte_migration import patience
@@ -66,17 +67,31 @@ def _may_yet_show(migration: Migration) -> bool:
     seen = migration.seen.job_changed is not None or record.job_status == JobStatus.RUNNING
     if seen or record.job_id is None:
         return False
-    if seconds_since(migration, StepName.IMPORT) >= patience.VISIBLE_WITHIN_S:
+    if _at_least_for_s(migration) >= patience.VISIBLE_WITHIN_S:
         return False
     return not all_there(migration)
 
 
-def _stands_still(migration: Migration, job: Job) -> float:
-    """For how long nothing about the job has changed, over all runs, in seconds.
+def _at_least_for_s(migration: Migration) -> float:
+    """How long ago the job was submitted, at least; version 1.2.0 did not note that."""
+    if any(intent.step == StepName.IMPORT for intent in migration.record.intents):
+        return seconds_since(migration, StepName.IMPORT)
+    store, now = migration.tracking.store, _now(migration)
+    since = store.job_missed_since(migration.attempt)
+    if since is None or since > now:
+        store.record_job_missed(migration.lease, migration.attempt, now)
+        return 0.0
+    return (now - since).total_seconds()
 
-    By the server's clock, where it tells the time: those of two runs, or machines, may differ.
-    """
-    now = migration.gateway.server_time() or migration.clock.utc()
+
+def _now(migration: Migration) -> datetime:
+    """By the server's clock, where it tells the time: those of two runs, or machines, may differ."""
+    return migration.gateway.server_time() or migration.clock.utc()
+
+
+def _stands_still(migration: Migration, job: Job) -> float:
+    """For how long nothing about the job has changed, over all runs, in seconds."""
+    now = _now(migration)
     changed = migration.seen.job_changed or migration.tracking.store.job_watched(migration.attempt)
     if changed is None or changed.standing != job.standing or changed.since > now:
         changed = Watched(job.standing, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import datetime
 from typing import (
     Dict,
     Iterator,
@@ -37,6 +38,7 @@ from h2ogpte_migration.tracking.records import (
 from h2ogpte_migration.tracking.rows import (
     BRINGING_OVER,
     CONNECTED,
+    JOB_MISSED,
     JOB_SEEN,
     has_done,
 )
@@ -393,6 +395,14 @@ class Questions:
         if row is None or since is None:
             return None
         return Watched(json.loads(row["detail"]), since)
+
+    def job_missed_since(self, attempt: Attempt) -> Optional[datetime]:
+        """When the job did not show for the first time, to whatever run; None where it always did."""
+        row = self._db.row(
+            "SELECT done_at FROM checkpoints WHERE attempt_id = :attempt AND step = :step",
+            {"attempt": attempt.id, "step": JOB_MISSED},
+        )
+        return parse_time(row["done_at"]) if row else None
 
     def late_rights(self, attempt: Attempt) -> Permissions:
         """What was about to be given to a target after its import, and may not have arrived."""

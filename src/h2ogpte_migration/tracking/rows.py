@@ -25,6 +25,9 @@ For reports: the baseline that they were counted in goes with a clean validation
 JOB_SEEN = "job seen"
 """The checkpoint that says how the import job stood when it was seen to change last."""
 
+JOB_MISSED = "job missed"
+"""The checkpoint that says when the import job did not show for the first time."""
+
 
 def has_done(attempt: str, step: str) -> str:
     """The condition that an attempt, by its id's name in SQL, has a checkpoint."""

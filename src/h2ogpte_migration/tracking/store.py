@@ -38,12 +38,14 @@ from h2ogpte_migration.tracking.leases import Lease, held
 from h2ogpte_migration.tracking.questions import Questions
 from h2ogpte_migration.tracking.records import (
     Attempt,
+    Intent,
     Record,
     Watched,
     utc_now,
 )
 from h2ogpte_migration.tracking.rows import (
     COUNTED,
+    JOB_MISSED,
     JOB_SEEN,
     claim_job,
     close_intent,
@@ -332,6 +334,20 @@ class Store(Questions):
         with self._held(lease) as db:
             update_intent(db, attempt.id, step, "sends = max(0, sends - 1)")
 
+    def date_back(self, lease: Lease, attempt: Attempt, intent: Intent) -> None:
+        """What a clock that was ahead has dated counts as sent right now."""
+        with self._held(lease) as db:
+            db.execute(
+                "UPDATE intents SET opened_at = :now "
+                "WHERE attempt_id = :attempt AND step = :step AND opened_at = :was",
+                {
+                    "now": utc_now(),
+                    "attempt": attempt.id,
+                    "step": intent.step,
+                    "was": intent.opened_at,
+                },
+            )
+
     def record_absent(self, lease: Lease, attempt: Attempt, step: str) -> None:
         """Looked twice, nothing there: nothing is in doubt until the next request.
 
@@ -404,6 +420,11 @@ class Store(Questions):
         with self._checkpoint(lease) as db:
             update_row(db, lease.source_id, {"job_status": JobStatus.RUNNING})
             write_checkpoint(db, attempt, JOB_SEEN, watched.standing, watched.since.isoformat())
+
+    def record_job_missed(self, lease: Lease, attempt: Attempt, since: datetime) -> None:
+        """The job did not show, and nothing else tells how long ago it was submitted."""
+        with self._checkpoint(lease) as db:
+            write_checkpoint(db, attempt, JOB_MISSED, at=since.isoformat())
 
     def finish_import(self, lease: Lease, attempt: Attempt, warnings: Sequence[str] = ()) -> None:
         """Checkpoint: the import job ended well."""
