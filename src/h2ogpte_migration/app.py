@@ -52,10 +52,12 @@ def main(argv: Sequence[str]) -> int:
         options = main_parse(argv)
         console = Console(sys.stdout, sys.stderr, options.quiet)
         command = chosen_by(options)
-        if not command.needs_server:
-            return command.run(options, console)
-        with ExitStack() as stack:
-            return _with_server(options, command, console, stack)
+        if command.needs_server:
+            with ExitStack() as stack:
+                code = _with_server(options, command, console, stack)
+        else:
+            code = command.run(options, console)
+        return _unless_unsaid(console, code)
     except UsageError as error:
         console.error(*error.mistakes, hint="See --help." if len(error.mistakes) < 4 else "")
         return error.exit_code
@@ -70,6 +72,14 @@ def main(argv: Sequence[str]) -> int:
         console.let_go()
         # Only now: what ended the run belongs into its log as well.
         logs.close_log()
+
+
+def _unless_unsaid(console: Console, code: int) -> int:
+    """What was said into a file on a full disk was said to nobody: no success for a script."""
+    if not console.unsaid:
+        return code
+    console.error(f"Not all of the output could be written: {console.unsaid}.")
+    return code or ExitCode.ATTENTION
 
 
 def _bug(console: Console, error: Exception) -> int:

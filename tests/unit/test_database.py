@@ -207,7 +207,7 @@ UNUSABLE = [
     pytest.param(text_file, "not an SQLite database", id="text"),
     pytest.param(cut_database, "not an SQLite database", id="cut"),
     pytest.param(foreign_database, "no tracking database of this tool", id="foreign"),
-    pytest.param(other_columns, "no tracking database of this tool", id="other columns"),
+    pytest.param(other_columns, "lacks error and has also mistake", id="other columns"),
     pytest.param(newer_schema, "newer version", id="newer"),
     pytest.param(Path.mkdir, "can't be used", id="folder"),
 ]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
 import re
 import stat
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Iterator, List, TextIO
 
 import pytest
 
+from h2ogpte_migration import app
 from h2ogpte_migration.errors import ExitCode, ToolError
 from h2ogpte_migration.redact import Secret
 from h2ogpte_migration.ui.console import Console
@@ -232,6 +236,23 @@ def test_a_closed_pipe_makes_no_noise_at_exit() -> None:
     os.close(reader)
     with os.fdopen(writer, "w") as out:
         Console(out, io.StringIO()).result("x")
+
+
+@pytest.mark.parametrize("why", [errno.ENOSPC, errno.EPIPE])
+def test_what_a_full_disk_did_not_take_is_no_success_and_what_nobody_reads_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], why: int
+) -> None:
+    class Refusing(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr(sys, "stdout", Refusing())
+    monkeypatch.setattr(app, "main_parse", lambda _: SimpleNamespace(quiet=False))
+    tell = SimpleNamespace(needs_server=False, run=lambda _, console: console.result("{}") or 0)
+    monkeypatch.setattr(app, "chosen_by", lambda _: tell)
+    full = why == errno.ENOSPC
+    assert app.main([]) == (1 if full else 0)
+    assert ("could be written: No space left" in capfd.readouterr().err) is full
 
 
 def test_a_closed_stream_is_no_terminal_and_no_problem() -> None:

@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from h2ogpte_migration.errors import ExitCode, ToolError, TrackingError
 from h2ogpte_migration.redact import scrub_record
 from h2ogpte_migration.tracking import schema
+from h2ogpte_migration.ui.text import safe
 
 BUSY_TIMEOUT_S = 60.0
 BUSY_AGAIN_S = 1.0
@@ -327,7 +328,14 @@ class Database:
                 "Upgrade h2ogpte-migration, or name another file with --db-path.",
                 ExitCode.USAGE,
             )
-        if version > schema.VERSION or (tables and columns != schema.DOCUMENTED_COLUMNS):
+        if columns and columns != schema.DOCUMENTED_COLUMNS:
+            raise TrackingError(
+                f"{self.path} is another tracking database than this tool and version 1.2.0 make: "
+                f"its table collection_migrations {_difference(columns)}.",
+                "Bring the table back to what it was, or name another file with --db-path.",
+                ExitCode.USAGE,
+            )
+        if version > schema.VERSION or (tables and not columns):
             raise TrackingError(
                 f"{self.path} is an SQLite database, but no tracking database of this tool.",
                 "Name another file with --db-path.",
@@ -364,6 +372,14 @@ def refuse_an_empty_file(path: Path) -> None:
         "Put a backup of it in its place, or name another file with --db-path.",
         ExitCode.USAGE,
     )
+
+
+def _difference(columns: Sequence[str]) -> str:
+    lacks = [name for name in schema.DOCUMENTED_COLUMNS if name not in columns]
+    more = [safe(name) for name in columns if name not in schema.DOCUMENTED_COLUMNS]
+    words = [f"lacks {', '.join(lacks)}"] if lacks else []
+    words += [f"has also {', '.join(more)}"] if more else []
+    return " and ".join(words) or "has its columns in another order"
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ went away or an alphabet that lacks a letter never ends a migration.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -17,6 +18,8 @@ from h2ogpte_migration.ui.logs import collection_tag
 from h2ogpte_migration.ui.text import fold
 
 log = logging.getLogger(__name__)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Console:
@@ -33,6 +36,8 @@ class Console:
         self.err = err
         self.quiet = quiet
         self._lock = threading.RLock()
+        self.unsaid = ""
+        """Why ``out`` could not be written; not where its reader has gone, who wants no more."""
         self._gone: List[TextIO] = []
         self._held: Optional[List[str]] = None
         self._above: Optional[Callable[[str], None]] = None
@@ -156,9 +161,11 @@ class Console:
         try:
             stream.write(text.encode(encoding, "replace").decode(encoding))
             stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             self._gone.append(stream)
             _silence(stream)
+            if stream is self.out and isinstance(error, OSError) and error.errno in _FULL:
+                self.unsaid = error.strerror or str(error)
 
 
 def _is_terminal(stream: TextIO) -> bool:
