@@ -26,7 +26,7 @@ from h2ogpte_migration.model import (
 from h2ogpte_migration.states import Position, StepName, TargetState, Verdict
 from h2ogpte_migration.tracking import Database, Tracking, schema
 from h2ogpte_migration.tracking.leases import Lease
-from h2ogpte_migration.tracking.records import Attempt, KeptWarning, Tracked, Watched
+from h2ogpte_migration.tracking.records import Attempt, Intent, KeptWarning, Tracked, Watched
 from h2ogpte_migration.tracking.store import NewAttempt, Store
 
 C1, C2 = SourceId("c1"), SourceId("c2")
@@ -787,6 +787,7 @@ def test_a_move_of_nothing_keeps_the_counts_of_an_earlier_try(desk: Desk) -> Non
 # -- the lease behind every fact -----------------------------------------------------------
 JOB = JobId("j7")
 TARGET = Collection("t7", "n", "anna", "new", created_at=MADE_AT)
+AHEAD = Intent(C1, "anna", StepName.IMPORT, True, 1, False, None, None)
 Fact = Callable[[Store, Lease, Attempt], Any]
 
 FACTS: Dict[str, Fact] = {
@@ -811,6 +812,10 @@ FACTS: Dict[str, Fact] = {
     "record_send": lambda store, lease, attempt: store.record_send(lease, attempt, StepName.IMPORT),
     "record_unsent": lambda store, lease, attempt: store.record_unsent(
         lease, attempt, StepName.CREATE
+    ),
+    "date_back": lambda store, lease, attempt: store.date_back(lease, attempt, AHEAD),
+    "record_job_missed": lambda store, lease, attempt: store.record_job_missed(
+        lease, attempt, MADE_AT
     ),
     "record_absent": lambda store, lease, attempt: store.record_absent(
         lease, attempt, StepName.CREATE
