@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, List
 
 import pytest
-from tests.support.client import prepare_client
+from tests.support.client import put_in_place
 
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
-prepare_client()
+put_in_place()
 
 Connect = Callable[..., Any]
 

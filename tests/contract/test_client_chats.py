@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import h2ogpte
 import pytest
 from h2ogpte import errors
 from h2ogpte.errors import ObjectNotFoundError, UnauthorizedError
-from h2ogpte.session import Session
-from h2ogpte.types import SessionError
 
 from h2ogpte_migration.sandbox.habits import ChatFate
 
@@ -52,7 +51,7 @@ def test_fates_of_questions(anna, world, home):
     references = anna.list_chat_message_references(ask(anna, session_id).id)
     assert {r.collection_id for r in references} == {other.id}
     world.set_chat_fate(ChatFate.ERROR, home.id)
-    with pytest.raises(SessionError, match="not available"):
+    with pytest.raises(h2ogpte.types.SessionError, match="not available"):
         ask(anna, session_id)
     world.set_chat_fate(ChatFate.SILENCE, home.id)
     with pytest.raises(TimeoutError):
@@ -66,7 +65,9 @@ def test_websocket_refuses_unknown_keys(anna, world, home, server):
     session_id = anna.create_chat_session(home.id)
     world.expire_keys("anna")
     with pytest.raises(UnauthorizedError):
-        Session(server.url, session_id, client=anna, max_connect_retries=1).connect()
+        h2ogpte.session.Session(
+            server.url, session_id, client=anna, max_connect_retries=1
+        ).connect()
 
 
 def test_owner_sees_all_chats_of_a_collection_and_others_their_own(anna, connect, world, home):

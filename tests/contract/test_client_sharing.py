@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h2ogpte
 import pytest
 from h2ogpte import errors
 from h2ogpte.errors import (
@@ -10,7 +11,6 @@ from h2ogpte.errors import (
     ObjectNotFoundError,
     UnauthorizedError,
 )
-from h2ogpte.types import GroupSharePermission, SharePermission
 
 from h2ogpte_migration.sandbox.model import ALL_RIGHTS
 
@@ -24,10 +24,14 @@ def shares(client, collection_id):
 def test_user_shares_come_and_go(anna, world):
     home = world.add_collection("anna", "Papers")
     world.add_user("o'hara@corp/x")
-    anna.share_collection(home.id, SharePermission(username="bertil", permissions=["read"]))
-    anna.share_collection(home.id, SharePermission(username="o'hara@corp/x", permissions=None))
+    anna.share_collection(
+        home.id, h2ogpte.types.SharePermission(username="bertil", permissions=["read"])
+    )
+    anna.share_collection(
+        home.id, h2ogpte.types.SharePermission(username="o'hara@corp/x", permissions=None)
+    )
     assert shares(anna, home.id) == {"anna": ALL_RIGHTS, "bertil": ["read"], "o'hara@corp/x": None}
-    anna.unshare_collection(home.id, SharePermission(username="bertil"))
+    anna.unshare_collection(home.id, h2ogpte.types.SharePermission(username="bertil"))
     world.habits.permissions_include_owner = False
     assert shares(anna, home.id) == {"o'hara@corp/x": None}
     anna.unshare_collection_for_all(home.id)
@@ -38,7 +42,7 @@ def test_group_shares_are_listed_by_id(anna, world):
     home = world.add_collection("anna", "Papers")
     staff = world.add_group("staff")
     anna.share_collection_with_group(
-        home.id, GroupSharePermission(group_id=staff, permissions=["read", "chat"])
+        home.id, h2ogpte.types.GroupSharePermission(group_id=staff, permissions=["read", "chat"])
     )
     listed = anna.list_collection_group_permissions(home.id)
     assert [(p.group_id, p.permissions) for p in listed] == [(staff, ["read", "chat"])]
@@ -59,9 +63,13 @@ def test_a_share_that_exists_may_conflict(anna, world):
     home = world.add_collection("anna", "Papers", shares={"bertil": ["read"]})
     world.habits.repeated_share_conflicts = True
     with pytest.raises(HTTPError):
-        anna.share_collection(home.id, SharePermission(username="bertil", permissions=["chat"]))
+        anna.share_collection(
+            home.id, h2ogpte.types.SharePermission(username="bertil", permissions=["chat"])
+        )
     with pytest.raises(InvalidArgumentError):
-        anna.share_collection(home.id, SharePermission(username="nobody", permissions=[]))
+        anna.share_collection(
+            home.id, h2ogpte.types.SharePermission(username="nobody", permissions=[])
+        )
 
 
 READS = [
@@ -105,7 +113,7 @@ def test_only_the_owner_changes_imports_and_moves(connect, world):
         lambda: bertil.update_collection(theirs.id, "x", "y"),
         lambda: bertil.update_collection_settings(theirs.id, {}),
         lambda: bertil.make_collection_public(theirs.id),
-        lambda: bertil.share_collection(theirs.id, SharePermission(username="admin")),
+        lambda: bertil.share_collection(theirs.id, h2ogpte.types.SharePermission(username="admin")),
         lambda: bertil.import_collection_into_collection(theirs.id, mine.id),
         lambda: bertil.migrate_scheduled_connectors_to_collection(mine.id, theirs.id),
         lambda: bertil.migrate_chat_sessions_to_collection(theirs.id, mine.id),

@@ -57,6 +57,7 @@ class Recorder(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # what is written in two goes need not wait for an ACK
     server: Recorder
 
     def act(self) -> None:

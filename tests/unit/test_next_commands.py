@@ -95,20 +95,23 @@ def test_what_a_migration_names(tmp_path: Path, more: List[str]) -> None:
         commands |= set(named(options, "", False))
     assert len(commands) > 20
     for command in commands:
-        read(shlex.split(command)[1:], tmp_path)
+        assert not read(shlex.split(command)[1:], tmp_path).quiet, "typed to be seen"
 
 
 @pytest.mark.parametrize("more", MORE, ids=" ".join)
-@pytest.mark.parametrize("afresh", [False, True])
-def test_what_a_verification_names(tmp_path: Path, more: List[str], afresh: bool) -> None:
-    commands = set()
-    for line, before, fresh in itertools.product(VERIFICATIONS, MIGRATIONS[:3], FRESH):
-        last = read([*before, *more, *fresh], tmp_path).command()
-        options = read([*line, *more], tmp_path)
-        commands |= set(named(options, last, afresh))
-    assert len(commands) > 5
-    for command in commands:
-        read(shlex.split(command)[1:], tmp_path)
+def test_what_a_verification_names(tmp_path: Path, more: List[str]) -> None:
+    migrations = [
+        read([*line, *more, *fresh], tmp_path).command()
+        for line, fresh in itertools.product(MIGRATIONS[:3], FRESH)
+    ]
+    verifications = [read([*line, *more], tmp_path) for line in VERIFICATIONS]
+    for afresh in (False, True):
+        commands = set()
+        for options, last in itertools.product(verifications, migrations):
+            commands |= set(named(options, last, afresh))
+        assert len(commands) > 5
+        for command in commands:
+            read(shlex.split(command)[1:], tmp_path)
 
 
 @pytest.mark.parametrize("how_many", [1, 11, 250])

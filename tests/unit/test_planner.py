@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from typing import Any, Iterator, Tuple
 
@@ -34,7 +35,9 @@ def every_case() -> Iterator[Case]:
                 )
 
 
-EVERYTHING = tuple(every_case())
+@lru_cache(maxsize=None)
+def everything() -> Tuple[Case, ...]:
+    return tuple(every_case())
 
 
 def decide(where: Position, policy: Policy, **more: bool) -> Decision:
@@ -54,13 +57,13 @@ def something_is_due(where: Position, policy: Policy) -> bool:
 
 
 def test_verify_never_begins_a_target() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         if case[1].verify:
             assert case[4].action != Action.BEGIN, case
 
 
 def test_what_is_inconsistent_is_touched_by_force_only() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         where, policy, _, _, decided = case
         if where == Position.INCONSISTENT and (policy.verify or not policy.force):
             assert decided.action == Action.LEAVE, case
@@ -69,21 +72,21 @@ def test_what_is_inconsistent_is_touched_by_force_only() -> None:
 
 
 def test_force_that_was_not_started_begins_whatever_there_is() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         _, policy, started, _, decided = case
         if policy.force and not policy.verify and not started:
             assert decided.action == Action.BEGIN, case
 
 
 def test_force_is_not_forced_twice() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         where, _, started, _, decided = case
         if started and where != Position.NEW:
             assert decided.action != Action.BEGIN, case
 
 
 def test_what_failed_or_is_held_begins_anew_on_retry_only() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         where, policy, started, _, decided = case
         if policy.verify or policy.force or where not in (Position.FAILED, Position.HELD):
             continue
@@ -97,7 +100,7 @@ def test_what_failed_or_is_held_begins_anew_on_retry_only() -> None:
 
 
 def test_without_force_and_retry_only_what_is_new_begins() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         where, policy, _, _, decided = case
         if not policy.force and not policy.retry_failed:
             assert (decided.action == Action.BEGIN) == (
@@ -106,14 +109,14 @@ def test_without_force_and_retry_only_what_is_new_begins() -> None:
 
 
 def test_what_was_begun_and_not_imported_is_never_left_by_a_migration() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         where, policy, _, _, decided = case
         if where in BEFORE_IMPORT and not policy.verify:
             assert decided.action != Action.LEAVE, case
 
 
 def test_a_migration_leaves_what_is_finished_without_a_word_of_worry() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         where, policy, _, _, _ = case
         if where == Position.FINISHED and not (
             policy.force or policy.verify or policy.verify_query
@@ -124,7 +127,7 @@ def test_a_migration_leaves_what_is_finished_without_a_word_of_worry() -> None:
 
 
 def test_whatever_is_left_says_why() -> None:
-    for case in EVERYTHING:
+    for case in everything():
         if case[4].action == Action.LEAVE:
             assert case[4].reason, case
         else:
@@ -132,8 +135,8 @@ def test_whatever_is_left_says_why() -> None:
 
 
 def test_the_validation_flag_change_no_decision() -> None:
-    decided = {case[:4]: case[4] for case in EVERYTHING}
-    for where, policy, started, restarted, outcome in EVERYTHING:
+    decided = {case[:4]: case[4] for case in everything()}
+    for where, policy, started, restarted, outcome in everything():
         other = replace(policy, ignore_validation=not policy.ignore_validation)
         assert decided[where, other, started, restarted] == outcome
 

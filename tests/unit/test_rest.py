@@ -88,6 +88,7 @@ class Asked:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # what is written in two goes need not wait for an ACK
     server: Wire
 
     def act(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
-from typing import Any, Iterator
+from typing import Any, Iterator, Tuple
 
 import pytest
 
@@ -52,6 +53,11 @@ CONNECTED = replace(VALIDATED, connectors_migrated=True)
 FINISHED = replace(CONNECTED, chats_migrated=True)
 
 
+@lru_cache(maxsize=None)
+def everything() -> Tuple[Evidence, ...]:
+    return tuple(every_evidence())
+
+
 def every_evidence() -> Iterator[Evidence]:
     both = (False, True)
     booleans = ("has_attempt", "has_target", "has_job", *COLUMNS, "held", "validated")
@@ -59,9 +65,6 @@ def every_evidence() -> Iterator[Evidence]:
         chosen: Any = dict(zip(booleans, values))
         for status, sent in product(STATUSES, (None, True, False)):
             yield Evidence(job_status=status, import_intent_sent=sent, **chosen)
-
-
-EVERYTHING = tuple(every_evidence())
 
 
 @pytest.mark.parametrize(
@@ -153,21 +156,21 @@ def test_a_step_that_was_done_without_any_target_is_inconsistent_not_new(step: s
 
 
 def test_every_combination_has_a_position_and_every_position_a_combination() -> None:
-    found = {position(evidence) for evidence in EVERYTHING}
-    for evidence in EVERYTHING:
+    found = {position(evidence) for evidence in everything()}
+    for evidence in everything():
         found.add(position(replace(evidence, rolling_back=True)))
         found.add(position(replace(evidence, rolling_back=True, rolled_back=True)))
     assert found == set(Position)
 
 
 def test_what_failed_is_failed_whatever_else_is_on_record() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         failed = position(evidence) == Position.FAILED
         assert failed == (evidence.job_status == "failed"), evidence
 
 
 def test_moves_on_record_need_a_completed_import_and_connectors_come_before_chats() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         moved = evidence.connectors_migrated or evidence.chats_migrated
         impossible = (moved and not evidence.import_completed) or (
             evidence.chats_migrated and not evidence.connectors_migrated
@@ -177,7 +180,7 @@ def test_moves_on_record_need_a_completed_import_and_connectors_come_before_chat
 
 
 def test_new_is_only_what_left_no_trace() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         if position(evidence) == Position.NEW:
             assert not evidence.has_attempt
             assert not evidence.has_job
@@ -191,7 +194,7 @@ def test_work_behind_the_creation_has_a_target() -> None:
         Position.FAILED,
         Position.INCONSISTENT,
     }
-    for evidence in EVERYTHING:
+    for evidence in everything():
         if position(evidence) in needs_target:
             assert evidence.has_target, evidence
             assert evidence.has_attempt, evidence
@@ -199,13 +202,13 @@ def test_work_behind_the_creation_has_a_target() -> None:
 
 def test_an_import_that_may_be_under_way_is_never_taken_for_not_begun() -> None:
     """Also a row without intents, of version 1.2.0: its import may have left no trace."""
-    for evidence in EVERYTHING:
+    for evidence in everything():
         if evidence.import_intent_sent is not False or evidence.import_submitted:
             assert position(evidence) not in (Position.CREATED, Position.SHARED), evidence
 
 
 def test_held_shows_only_once_the_import_is_completed() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         here = position(evidence)
         if here == Position.HELD:
             assert evidence.held
@@ -216,7 +219,7 @@ def test_held_shows_only_once_the_import_is_completed() -> None:
 
 
 def test_validated_is_what_waits_for_its_connectors_and_was_found_well() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         here = position(evidence)
         if here in (Position.IMPORTED, Position.VALIDATED):
             assert evidence.validated == (here == Position.VALIDATED), evidence
@@ -228,7 +231,7 @@ def test_validated_is_what_waits_for_its_connectors_and_was_found_well() -> None
 
 
 def test_a_target_without_its_settings_is_configuring_and_only_that() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         here = position(evidence)
         if here == Position.CONFIGURING:
             assert evidence.has_target
@@ -239,7 +242,7 @@ def test_a_target_without_its_settings_is_configuring_and_only_that() -> None:
 
 
 def test_shared_is_created_with_rights_and_without_a_request() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         here = position(evidence)
         if here in (Position.CREATED, Position.SHARED):
             assert evidence.collection_created
@@ -249,7 +252,7 @@ def test_shared_is_created_with_rights_and_without_a_request() -> None:
 
 def test_the_documented_status_decides_nothing_but_failure() -> None:
     """The columns are the truth: a status word of another version changes no position."""
-    for evidence in EVERYTHING:
+    for evidence in everything():
         if evidence.job_status not in ("failed", None):
             assert position(evidence) == position(replace(evidence, job_status=None)), evidence
 
@@ -277,7 +280,7 @@ def test_whoever_finds_a_collection_somewhere_is_told_how_it_goes_on() -> None:
 
 
 def test_begun_and_not_imported_is_what_has_an_attempt_and_no_import_for_certain() -> None:
-    for evidence in EVERYTHING:
+    for evidence in everything():
         here = position(evidence)
         if here in BEFORE_IMPORT:
             assert evidence.has_attempt

@@ -52,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers each request with the next action of the server's script."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # what is written in two goes need not wait for an ACK
     server: Scripted
 
     def setup(self) -> None:

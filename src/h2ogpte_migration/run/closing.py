@@ -236,7 +236,8 @@ def _chats_are_behind(row: Result) -> bool:
 
 def _aloud(session: Session) -> Options:
     """The command line as somebody types it who wants to see what happens."""
-    return replace(session.options, quiet=False)
+    options = session.options
+    return replace(options, quiet=False) if options.quiet else options
 
 
 def _verification(session: Session, *more: str) -> str:
