@@ -9,12 +9,13 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Set
 
 import pytest
 
@@ -103,10 +104,8 @@ def pytest_configure(config: pytest.Config) -> None:
         subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
 
 
-@pytest.fixture(autouse=True)
-def _a_stop_does_not_end_the_test_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was asked to stop ends its process after a while, whatever else runs in it."""
-    monkeypatch.setattr(signals, "LAST_RESORT_S", 86_400.0)
+# A run that was asked to stop ends its process after a while, whatever else runs in it.
+signals.LAST_RESORT_S = 86_400.0
 
 
 _TOGETHER = {
@@ -146,14 +145,9 @@ def _check(address: Any) -> None:
         raise RuntimeError(f"a test tried to reach {address[0]}")
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _stay_on_this_host() -> None:
     """Refuse connections to other hosts, and looking up their names."""
-    connect, connect_ex, look_up = (
-        socket.socket.connect,
-        socket.socket.connect_ex,
-        socket.getaddrinfo,
-    )
+    look_up = socket.getaddrinfo
 
     def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: socket.socket, address: Any) -> Any:
@@ -167,27 +161,59 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
             _check((host.decode() if isinstance(host, bytes) else host,))
         return look_up(host, *args, **kwargs)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded(connect))
-    monkeypatch.setattr(socket.socket, "connect_ex", guarded(connect_ex))
-    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+    guards = {"connect": guarded(socket.socket.connect)}
+    guards["connect_ex"] = guarded(socket.socket.connect_ex)
+    for name, guard in guards.items():
+        setattr(socket.socket, name, guard)
+    socket.getaddrinfo = guarded_look_up
 
 
-_homes = itertools.count()
+_stay_on_this_host()
+
+
+_START = Path.cwd()
+_places = itertools.count()
+_failed: Set[str] = set()
+
+
+def pytest_exception_interact(node: pytest.Item) -> None:
+    """Note what failed: its folder stays, to be looked at."""
+    _failed.add(node.nodeid)
 
 
 @pytest.fixture(autouse=True)
-def _own_place(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Work in ``tmp_path``, with a home of one's own and without settings from outside."""
-    for name in list(os.environ):
-        if name.upper().startswith("H2OGPTE_") or name.upper().endswith("_PROXY"):
-            monkeypatch.delenv(name)
-    home = tmp_path_factory.getbasetemp() / "homes" / str(next(_homes))
-    home.mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.chdir(tmp_path)
+def tmp_path(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Work in a folder of one's own, with a home of one's own, without settings from outside.
+
+    In place of pytest's: that one looks at the folders of all tests before it makes another.
+    """
+    for name in [name for name in os.environ if _is_setting(name.upper())]:
+        del os.environ[name]
+    called = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{called}{next(_places)}"
+    home = folder.with_name(f"{folder.name}.home")
+    for made in (folder, home):
+        made.mkdir(0o700)
+    os.environ["HOME"] = os.environ["USERPROFILE"] = str(home)
+    os.chdir(folder)
+    yield folder
+    os.chdir(_START)
+    if request.node.nodeid not in _failed:
+        _remove(folder)
+        _remove(home)
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("H2OGPTE_") or name.endswith("_PROXY")
+
+
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()  # by far most are empty
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -197,7 +197,7 @@ class Migration:
     ) -> None:
         self.shared = shared
         self.source = source
-        self.gateway = gateway
+        self.gateway = gateway.guarded(self.still_ours)
         self.owner_id = owner_id
         self.model = model
         self.policy = policy
@@ -310,19 +310,28 @@ class Migration:
 
     # -- before and after a request ----------------------------------------------------
     def before_write(self) -> None:
-        """Right before every mutating call: still ours, and nobody asked to stop.
+        """Before every mutating call: nobody asked to stop, and it is the owner's still.
 
         Raises:
-            Interrupted, LeaseLost: the call must not be made.
+            Interrupted: the call must not be made.
+            LeaseLost: as ``still_ours``.
             StepFailed: the collection changed hands; what is one owner's must never get into
                 the account of another.
         """
         self.clock.check()
-        if not self.tracking.leases.still_holds(self.lease):
-            raise LeaseLost(f"Another process took over collection {self.source_id}.")
+        self.still_ours()
         if not self.owner_confirmed:
             self._confirm_owner()
             self.owner_confirmed = True
+
+    def still_ours(self) -> None:
+        """Right before each attempt of a mutating call, however long it waited for that.
+
+        Raises:
+            LeaseLost: the attempt must not be made.
+        """
+        if not self.tracking.leases.still_holds(self.lease):
+            raise LeaseLost(f"Another process took over collection {self.source_id}.")
 
     def _confirm_owner(self) -> None:
         """Once a run, before the first write: key, source and target are of one account.

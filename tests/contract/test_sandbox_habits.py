@@ -13,6 +13,7 @@ import time
 from typing import get_type_hints
 
 import pytest
+from tests.support.each import each
 
 from h2ogpte_migration.assumptions import ASSUMPTIONS, BY_HABIT
 from h2ogpte_migration.sandbox import start_sample
@@ -102,21 +103,24 @@ def test_every_habit_has_a_row_in_its_own_order():
     assert [row.habit for row in ASSUMPTIONS] == [f.name for f in dataclasses.fields(Habits)]
 
 
-@pytest.mark.parametrize("row", ASSUMPTIONS, ids=lambda row: row.habit)
-def test_row_says_something_and_tries_values_of_the_right_type(row):
-    assert row.assumed
-    assert row.otherwise
-    assert row.operations
-    assert row.then
-    assert row.values
-    assert default_of(row) not in row.values
+def test_every_row_says_something_and_tries_values_of_the_right_type():
     kinds = get_type_hints(Habits)
-    for each in (known for known in CASES if known.assumption is row):
-        for words in each.words:
-            ((name, value),) = read_setting(words).items()
-            assert value == each.settings[name]
-            wanted = getattr(kinds[name], "__args__", (kinds[name],))
-            assert type(value) in wanted
+
+    def says_something(row):
+        assert row.assumed
+        assert row.otherwise
+        assert row.operations
+        assert row.then
+        assert row.values
+        assert default_of(row) not in row.values
+        for known in CASES:
+            for words in known.words if known.assumption is row else ():
+                ((name, value),) = read_setting(words).items()
+                assert value == known.settings[name]
+                wanted = getattr(kinds[name], "__args__", (kinds[name],))
+                assert type(value) in wanted
+
+    each(ASSUMPTIONS, says_something, name=lambda row: row.habit)
 
 
 def test_operations_that_habits_strike_exist():

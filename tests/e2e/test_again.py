@@ -11,7 +11,8 @@ import pytest
 from h2ogpte_migration.sandbox.faults import reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import by_this_tool, let_jobs_end, loaded_source
+from tests.e2e.prepared import migrated
+from tests.support.earlier import let_jobs_end, loaded_source
 from tests.support.terminal import M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
@@ -67,7 +68,7 @@ def test_retry_also_begins_what_is_new(operator: Operator, world: World) -> None
 
 @pytest.mark.promise("history.nothing-forgotten")
 def test_every_target_stays_on_record(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "failed")
+    source = migrated(operator, "failed")
     operator.admin(*SCOPE, RETRY, WAIT)
     operator.admin(*SCOPE, FORCE, WAIT)
     rows = operator.sql("SELECT target_id, fate FROM attempts ORDER BY id")
@@ -78,7 +79,7 @@ def test_every_target_stays_on_record(operator: Operator, world: World) -> None:
 
 @pytest.mark.promise("force.recovery-commands")
 def test_forced_run_prints_the_commands_that_recover(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     said = operator.admin(*SCOPE, FORCE, WAIT, DETAILS).out
     second = operator.target_of(source.id)
@@ -96,7 +97,7 @@ def test_forced_run_prints_the_commands_that_recover(operator: Operator, world: 
 
 @pytest.mark.promise("force.recovery-commands")
 def test_recovery_in_parallel_mode_ends_where_it_should(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     (words,) = printed_moves(operator.admin(*SCOPE, FORCE, DETAILS).out)
     world.wait_until_idle()
@@ -120,7 +121,7 @@ def test_nothing_to_recover_prints_no_command(operator: Operator, world: World) 
 def test_a_skipped_collection_names_the_command_that_brings_it_back(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     assert printed_moves(operator.admin(*SCOPE, WAIT).out) == []
     (command,) = re.findall(r"h2ogpte-migrate --url .*--rollback.*", operator.log)
@@ -132,7 +133,7 @@ def test_a_skipped_collection_names_the_command_that_brings_it_back(
 @pytest.mark.promise("force.not-twice")
 @pytest.mark.parametrize("flag", [FORCE, RETRY])
 def test_an_interrupted_forced_run_continues(operator: Operator, world: World, flag: str) -> None:
-    source = by_this_tool(operator, "finished" if flag == FORCE else "failed")
+    source = migrated(operator, "finished" if flag == FORCE else "failed")
     world.set_fate(source.id, Fate.NEVER_END)
     running = operator.start_admin(*SCOPE, WAIT, flag)
     running.wait_until(lambda: world.running_imports() and operator.row(source.id)["job_id"])
@@ -201,7 +202,7 @@ def test_what_failed_or_is_held_in_a_forced_run_is_retried_by_the_command_that_i
 def test_what_a_forced_run_could_not_begin_is_named_by_its_id_and_forced_then(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     other = world.add_collection("anna", "Other", documents=1)
     operator.admin(*SCOPE, WAIT, CHATS)
     former = operator.target_of(source.id)
@@ -222,7 +223,7 @@ def test_what_a_forced_run_could_not_begin_is_named_by_its_id_and_forced_then(
 def test_a_forced_run_that_goes_on_and_fails_before_its_first_step_is_not_forced_once_more(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     world.set_fate(source.id, Fate.NEVER_END)
     operator.admin(*SCOPE, FORCE)
     operator.sql("INSERT OR REPLACE INTO marks VALUES (?, 'force', 1)", source.id)
@@ -240,7 +241,7 @@ def test_a_forced_run_that_goes_on_and_fails_before_its_first_step_is_not_forced
 def test_what_a_former_target_still_holds_goes_where_the_migration_has_moved_all_else(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     former = operator.target_of(source.id)
     chats = "POST /collections/{collection_id}/migrate_chat_sessions_job"
     operator.server.faults.add(reply(403), route=chats, times=None)

@@ -22,11 +22,27 @@ def foreign(path: Path) -> None:
     db.close()
 
 
+def numbered(path: Path) -> None:
+    foreign(path)
+    with sqlite3.connect(str(path)) as db:
+        db.execute("PRAGMA user_version = 61")  # as browsers count theirs
+    db.close()
+
+
 def newer(path: Path) -> None:
     with sqlite3.connect(str(path)) as db:
         db.execute("PRAGMA user_version = 4711")
         db.execute("CREATE TABLE something_new (id TEXT)")
+        db.execute("CREATE TABLE collection_migrations (id TEXT)")
     db.close()
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def circle(path: Path) -> None:
+    path.symlink_to(path)
 
 
 def damaged(path: Path) -> None:
@@ -39,14 +55,32 @@ def damaged(path: Path) -> None:
 BAD: Dict[str, Callable[[Path], None]] = {
     "a text file": text,
     "somebody else's database": foreign,
+    "somebody else's database with a number": numbered,
     "a newer version's database": newer,
     "a damaged database": damaged,
     "a folder": Path.mkdir,
+    "an empty file": empty,
+    "links in a circle": circle,
 }
+SAID = {
+    "somebody else's database with a number": "no tracking database of this tool",
+    "a newer version's database": "newer version",
+    "an empty file": "is empty",
+}
+MIGRATION = "--all-users --use-model-mappings"
+MODES = [MIGRATION, "--verify", "--status", "--rollback", "--cleanup --yes"]
 
 
-@pytest.mark.parametrize("mode", ["--all-users --use-model-mappings", "--verify", "--status"])
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize(
+    ("mode", "what"),
+    # A migration fills an empty file, as it makes one.
+    [
+        (mode, what)
+        for mode in MODES
+        for what in BAD
+        if (mode, what) != (MIGRATION, "an empty file")
+    ],
+)
 def test_a_database_that_cannot_be_used_is_refused_before_anything_is_sent(
     server: SandboxServer,
     tmp_path: Path,
@@ -63,6 +97,7 @@ def test_a_database_that_cannot_be_used_is_refused_before_anything_is_sent(
     said = capsys.readouterr()
     assert said.err.count("Error:") == 1
     assert "tracking.db" in said.err
+    assert SAID.get(what, "") in said.err
     assert "Traceback" not in said.out + said.err
     assert not server.requests
     if path.is_file():

@@ -7,13 +7,14 @@ import pty
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
+from tests.e2e.prepared import migrated, once
 from tests.support.earlier import by_this_tool, by_version_1_2_0
 from tests.support.terminal import MAPPED, WAIT, Operator
 
@@ -29,10 +30,15 @@ CLEANUP, YES, FORCE, RETRY, CHATS = (
 
 def replaced(operator: Operator) -> tuple[Collection, Collection, Collection]:
     """A source, its former target, and the one in use."""
-    source = by_this_tool(operator, "finished")
-    former = operator.target_of(source.id)
-    operator.admin(*SCOPE, FORCE, WAIT, CHATS)
-    return source, former, operator.target_of(source.id)
+
+    def commands() -> List[Collection]:
+        source = by_this_tool(operator, "finished")
+        former = operator.target_of(source.id)
+        operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+        return [source, former, operator.target_of(source.id)]
+
+    source, former, current = once("replaced", operator.server, operator.db, commands)
+    return source, former, current
 
 
 def fates(operator: Operator) -> Dict[str, str]:
@@ -50,7 +56,7 @@ def test_a_replaced_target_is_deleted_and_stays_on_record(operator: Operator, wo
 
 
 def test_a_failed_target_is_deleted(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "failed")
+    source = migrated(operator, "failed")
     target = operator.target_of(source.id)
     operator.admin(CLEANUP, YES)
     assert target.id not in world.collections
@@ -61,7 +67,7 @@ def test_a_failed_target_is_deleted(operator: Operator, world: World) -> None:
 def test_a_target_that_was_rolled_back_is_deleted_and_its_source_left_alone(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     operator.admin("--rollback")
     operator.admin(CLEANUP, YES)
@@ -78,7 +84,7 @@ def test_a_target_that_was_rolled_back_is_deleted_and_its_source_left_alone(
 def test_a_target_that_was_rolled_back_does_not_speak_for_itself(
     operator: Operator, world: World, why: str
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     operator.admin("--rollback")
     if why == "its source is gone":
@@ -164,7 +170,7 @@ def test_what_somebody_needs_is_kept(operator: Operator, world: World, why: str)
 
 
 def test_a_target_is_kept_whose_import_still_runs(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "importing")
+    source = migrated(operator, "importing")
     target = operator.target_of(source.id)
     world.set_fate(source.id, Fate.SUCCEED)
     operator.admin(*SCOPE, FORCE, WAIT)
@@ -174,7 +180,7 @@ def test_a_target_is_kept_whose_import_still_runs(operator: Operator, world: Wor
 
 
 def test_a_target_is_kept_whose_source_is_gone(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "failed")
+    source = migrated(operator, "failed")
     target = operator.target_of(source.id)
     world.add_document(target.id, "a.txt")
     world.delete_collection(source.id)

@@ -10,7 +10,8 @@ import pytest
 from h2ogpte_migration.sandbox.sample import sample_world
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0
+from tests.e2e.prepared import migrated
+from tests.support.earlier import FLAGS, by_version_1_2_0
 from tests.support.terminal import GEMMA, M3, MAPPED, Operator
 
 DRY = "--dry-run"
@@ -136,7 +137,7 @@ def test_keys_of_a_dry_run_expire_within_the_hour(operator: Operator, world: Wor
 
 @pytest.mark.promise("dry-run.database-untouched")
 @pytest.mark.parametrize("state", list(FLAGS))
-@pytest.mark.parametrize("maker", [by_this_tool, by_version_1_2_0], ids=["ours", "1.2.0"])
+@pytest.mark.parametrize("maker", [migrated, by_version_1_2_0], ids=["ours", "1.2.0"])
 @pytest.mark.parametrize("flags", [(), ("--force-remigrate",)], ids=["plain", "forced"])
 def test_a_database_that_is_there_is_only_read(
     operator: Operator, maker: object, state: str, flags: Tuple[str, ...]

@@ -11,12 +11,13 @@ import pytest
 
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.world import World
-from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0, let_jobs_end
+from tests.e2e.prepared import migrated
+from tests.support.earlier import FLAGS, by_version_1_2_0, let_jobs_end
 from tests.support.terminal import MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
 CHATS = "--migrate-chats"
-MAKERS = {"ours": by_this_tool, "version 1.2.0": by_version_1_2_0}
+MAKERS = {"ours": migrated, "version 1.2.0": by_version_1_2_0}
 
 both_modes = pytest.mark.parametrize("mode", [(), (WAIT,)], ids=["parallel", "sequential"])
 both_origins = pytest.mark.parametrize("made_by", list(MAKERS))

@@ -11,8 +11,9 @@ from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
+from tests.e2e.prepared import chain, migrated
 from tests.support.command import Result
-from tests.support.earlier import by_this_tool, by_version_1_2_0
+from tests.support.earlier import by_version_1_2_0
 from tests.support.terminal import GEMMA, LARGE, M3, MAPPED, WAIT, Operator
 
 SCOPE = ("--users", "anna", MAPPED)
@@ -28,7 +29,7 @@ def held(world: World, collection_id: str) -> object:
 @pytest.mark.promise("rollback.comes-back")
 @pytest.mark.parametrize("scope", [[], ["--users", "anna"], ["--all-users"], ["--collections"]])
 def test_connectors_and_chats_come_back(operator: Operator, world: World, scope: list) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     words = [*scope, source.id] if scope == ["--collections"] else scope
     operator.admin(ROLLBACK, *words)
@@ -40,7 +41,7 @@ def test_connectors_and_chats_come_back(operator: Operator, world: World, scope:
 
 
 def test_documents_that_only_the_target_holds_are_told_of(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     world.add_document(operator.target_of(source.id).id, "by a connector.txt")
     said = operator.admin(ROLLBACK)
     assert "the target holds 1 document that its source does not; they stay there" in said.text
@@ -48,7 +49,7 @@ def test_documents_that_only_the_target_holds_are_told_of(operator: Operator, wo
 
 
 def test_its_owner_rolls_back(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     operator.user("anna", ROLLBACK)
     assert held(world, source.id) == (2, 2)
 
@@ -63,7 +64,7 @@ def test_what_version_1_2_0_migrated_is_rolled_back(operator: Operator, world: W
 def test_a_later_plain_run_leaves_it_alone_and_a_forced_one_migrates_it_anew(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     operator.admin(ROLLBACK)
     operator.server.forget_requests()
@@ -86,7 +87,7 @@ def test_a_later_plain_run_leaves_it_alone_and_a_forced_one_migrates_it_anew(
 def test_an_empty_listing_that_the_record_contradicts_is_not_believed(
     operator: Operator, world: World, operation: str
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     world.habits.empty_listings = f"{operation}:1"
     operator.admin(ROLLBACK)
@@ -96,7 +97,7 @@ def test_an_empty_listing_that_the_record_contradicts_is_not_believed(
 
 @pytest.mark.promise("rollback.comes-back")
 def test_what_did_not_come_back_is_told_by_its_count(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     lost = world.sessions_of(target.id)[0]
     operator.server.faults.add(
@@ -112,7 +113,7 @@ def test_what_did_not_come_back_is_told_by_its_count(operator: Operator, world: 
 def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     world.drop_collection(operator.target_of(source.id).id)
     said = operator.admin(ROLLBACK, code=1)
     assert "the target was deleted after the end, with what it held" in said.out
@@ -131,7 +132,7 @@ def test_a_target_that_is_gone_is_told_and_nothing_counts_as_rolled_back(
 def test_what_a_former_target_holds_is_named_where_the_target_is_gone(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     former = operator.target_of(source.id)
     operator.admin(*SCOPE, FORCE, WAIT)
     world.drop_collection(operator.target_of(source.id).id)
@@ -147,7 +148,7 @@ def test_what_a_former_target_holds_is_named_where_the_target_is_gone(
 def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
     operator: Operator, world: World, kind: str
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     world.set_fate(target.id, Fate.REFUSE, kind=kind)
     operator.admin(ROLLBACK, code=1)
@@ -164,7 +165,7 @@ def test_a_target_that_goes_in_the_middle_of_a_rollback_leaves_it_open(
 def test_a_target_that_goes_once_everything_had_come_back_is_rolled_back(
     operator: Operator, world: World, lost: int
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     operator.server.faults.add(
         reply(500),
@@ -190,7 +191,7 @@ def test_what_was_only_counted_when_the_target_went_did_not_come_back(
     operator: Operator, world: World
 ) -> None:
     """New chats in the source are as many as were lost: the number alone does not tell."""
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     operator.server.faults.add(
         reply(500), route="POST /collections/{collection_id}/migrate_chat_sessions_job", times=None
@@ -219,7 +220,7 @@ def test_what_failed_and_had_nothing_that_moved_is_no_matter_of_a_rollback(
 def test_a_former_target_that_people_deleted_is_no_loss_of_a_rollback(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     former = operator.target_of(source.id)
     former.connectors.pop()
     world.drop_session(world.sessions_of(former.id)[0].id)
@@ -233,7 +234,7 @@ def test_a_former_target_that_people_deleted_is_no_loss_of_a_rollback(
 def test_the_status_names_the_way_on_of_an_interrupted_rollback_and_of_nothing_else(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     other = world.add_collection("anna", "Other", documents=1, connectors=1)
     operator.admin(*SCOPE, WAIT, CHATS)
     world.set_fate(operator.target_of(source.id).id, Fate.REFUSE, kind=JobKind.MOVE_CONNECTORS)
@@ -297,7 +298,7 @@ def test_chats_left_at_the_start_of_a_chain_without_its_middle_are_told_the_way_
 def test_a_plain_run_notes_the_way_back_of_what_it_leaves_as_finished(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     operator.admin(*SCOPE, WAIT, CHATS)
     assert f"--rollback --collections {source.id}" in operator.log.replace(" --users anna", "")
 
@@ -305,7 +306,7 @@ def test_a_plain_run_notes_the_way_back_of_what_it_leaves_as_finished(
 def test_an_interrupted_rollback_goes_on_and_a_plain_run_does_not_move_things_to_and_fro(
     operator: Operator, world: World
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     target = operator.target_of(source.id)
     route = "POST /collections/{collection_id}/migrate_chat_sessions_job"
     operator.server.faults.add(reply(400), route=route, times=None)
@@ -324,7 +325,7 @@ def test_a_move_back_that_was_left_running_and_does_not_show_is_waited_for(
     operator: Operator, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What its origin lists tells that it is not over: the source is empty from the start."""
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     world.times.move_s = 60.0
     monkeypatch.setattr(patience, "MOVE_PATIENCE_S", 0.1)
     assert "is still running" in operator.admin(ROLLBACK, code=1).out
@@ -365,7 +366,7 @@ def test_what_another_command_holds_is_not_rolled_back_and_said_so(
 
 
 def test_a_dry_run_shows_it_and_changes_nothing(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     before = operator.db.read_bytes()
     operator.server.forget_requests()
     said = operator.admin(ROLLBACK, "--dry-run", "--details")
@@ -398,7 +399,7 @@ def test_a_target_that_cannot_be_read_holds_up_no_other_of_a_dry_run(
 
 
 def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, world: World) -> None:
-    source = by_this_tool(operator, "created")
+    source = migrated(operator, "created")
     operator.server.forget_requests()
     said = operator.admin(ROLLBACK, "--collections", source.id)
     assert operator.changes() == {}
@@ -408,7 +409,7 @@ def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, wor
 # -- more than one target --------------------------------------------------------------------
 def test_what_a_former_target_holds_comes_back_as_well(operator: Operator, world: World) -> None:
     """A forced run without --migrate-chats leaves the chats where the first one moved them."""
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     first = operator.target_of(source.id)
     operator.admin(*SCOPE, FORCE, WAIT)
     assert held(world, first.id) == (0, 2)
@@ -417,33 +418,20 @@ def test_what_a_former_target_holds_comes_back_as_well(operator: Operator, world
     assert held(world, first.id) == (0, 0)
 
 
-def chain(operator: Operator, number: int) -> list:
-    """Collections that were migrated, and their targets migrated on to a third model."""
-    world = operator.world
-    sources = [
-        world.add_collection("anna", f"Alpha {n}", documents=1, connectors=1, chats=1)
-        for n in range(number)
-    ]
-    operator.admin(*SCOPE, WAIT, CHATS)
-    onwards = ("--all-users", "--source-model", GEMMA, "--target-model", "BAAI/bge-large-en-v1.5")
-    operator.admin(*onwards, WAIT, CHATS)
-    return sources
-
-
 def test_a_chain_comes_back_from_its_last_link_to_its_first(
     operator: Operator, world: World
 ) -> None:
-    world.times.move_s = 0.2
-    sources = chain(operator, 4)
+    sources = chain(operator, 2)
+    world.times.move_s = 0.08  # longer than anything else takes: nothing is in order by chance
     operator.admin(ROLLBACK)
-    assert [held(world, source.id) for source in sources] == [(1, 1)] * 4
+    assert [held(world, source.id) for source in sources] == [(1, 1)] * 2
 
 
 @pytest.mark.parametrize("onwards", [FORCE, "a third model"])
 def test_what_a_database_from_a_backup_does_not_find_is_not_back(
     operator: Operator, world: World, onwards: str
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     backup = operator.db.read_bytes()
     if onwards == FORCE:
         operator.admin(*SCOPE, WAIT, CHATS, FORCE)
@@ -477,12 +465,12 @@ def test_a_chain_that_version_1_2_0_left_is_a_chain(
 def test_what_a_former_target_was_migrated_on_to_comes_back_before_it_does(
     operator: Operator, world: World
 ) -> None:
-    world.times.move_s = 0.2
-    sources = chain(operator, 3)
+    sources = chain(operator, 2)
     operator.admin(*SCOPE, FORCE, WAIT, CHATS)
+    world.times.move_s = 0.08
     said = operator.admin(ROLLBACK)
     assert "were moved back, and it has" not in said.out
-    assert [held(world, source.id) for source in sources] == [(1, 1)] * 3
+    assert [held(world, source.id) for source in sources] == [(1, 1)] * 2
 
 
 def next_commands(said: Result) -> list:
@@ -623,7 +611,7 @@ def test_the_first_link_of_a_chain_does_not_come_back_alone(
 def test_what_was_rolled_back_is_migrated_to_another_model_from_its_source(
     operator: Operator, world: World, scope: list
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     dead = operator.target_of(source.id)
     operator.admin(ROLLBACK)
     world.add_document(source.id, "new.pdf")
@@ -660,7 +648,7 @@ def rename(world: World, old: str, new: str) -> None:
 def test_an_owner_who_was_renamed_is_still_the_owner(
     operator: Operator, world: World, by_owner: bool
 ) -> None:
-    source = by_this_tool(operator, "finished")
+    source = migrated(operator)
     rename(world, "anna", "anna.new")
     said = operator.user("anna.new", ROLLBACK) if by_owner else operator.admin(ROLLBACK)
     assert "1 rolled back" in said.out
@@ -668,6 +656,6 @@ def test_an_owner_who_was_renamed_is_still_the_owner(
 
 
 def test_what_is_still_importing_is_told_of(operator: Operator, world: World) -> None:
-    by_this_tool(operator, "importing")
+    migrated(operator, "importing")
     said = operator.admin(ROLLBACK, code=1)
     assert "1 collection is not imported yet: --verify will move what is theirs" in said.text

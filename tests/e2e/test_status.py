@@ -15,8 +15,9 @@ import pytest
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import Database, Tracking
+from tests.e2e.prepared import migrated
 from tests.support.command import start_command
-from tests.support.earlier import FLAGS, by_this_tool, by_version_1_2_0
+from tests.support.earlier import FLAGS, by_version_1_2_0
 from tests.support.terminal import M3, MAPPED, Operator
 
 
@@ -215,7 +216,7 @@ def test_the_client_is_not_imported(operator: Operator, words: Any) -> None:
     assert not loaded & {"h2ogpte", "aiohttp", "pydantic", "urllib3", "rich", "websockets"}
 
 
-@pytest.mark.parametrize("made_by", [by_version_1_2_0, by_this_tool])
+@pytest.mark.parametrize("made_by", [by_version_1_2_0, migrated])
 @pytest.mark.parametrize("state", list(FLAGS))
 def test_many_at_once_stand_where_each_alone_does(
     operator: Operator, made_by: Any, state: str

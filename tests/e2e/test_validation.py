@@ -370,6 +370,18 @@ def test_a_source_that_was_deleted_after_submission(
     assert len(target.documents) == 2
 
 
+def test_what_is_held_without_a_source_is_not_to_be_migrated_afresh(
+    operator: Operator, world: World, source: Collection
+) -> None:
+    target = submitted(operator, source)
+    target.documents.pop()
+    world.delete_collection(source.id)
+    said = operator.admin(VERIFY, code=1).text
+    assert "1 document missing" in said
+    assert "--verify --ignore-validation" in said
+    assert "--retry-failed" not in said
+
+
 @pytest.mark.promise("vanished.job")
 def test_a_job_whose_record_is_gone(operator: Operator, world: World, source: Collection) -> None:
     submitted(operator, source)

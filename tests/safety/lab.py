@@ -37,6 +37,7 @@ from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.store import Store
+from tests.e2e.prepared import bring_over, copied, once
 from tests.faults.harness import LARGE, M3, TIMEOUT_S, JumpingClock, Result, clock, run, serving
 from tests.support import waits
 
@@ -76,6 +77,29 @@ class Lab:
     def verify(self, *more: str, admin: bool = True) -> Result:
         """What a job of cron does."""
         return self.command(VERIFY, CHATS, *more, admin=admin)
+
+    def begin(self, prepare: Callable[..., object], *words: str) -> None:
+        """Begin with what ``prepare`` leaves; what is done for the first test serves them all."""
+
+        def commands() -> List[Collection]:
+            prepare(self, *words)
+            return [self.source]
+
+        name = (prepare, words)
+        (self.source,) = once(name, self.server, self.database, commands)
+        self.snapshots = _snapshots.setdefault(name, self.snapshots)
+
+    def migrated(self, *more: str) -> None:
+        """Begin where the whole way was gone."""
+        self.begin(_migrate, *more)
+
+    def submitted(self, *more: str) -> None:
+        """Begin where the server has imported what was submitted."""
+        self.begin(_submit, *more)
+
+    def replaced(self) -> None:
+        """Begin where the whole way was gone twice: there is a former target."""
+        self.begin(_migrate_twice)
 
     def command(self, *words: str, admin: bool = True) -> Result:
         """Any command, as the administrator or as the owner."""
@@ -123,6 +147,7 @@ class Lab:
         self.forget()
         if position != Position.NEW:
             self.database.write_bytes(self.snapshots[position])
+            bring_over(self.database, self.server)
 
     def forget(self) -> None:
         """Lose the database."""
@@ -235,6 +260,24 @@ class Lab:
             yield f"a success with other settings: {made_of(current)}"
 
 
+_snapshots: Dict[Tuple[Callable[..., object], Tuple[str, ...]], Dict[Position, bytes]] = {}
+
+
+def _migrate(lab: Lab, *more: str) -> None:
+    result = lab.migrate(*more)
+    assert result.code == 0, result.text
+
+
+def _submit(lab: Lab, *more: str) -> None:
+    result = lab.submit(*more)
+    assert result.code == 0, result.text
+
+
+def _migrate_twice(lab: Lab) -> None:
+    _migrate(lab)
+    _migrate(lab, FORCE)
+
+
 def names_in(collection: Collection) -> List[str]:
     return sorted(line.document.name for line in collection.documents)
 
@@ -290,23 +333,11 @@ def recorded(lab: Lab) -> Iterator[None]:
             yield db
         tracked = Store(self).load(lab.source.id)
         if tracked is not None and tracked.position not in lab.snapshots:
-            lab.snapshots[tracked.position] = _copy(lab.database)
+            lab.snapshots[tracked.position] = copied(lab.database)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "transaction", recording)
         yield
-
-
-def _copy(path: Path) -> bytes:
-    """The whole of a database, without its ``-wal``."""
-    copy = path.with_suffix(".copy")
-    with closing(sqlite3.connect(str(path))) as origin, closing(
-        sqlite3.connect(str(copy))
-    ) as backup:
-        origin.backup(backup)
-    data = copy.read_bytes()
-    copy.unlink()
-    return data
 
 
 Point = TypeVar("Point")

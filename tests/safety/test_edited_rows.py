@@ -213,7 +213,7 @@ def _run(point: Point, folder: Path) -> str:
     """What is wrong in the end; empty where nothing is."""
     state, edit, command = point
     with laboratory(folder) as lab:
-        STATES[state](lab)
+        lab.begin(STATES[state])
         EDITS[edit](lab)
         before = {item.id: names_in(item) for item in _strangers(lab)}
         result = COMMANDS[command](lab)
@@ -259,7 +259,7 @@ def test_what_is_written_between_the_look_at_a_row_and_its_lease_is_seen(
 ) -> None:
     """Another process may have had the lease in that moment, and have gone on with it."""
     with laboratory(tmp_path) as lab:
-        lab.submit()
+        lab.submitted()
         lab.let_jobs_end()
         claim = Leases.claim
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import List
 
@@ -13,7 +14,9 @@ from h2ogpte_migration.sandbox.faults import call, close, reply
 from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
+from h2ogpte_migration.tracking import runs
 from h2ogpte_migration.tracking.leases import Leases
+from h2ogpte_migration.tracking.runs import Runs
 from tests.safety.test_record_and_past import QUICK, names_in
 from tests.support.earlier import let_jobs_end
 from tests.support.terminal import MAPPED, Operator
@@ -178,3 +181,50 @@ def test_a_target_that_people_fill_while_it_waits_for_its_slot_is_not_imported_i
         for source in (lab.source, *more):
             (target,) = (item for item in world.targets_of(source.name) if item is not theirs)
             assert names_in(target) == names_in(source)
+
+
+# -- a computer that slept -------------------------------------------------------------------
+WRITES = (
+    "POST /collections",
+    "PATCH /collections/{collection_id}",
+    "PUT /collections/{collection_id}/metadata",
+    "PUT /collections/{collection_id}/permissions/{username}",
+    IMPORT,
+    "POST /collections/{collection_id}/migrate_scheduled_connectors",
+    "POST /collections/{collection_id}/migrate_chat_sessions_job",
+)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_waits_to_be_sent_again_is_not_once_another_process_has_the_collection(
+    tmp_path: Path,
+) -> None:
+    """A run is asleep while it waits, and another machine takes over what seems to be left."""
+    with laboratory(tmp_path) as lab:
+
+        def take_over() -> None:
+            lab.sql("UPDATE leases SET run_id = run_id + 1000")
+
+        for route in WRITES:
+            lab.server.forget_requests()
+            slowed = replace(reply(429, retry_after=0.01), call=take_over)
+            lab.server.faults.add(slowed, route=route)
+            said = lab.migrate()
+            assert said.code == 1, route
+            assert "Another process took over" in said.text, route
+            assert lab.server.counts().get(route) == 1, route
+        assert not lab.wrong(lab.migrate())
+
+
+def test_a_run_that_was_silent_shows_that_it_lives_before_it_changes_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on no other machine takes over; for the others a sign a minute will do."""
+    beats: List[str] = []
+    with laboratory(tmp_path) as lab:
+        monkeypatch.setattr(Runs, "heartbeat", lambda runs: beats.append("beat"))
+        assert lab.migrate().code == 0
+        assert beats == []
+        monkeypatch.setattr(runs, "LONGEST_SILENCE_S", -1.0)
+        assert lab.migrate("--force-remigrate").code == 0
+        assert beats

@@ -11,6 +11,7 @@ import pytest
 
 from h2ogpte_migration.model import SourceId
 from h2ogpte_migration.sandbox.faults import Action, FixedReply, call, reply
+from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.states import StepName
 from h2ogpte_migration.tracking.leases import Leases
@@ -52,7 +53,7 @@ def held_by(lab: Lab, command: str) -> None:
 
 
 def test_chats_of_a_former_target_that_could_not_be_brought_over_are_still_to_do(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     lab.submit(FORCE)
     first = lab.targets[0]
     lab.server.faults.add(reply(403), route=MOVE_CHATS, times=None)
@@ -65,8 +66,25 @@ def test_chats_of_a_former_target_that_could_not_be_brought_over_are_still_to_do
     assert lab.command("--status", "--check").code == 0
 
 
+def test_what_a_former_target_of_a_failed_migration_holds_is_named_with_the_way_to_its_source(
+    lab: Lab,
+) -> None:
+    """Of the target that failed nothing comes back: what the one before holds belongs in the source."""
+    lab.migrated()
+    first = lab.targets[0]
+    lab.world.set_fate(lab.source.id, Fate.FAIL)
+    assert lab.migrate(FORCE).code == 1
+    result = lab.command("--rollback")
+    assert result.code == 1
+    (line,) = [each for each in result.text.splitlines() if "to bring it over:" in each]
+    assert line.endswith(
+        f"--move-connectors --move-chats --from {first.id} --to {lab.source.id} "
+        "--db-path migration_tracking.db"
+    )
+
+
 def test_a_document_that_came_after_a_clean_validation_is_late_and_not_missing(lab: Lab) -> None:
-    lab.submit()
+    lab.submitted()
     lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
     assert lab.verify().code == 1
     lab.server.faults.clear()
@@ -85,6 +103,24 @@ def test_what_a_connector_brings_until_it_is_moved_follows_it(lab: Lab) -> None:
     assert result.code == 0, result.text
     assert late(lab)
     assert "1 late document brought into the target" in result.text
+
+
+def test_what_comes_that_late_and_is_of_no_use_is_told(lab: Lab) -> None:
+    def bring() -> None:
+        lab.world.add_document(lab.source.id, "late.pdf")
+
+    def spoil() -> None:
+        for member in lab.target.documents:
+            if member.document.name == "late.pdf":
+                member.status = "failed"
+
+    lab.server.faults.add(call(bring), route=MOVE_CONNECTORS)
+    documents = "GET /collections/{collection_id}/documents"
+    lab.server.faults.add(call(spoil), route=documents, when=lambda _: late(lab), times=None)
+    result = lab.migrate()
+    assert result.code == 0, result.text
+    said = " ".join(result.text.split())
+    assert "was brought, and is not usable in the target: late.pdf" in said
 
 
 def test_what_comes_that_late_and_can_only_be_copied_is_told(lab: Lab) -> None:
@@ -111,7 +147,7 @@ def hide_chats_of(lab: Lab, collection: Collection) -> None:
 
 
 def test_chats_that_are_counted_and_not_listed_come_back_with_a_rollback(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     hide_chats_of(lab, lab.target)
     assert lab.command("--rollback").code == 0
     assert lab.chats_of(lab.source.id) == 2
@@ -120,7 +156,7 @@ def test_chats_that_are_counted_and_not_listed_come_back_with_a_rollback(lab: La
 def test_chats_of_a_former_target_that_are_counted_and_not_listed_are_brought_over(
     lab: Lab,
 ) -> None:
-    lab.migrate()
+    lab.migrated()
     first = lab.target
     hide_chats_of(lab, first)
     assert lab.migrate(FORCE).code == 0
@@ -143,7 +179,7 @@ def test_chats_do_not_stay_in_the_middle_of_a_chain_whose_end_has_moved_its_own(
 def test_a_forced_first_link_of_a_chain_names_what_its_later_links_hold(
     lab: Lab, links: int
 ) -> None:
-    assert lab.migrate().code == 0
+    lab.migrated()
     middle = lab.target
     for model in ("BAAI/bge-large-en-v1.5", "intfloat/e5-large-v2")[:links]:
         onwards = ("--collections", lab.targets[-1].id, "--target-model", model)
@@ -160,7 +196,7 @@ def test_a_forced_first_link_of_a_chain_names_what_its_later_links_hold(
 
 
 def test_a_forced_run_after_a_rollback_forces(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     lab.server.faults.add(reply(403), route=MOVE_CONNECTORS, times=None)
     assert lab.migrate(FORCE).code == 1
     lab.server.faults.clear()
@@ -227,7 +263,7 @@ def test_chats_that_were_moved_are_not_asked_for_of_who_holds_the_collection(lab
 
 @pytest.mark.promise("force.not-twice")
 def test_a_forced_run_that_was_killed_is_none_that_wants_another_model(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     words = ("--collections", lab.source.id, "--target-model", MXBAI, WAIT, CHATS, FORCE)
     killed = ("INSERT INTO marks VALUES (?, 'force', 1)", lab.source.id)
     lab.sql(*killed)
@@ -251,7 +287,7 @@ def test_a_forced_run_that_was_killed_is_none_that_wants_another_model(lab: Lab)
 def test_a_forced_run_whose_source_is_gone_leaves_the_finished_migration_finished(
     lab: Lab,
 ) -> None:
-    lab.migrate()
+    lab.migrated()
     lab.server.faults.add(
         call(lambda: lab.world.delete_collection(lab.source.id)), route="POST /admin/api_keys"
     )
@@ -261,7 +297,7 @@ def test_a_forced_run_whose_source_is_gone_leaves_the_finished_migration_finishe
 
 
 def test_a_rollback_that_was_interrupted_is_open_for_a_verification(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     lab.server.faults.add(reply(403), route=MOVE_CHATS, times=None)
     assert lab.command("--rollback").code == 1
     lab.server.faults.clear()
@@ -273,7 +309,7 @@ def test_a_rollback_that_was_interrupted_is_open_for_a_verification(lab: Lab) ->
 
 
 def test_a_newer_version_of_a_document_that_was_copied_holds_the_connectors(lab: Lab) -> None:
-    lab.submit("--copy-document")
+    lab.submitted("--copy-document")
     old = lab.source.documents[0].document
     lab.world.remove_document(lab.source.id, old.id)
     lab.world.add_document(lab.source.id, old.name)
@@ -283,7 +319,7 @@ def test_a_newer_version_of_a_document_that_was_copied_holds_the_connectors(lab:
 
 
 def test_nothing_is_moved_into_a_target_that_people_archived(lab: Lab) -> None:
-    lab.submit()
+    lab.submitted()
     lab.target.status = "archived"
     result = lab.verify()
     assert result.code == 1
@@ -294,7 +330,7 @@ def test_nothing_is_moved_into_a_target_that_people_archived(lab: Lab) -> None:
 
 
 def test_no_new_target_is_advised_where_source_and_target_are_gone(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     for collection in (lab.target, lab.source):
         lab.world.delete_collection(collection.id)
     result = lab.verify("--collections", lab.source.id)
@@ -322,7 +358,7 @@ def list_what_is_there_and_nothing_new(lab: Lab) -> None:
 
 
 def test_a_document_that_the_source_counts_and_does_not_list_is_told_of(lab: Lab) -> None:
-    lab.submit()
+    lab.submitted()
     list_what_is_there_and_nothing_new(lab)
     lab.world.add_document(lab.source.id, "late.pdf")
     result = lab.verify()
@@ -331,7 +367,7 @@ def test_a_document_that_the_source_counts_and_does_not_list_is_told_of(lab: Lab
 
 @pytest.mark.parametrize("whose", ["its own source", "another owner's"])
 def test_a_forced_run_leaves_an_unfit_target_of_the_row_alone(lab: Lab, whose: str) -> None:
-    lab.migrate()
+    lab.migrated()
     other = lab.source.id
     if whose == "another owner's":
         other = lab.world.add_collection("bertil", "Hers", M3).id
@@ -344,7 +380,7 @@ def test_a_forced_run_leaves_an_unfit_target_of_the_row_alone(lab: Lab, whose: s
 
 
 def test_a_plain_run_notices_that_the_target_of_a_finished_migration_is_gone(lab: Lab) -> None:
-    lab.migrate()
+    lab.migrated()
     lab.world.delete_collection(lab.target.id)
     result = lab.migrate()
     assert result.code == 1
@@ -356,10 +392,8 @@ def test_a_plain_run_notices_that_the_target_of_a_finished_migration_is_gone(lab
 # -- what may not be deleted -----------------------------------------------------------------
 def replaced(lab: Lab) -> Collection:
     """A former target that nobody needs any more."""
-    lab.migrate()
-    former = lab.target
-    assert lab.migrate(FORCE).code == 0
-    return former
+    lab.replaced()
+    return lab.targets[0]
 
 
 def test_a_former_target_is_listed_once_to_tell_whether_it_may_be_deleted(lab: Lab) -> None:
@@ -391,7 +425,7 @@ def test_a_document_that_a_former_target_counts_and_does_not_list_yet_is_not_del
 def test_what_became_of_a_former_target_since_it_was_listed_is_not_written_over(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    lab.migrate()
+    lab.migrated()
     lab.command("--rollback")
     rolled_back, claim = lab.target, Leases.claim
 
@@ -454,8 +488,7 @@ def refuse(lab: Lab, former: Collection, status: int, times: Optional[int] = Non
 
 def two_former(lab: Lab) -> Tuple[Collection, Collection]:
     """Both hold a connector and a chat; a further target is to be made."""
-    assert lab.migrate().code == 0
-    assert lab.migrate(FORCE).code == 0
+    lab.replaced()
     first, second = lab.targets
     first.connectors.append(second.connectors.pop())
     lab.world.sessions_of(second.id)[0].collection_id = first.id

@@ -129,14 +129,29 @@ def _name(value: object) -> str:
     return str(getattr(value, "value", value)).replace(" ", "-")
 
 
+def _migrated(lab: Lab) -> None:
+    with recorded(lab):
+        done = lab.migrate()
+    assert done.code == 0, done.text
+    assert {*lab.snapshots, Position.NEW} == set(POSITIONS)
+
+
+def _submitted(lab: Lab) -> None:
+    with recorded(lab):
+        lab.submit()
+
+
+def _under_way(lab: Lab) -> None:
+    lab.world.set_fate(lab.source.id, Fate.NEVER_END, times=1)
+    with recorded(lab):
+        lab.command("--target-model", "BAAI/bge-m3")
+
+
 def _run(point: Point, folder: Path) -> str:
     """What is wrong in the end; empty where nothing is."""
     position, since, command = point
     with laboratory(folder) as lab:
-        with recorded(lab):
-            done = lab.migrate()
-        assert done.code == 0, done.text
-        assert {*lab.snapshots, Position.NEW} == set(POSITIONS)
+        lab.begin(_migrated)
         SINCE[since](lab)
         lab.put_back(position)
         result = COMMANDS[command](lab)
@@ -164,8 +179,7 @@ def test_a_target_that_was_deleted_meanwhile_costs_no_second_one_but_afresh(
     position: Position, tmp_path: Path
 ) -> None:
     with laboratory(tmp_path) as lab:
-        with recorded(lab):
-            lab.migrate()
+        lab.begin(_migrated)
         _people_deleted_it(lab)
         lab.put_back(position)
         result = lab.migrate()
@@ -183,9 +197,7 @@ def test_an_import_that_a_backup_does_not_know_and_that_still_runs_is_adopted(
     position: Position, tmp_path: Path
 ) -> None:
     with laboratory(tmp_path) as lab:
-        lab.world.set_fate(lab.source.id, Fate.NEVER_END, times=1)
-        with recorded(lab):
-            lab.command("--target-model", "BAAI/bge-m3")
+        lab.begin(_under_way)
         (job,) = lab.world.import_jobs()
         assert job.running
         lab.put_back(position)
@@ -200,8 +212,7 @@ def test_an_import_that_a_backup_does_not_know_and_that_still_runs_is_adopted(
 
 def test_two_unknown_imports_under_way_are_waited_out(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
-        with recorded(lab):
-            lab.submit()
+        lab.begin(_submitted)
         made = lab.target
         made.documents.clear()
         lab.put_back(Position.SHARED)
@@ -224,8 +235,7 @@ def test_of_several_unknown_imports_the_documents_tell_once_they_have_ended(
     tmp_path: Path, running: bool
 ) -> None:
     with laboratory(tmp_path) as lab:
-        with recorded(lab):
-            lab.submit()
+        lab.begin(_submitted)
         anna, made = lab.world.users["anna"], lab.target
         other = lab.world.add_collection("anna", "One")
         lab.world.set_fate(other.id, Fate.NEVER_END if running else Fate.SUCCEED, times=1)
@@ -251,8 +261,7 @@ def test_of_several_unknown_imports_the_documents_tell_once_they_have_ended(
 
 def test_a_target_that_changed_hands_is_not_imported_into(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
-        with recorded(lab):
-            lab.submit()
+        lab.begin(_submitted)
         made = lab.target
         made.documents.clear()
         lab.forget_jobs()
@@ -268,8 +277,7 @@ def test_a_target_that_changed_hands_is_not_imported_into(tmp_path: Path) -> Non
 
 def test_an_empty_listing_of_a_filled_target_is_not_believed(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
-        with recorded(lab):
-            lab.submit()
+        lab.begin(_submitted)
         before = names_in(lab.target)
         lab.forget_jobs()
         lab.put_back(Position.SHARED)

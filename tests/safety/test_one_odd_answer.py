@@ -110,12 +110,17 @@ Point = Tuple[str, str, str, int]
 _counts: Dict[str, Dict[str, int]] = {}
 
 
+def _begin(lab: Lab, mode: str) -> None:
+    before = MODES[mode].before
+    if before is not _nothing:
+        lab.begin(before)
+
+
 def _points(mode: str, answer: str, folder: Path) -> List[Point]:
     """Every request of a mode that could be answered so."""
     if mode not in _counts:
         with laboratory(folder / f"undisturbed {mode}") as lab:
-            MODES[mode].before(lab)
-            lab.server.forget_requests()
+            _begin(lab, mode)
             result = MODES[mode].act(lab)
             assert result.code == 0, result.text
             _counts[mode] = Counter(request.route for request in lab.server.requests)
@@ -133,7 +138,7 @@ def _try(point: Point, folder: Path) -> str:
     name, answer, route, skip = point
     mode = MODES[name]
     with laboratory(folder) as lab:
-        mode.before(lab)
+        _begin(lab, name)
         lab.server.faults.add(ANSWERS[answer], route=route, skip=skip)
         result = mode.act(lab)
         if result.code == 0 and not lab.rows():

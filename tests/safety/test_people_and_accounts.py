@@ -121,6 +121,15 @@ def test_a_test_chat_of_an_owner_who_was_renamed_is_deleted(tmp_path: Path) -> N
         assert chat.id not in lab.world.sessions
 
 
+def test_a_test_chat_went_with_its_owners_account(tmp_path: Path) -> None:
+    with laboratory(tmp_path) as lab:
+        _left_a_test_chat(lab)
+        lab.world.delete_user("anna", collections=True)
+        for _ in range(2):
+            assert "test chat" not in lab.verify().text
+        assert lab.sql("SELECT state FROM test_chats") == [{"state": "gone"}]
+
+
 def test_a_test_chat_that_can_not_be_deleted_is_told_of(tmp_path: Path) -> None:
     with laboratory(tmp_path) as lab:
         chat = _left_a_test_chat(lab)

@@ -23,12 +23,13 @@ from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.passages import chunks_of, text_of
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
+from tests.e2e.prepared import once
 from tests.faults.harness import LARGE, M3, Result, run
 from tests.support.terminal import MAPPED, WAIT, Operator
 
 ADMIN = "sk-sandbox-admin"
 LOOK = "--verify-retrieval"
-GATE = (LOOK, "--min-recall", "0.9")
+GATE = (LOOK, "3", "--min-recall", "0.9")
 CHUNKS = "GET /documents/{document_id}/chunks"
 ENCODE = "POST /embedding_models/{model_id}/encode_chunks_for_retrieval"
 MATCH = "POST /collections/{collection_id}/chunks/match"
@@ -52,6 +53,17 @@ class Desk:
 
     def migrate(self, *words: str, code: int = 0) -> Result:
         return self.run("--users", "anna", MAPPED, WAIT, *words, code=code)
+
+    def migrated(self, source: Collection, *words: str, code: int = 0) -> Collection:
+        """Begin with what that left of a source; see ``prepared.once``."""
+
+        def commands() -> List[Collection]:
+            self.migrate(*words, code=code)
+            return [source]
+
+        database = self.folder / "migration_tracking.db"
+        (found,) = once(("retrieval", words), self.server, database, commands)
+        return found
 
     def sql(self, query: str) -> List[Dict[str, Any]]:
         with closing(sqlite3.connect(self.folder / "migration_tracking.db")) as connection:
@@ -81,7 +93,7 @@ def desk(server: SandboxServer, tmp_path: Path) -> Desk:
 
 @pytest.fixture
 def source(world: World) -> Collection:
-    return world.add_collection("anna", "Papers", M3, documents=24, connectors=1, chats=2)
+    return world.add_collection("anna", "Papers", M3, documents=12, connectors=1, chats=2)
 
 
 @pytest.mark.promise("retrieval.compares")
@@ -109,7 +121,7 @@ def test_it_costs_two_requests_at_most_for_each_document_and_index(
 
 
 def test_no_text_of_a_document_gets_into_log_or_record(desk: Desk, source: Collection) -> None:
-    log = desk.migrate(LOOK, "--log-level", "debug", "--report", "r.json").log
+    log = desk.migrate(LOOK, "12", "--log-level", "debug", "--report", "r.json").log
     words = next(chunks_of(source)).text.split()
     passage = " ".join(words[15:20])
     kept = (desk.folder / "migration_tracking.db").read_bytes()
@@ -123,13 +135,13 @@ def test_a_broken_index_is_told_with_the_names_and_holds_nothing_back(
     desk: Desk, world: World, source: Collection, broken: str
 ) -> None:
     world.habits.broken_index = broken
-    said = desk.migrate(LOOK, "20", "--report", "r.html").text
+    said = desk.migrate(LOOK, "10", "--report", "r.html").text
     assert "Not found any more in Papers" in said
     assert ".pdf" in said
     assert len(desk.target(source).connectors) == 1
     row = desk.checked()
-    assert row["found"] < row["old_found"] == 20
-    assert row["lost"] == 20 - row["found"]
+    assert row["found"] < row["old_found"] == 10
+    assert row["lost"] == 10 - row["found"]
     assert "Not found any more" in (desk.folder / "r.html").read_text()
     assert "not found any more" in " ".join(run(desk.folder, "--status", "--all").text.split())
 
@@ -138,13 +150,13 @@ def test_a_broken_index_is_told_with_the_names_and_holds_nothing_back(
 def test_finished_ones_are_looked_at_by_verify_and_by_the_check_alone(
     desk: Desk, world: World, source: Collection
 ) -> None:
-    desk.migrate("--migrate-chats")
+    source = desk.migrated(source, "--migrate-chats")
     assert "To verify: 0 collections" in desk.run("--verify").text
-    assert "10 of 10 documents found" in desk.run("--verify", LOOK).text
+    assert "3 of 3 documents found" in desk.run("--verify", LOOK, "3").text
     before = desk.server.counts(mutating=True)
     world.habits.broken_index = "empty"
-    said = desk.run(LOOK, "--users", "anna").text
-    assert "0 of 10 documents found in 1 new collection, and 10 of 10 in the old" in said
+    said = desk.run(LOOK, "3", "--users", "anna").text
+    assert "0 of 3 documents found in 1 new collection, and 3 of 3 in the old" in said
     allowed = {ENCODE, MATCH}
     after = desk.server.counts(mutating=True)
     assert {
@@ -164,15 +176,15 @@ def test_the_check_alone_leaves_alone_what_is_not_finished(desk: Desk, source: C
 def test_a_migration_that_waits_looks_at_what_was_finished_before(
     desk: Desk, source: Collection
 ) -> None:
-    desk.migrate()
-    assert "10 of 10 documents found" in desk.migrate(LOOK).text
+    source = desk.migrated(source)
+    assert "3 of 3 documents found" in desk.migrate(LOOK, "3").text
 
 
 def test_the_same_documents_are_looked_for_again(desk: Desk, source: Collection) -> None:
-    desk.migrate(LOOK)
+    desk.migrate(LOOK, "3")
     seed, asked = desk.checked()["seed"], _asked(desk)
     desk.server.requests.clear()
-    desk.run("--verify", LOOK)
+    desk.run("--verify", LOOK, "3")
     assert desk.checked()["seed"] == seed
     assert _asked(desk) == asked
 
@@ -182,12 +194,12 @@ def _asked(desk: Desk) -> List[str]:
 
 
 def test_copies_are_found_by_their_names(desk: Desk, source: Collection) -> None:
-    said = desk.migrate(LOOK, "--copy-document").text
-    assert "10 of 10 documents found in 1 new collection, and 10 of 10 in the old" in said
+    said = desk.migrate(LOOK, "3", "--copy-document").text
+    assert "3 of 3 documents found in 1 new collection, and 3 of 3 in the old" in said
     ids = {m.document.id for m in source.documents}
     assert ids.isdisjoint(m.document.id for m in desk.target(source).documents)
     asked = [request for request in desk.server.requests if request.route == CHUNKS]
-    assert len(asked) == 10, "each by its own id in the source"
+    assert len(asked) == 3, "each by its own id in the source"
     assert {(request.query["collection_id"], request.status) for request in asked} == {
         (source.id, 200)
     }
@@ -216,20 +228,18 @@ def test_without_the_old_model_there_are_new_numbers_only(
     desk: Desk, world: World, source: Collection
 ) -> None:
     del world.models[M3]
-    said = desk.migrate(LOOK).text
-    assert (
-        "10 of 10 documents found (the server does not encode with the old model any more)" in said
-    )
+    said = desk.migrate(LOOK, "3").text
+    assert "3 of 3 documents found (the server does not encode with the old model any more)" in said
     assert desk.checked()["old_documents"] is None
 
 
 def test_without_the_old_collection_the_new_one_is_looked_at(
     desk: Desk, world: World, source: Collection
 ) -> None:
-    desk.migrate()
+    source = desk.migrated(source)
     del world.collections[source.id]
-    said = desk.run(LOOK).text
-    assert "10 of 10 documents found (the old collection can't be searched any more)" in said
+    said = desk.run(LOOK, "3").text
+    assert "3 of 3 documents found (the old collection can't be searched any more)" in said
 
 
 # -- a server that does not do it --------------------------------------------------------
@@ -330,7 +340,7 @@ def test_below_the_least_share_everything_is_held_back_until_it_is_found(
 ) -> None:
     world.habits.broken_index = "empty"
     said = desk.migrate(*GATE, "--migrate-chats", code=1).text
-    assert f"{HELD}: 0 of 10 documents are found in the new index" in said
+    assert f"{HELD}: 0 of 3 documents are found in the new index" in said
     assert "--verify --ignore-validation to accept it" in said
     target = desk.target(source)
     assert held(desk)
@@ -339,7 +349,7 @@ def test_below_the_least_share_everything_is_held_back_until_it_is_found(
     assert HELD in desk.run("--verify", "--migrate-chats", code=1).text
     assert HELD in desk.migrate("--migrate-chats", code=1).text
     # One that looks, and asks for no share, keeps to the one that was asked for.
-    assert HELD in desk.run("--verify", LOOK, "--migrate-chats", code=1).text
+    assert HELD in desk.run("--verify", LOOK, "3", "--migrate-chats", code=1).text
     assert held(desk)
     assert target.connectors == []
     world.habits.broken_index = ""
@@ -356,7 +366,7 @@ def held(desk: Desk) -> bool:
 @pytest.mark.promise("retrieval.accepted")
 def test_people_may_accept_what_is_not_found(desk: Desk, world: World, source: Collection) -> None:
     world.habits.broken_index = "garbage"
-    desk.migrate(*GATE, code=1)
+    source = desk.migrated(source, *GATE, code=1)
     desk.run("--verify", "--ignore-validation")
     assert len(desk.target(source).connectors) == 1
     assert not held(desk)
@@ -374,7 +384,7 @@ def test_accepted_at_once_nothing_is_held_back_and_a_warning_is_kept(
 
 def test_a_fresh_target_is_another_way_out(desk: Desk, world: World, source: Collection) -> None:
     world.habits.broken_index = "empty"
-    desk.migrate(*GATE, code=1)
+    source = desk.migrated(source, *GATE, code=1)
     world.habits.broken_index = ""
     first = desk.target(source).id
     desk.migrate(*GATE, "--retry-failed")
@@ -385,10 +395,10 @@ def test_a_fresh_target_is_another_way_out(desk: Desk, world: World, source: Col
 def test_chats_that_are_left_are_held_back_after_the_connectors(
     desk: Desk, world: World, source: Collection
 ) -> None:
-    desk.migrate()
+    source = desk.migrated(source)
     world.habits.broken_index = "empty"
     said = desk.run("--verify", *GATE, "--migrate-chats", code=1).text
-    assert "chats are held back: 0 of 10 documents" in said
+    assert "chats are held back: 0 of 3 documents" in said
     target = desk.target(source)
     assert "chats are held back" in desk.run("--verify", "--migrate-chats", code=1).text
     assert world.sessions_of(target.id) == []
@@ -397,21 +407,21 @@ def test_chats_that_are_left_are_held_back_after_the_connectors(
 
 
 def test_chats_move_once_everything_is_found(desk: Desk, world: World, source: Collection) -> None:
-    desk.migrate()
+    source = desk.migrated(source)
     world.habits.broken_index = "empty"
     desk.run("--verify", *GATE, code=1)
     world.habits.broken_index = ""
-    desk.run("--verify", LOOK, "--migrate-chats")
+    desk.run("--verify", LOOK, "3", "--migrate-chats")
     assert len(world.sessions_of(desk.target(source).id)) == 2
 
 
 def test_where_all_was_moved_before_it_is_told_with_the_ways_back(
     desk: Desk, world: World, source: Collection
 ) -> None:
-    desk.migrate("--migrate-chats")
+    source = desk.migrated(source, "--migrate-chats")
     world.habits.broken_index = "empty"
     said = desk.run(*GATE, code=1).text
-    assert "connectors and chats were moved before: 0 of 10 documents" in said
+    assert "connectors and chats were moved before: 0 of 3 documents" in said
     assert "--rollback brings them back" in said
     assert desk.run("--verify").code == 0, "nothing is left to hold back"
 
@@ -439,7 +449,7 @@ def test_documents_that_came_while_it_was_held_are_brought_over(
     desk: Desk, world: World, source: Collection
 ) -> None:
     world.habits.broken_index = "empty"
-    desk.migrate(*GATE, code=1)
+    source = desk.migrated(source, *GATE, code=1)
     other = world.add_collection("anna", "Other", LARGE, documents=["late.pdf"])
     source.documents.append(other.documents[0])
     world.habits.broken_index = ""

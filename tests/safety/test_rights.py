@@ -15,6 +15,7 @@ from h2ogpte_migration.sandbox.model import Collection
 from h2ogpte_migration.sandbox.server import SandboxServer
 from h2ogpte_migration.sandbox.world import World
 
+from ..e2e.prepared import once
 from ..e2e.test_rollback import rename
 from ..faults.harness import LARGE, Result, run, serving
 from .lab import DATABASE
@@ -65,6 +66,22 @@ def verify(server: SandboxServer, folder: Path, *more: str) -> Result:
     return run(folder, *words, *more)
 
 
+def begun(
+    server: SandboxServer, folder: Path, source: Collection, *, refused: bool = False
+) -> Tuple[Collection, Collection]:
+    """A source and its target, once its import was submitted; or refused, once."""
+
+    def commands() -> List[Collection]:
+        if refused:
+            server.faults.add(reply(400), route=IMPORT)
+        said = migrate(server, folder)
+        assert said.code == refused, said.text
+        return [source, *targets(server.world, source)]
+
+    found, target = once(("begun", refused, source.id), server, folder / DATABASE, commands)
+    return found, target
+
+
 @pytest.mark.parametrize("permissions", ["read", {"read": True}, 7, [None]])
 def test_a_share_that_cannot_be_understood_is_told_and_not_given(
     world: World, tmp_path: Path, permissions: Any
@@ -101,9 +118,7 @@ def test_what_an_earlier_try_gave_is_not_taken_back_by_a_list_that_cannot_be_und
     source = shared(world, public=["read"])
     route, body = ODD_LISTS[odd]
     with serving(world) as server:
-        server.faults.add(reply(400), route=IMPORT)
-        assert migrate(server, tmp_path).code == 1
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source, refused=True)
         source.group_shares.clear()  # that list is understood, and taken at its word
         seen = watch(server)
         server.forget_requests()
@@ -153,8 +168,7 @@ def test_what_may_be_meant_for_public_is_told_and_makes_nothing_public(
 def test_what_may_be_meant_for_public_takes_nothing_back(world: World, tmp_path: Path) -> None:
     source = shared(world, public=["read"])
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         says_of_public(server, source, "yes", None)
         result = verify(server, tmp_path)
     assert result.code == 0, result.text
@@ -184,8 +198,7 @@ def test_after_the_import_only_what_is_understood_takes_rights_back(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         withdraw(source)
         if not readable:
             answer = Action(reply=FixedReply(200, b'[{"permissions": ["read"]}]'))
@@ -213,8 +226,7 @@ def test_a_record_of_rights_that_somebody_edited_is_told_and_not_guessed_at(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         with closing(sqlite3.connect(str(tmp_path / DATABASE))) as db, db:
             db.execute("UPDATE attempts SET permissions = ?", (record,))
         withdraw(source)
@@ -319,8 +331,7 @@ def test_shares_withdrawn_after_the_import_are_taken_back_at_validation(
 ) -> None:
     source = shared(world, public=["read", "chat"])
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         target.shares["dora"] = ["read"]
         withdraw(source)
         result = verify(server, tmp_path)
@@ -362,9 +373,7 @@ def test_a_narrower_list_of_rights_counts_as_well(
     source.shares["dora"] = None  # all rights
     world.habits.repeated_share_conflicts = conflicts
     with serving(world) as server:
-        if when == "before the import":
-            server.faults.add(reply(400), route=IMPORT)
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source, refused=when == "before the import")
         source.shares.update(bertil=["read"], dora=["read"], carla=["read", "chat"])
         source.group_shares = {key: ["chat"] for key in source.group_shares}
         source.public_permissions = ["read"]
@@ -383,8 +392,7 @@ def test_from_whom_rights_on_a_target_of_version_1_2_0_were_taken_is_kept(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         target.shares["dora"] = ["read"]
         as_version_1_2_0_left_it(tmp_path)
         if killed:
@@ -415,8 +423,7 @@ def test_a_share_that_the_owner_took_from_the_target_is_not_given_again(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         del target.shares["bertil"]
         source.shares["bertil"] = ["read"]
         result = verify(server, tmp_path)
@@ -429,8 +436,7 @@ def test_rights_that_the_owner_gave_on_the_target_are_not_touched(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         target.shares["carla"] = ["read", "chat"]
         target.is_public = True
         server.forget_requests()
@@ -444,8 +450,7 @@ def test_rights_that_the_owner_gave_on_the_target_are_not_touched(
 def test_a_share_that_cannot_be_taken_back_stops_the_import(world: World, tmp_path: Path) -> None:
     source = shared(world)
     with serving(world) as server:
-        server.faults.add(reply(400), route=IMPORT)
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source, refused=True)
         withdraw(source)
         server.faults.add(reply(403), route=UNSHARE)
         result = migrate(server, tmp_path)
@@ -463,8 +468,7 @@ def held_by_a_share(
     world: World, server: SandboxServer, folder: Path, *narrow: str, status: int = 403
 ) -> Collection:
     """A target that the server goes on sharing with Bertil, though the source does not."""
-    source = shared(world, chats=1, connectors=1)
-    migrate(server, folder)
+    source, target = begun(server, folder, shared(world, chats=1, connectors=1))
     source.shares["bertil"] = list(narrow)
     if not narrow:
         withdraw(source)
@@ -473,7 +477,6 @@ def held_by_a_share(
     result = verify(server, folder)
     assert result.code == 1, result.text
     assert "shared more widely than its source: with user bertil" in result.text
-    (target,) = targets(world, source)
     assert source.connectors
     assert not target.connectors
     return target
@@ -520,9 +523,7 @@ def test_a_narrower_list_that_is_refused_takes_all_away(
         )
 
     with serving(world) as server:
-        if when == "before the import":
-            server.faults.add(reply(400), route=IMPORT)
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source, refused=when == "before the import")
         narrow_is_refused()
         if when == "before the import":
             migrate(server, tmp_path)
@@ -630,7 +631,7 @@ def test_shares_given_on_the_source_after_the_import_follow_with_the_verify(
     for number in range(others):
         shared(world, f"Other {number}", shares={}, group_shares={})
     with serving(world) as server:
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source)
         widen(source)
         server.forget_requests()
         result = verify(server, tmp_path, "--details")
@@ -677,7 +678,7 @@ def test_late_shares_of_an_owner_who_was_renamed_follow_too(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source)
         rename(world, "anna", "anna.new")
         source.shares["dora"] = ["read"]
         if namesake:  # somebody else has the owner's former name by now
@@ -696,7 +697,7 @@ def test_a_target_is_not_made_public_by_a_listing_that_is_a_minute_old(
     source = shared(world, shares={}, group_shares={})
     shared(world, "Other", shares={}, group_shares={})
     with serving(world) as server:
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source)
         source.is_public, source.public_permissions = True, ["read"]
 
         def private_once_listed(asked: Request) -> bool:
@@ -726,8 +727,7 @@ def test_shares_that_came_late_are_told_where_somebody_changed_who_may_see_the_t
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         if done == "given":
             target.is_public = True
         elif done == "taken":
@@ -749,8 +749,7 @@ def test_who_was_given_the_same_rights_on_both_sides_is_not_told(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         source.shares["dora"] = ["read"]
         target.shares["dora"] = ["read", "chat"]
         result = verify(server, tmp_path)
@@ -765,7 +764,7 @@ def test_a_late_share_that_was_not_given_to_its_end_is_given_by_the_next_verify(
     world.add_user("erik")
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source)
         source.shares.update(dora=["read"], erik=["read"])
         # Dora's arrives and its answer does not; Erik's is never sent.
         server.faults.add(close(after=True), route=SHARE, times=None)
@@ -785,7 +784,7 @@ def test_a_late_share_that_is_withdrawn_again_is_not_given_again(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source)
         source.shares["dora"] = ["read"]
         (target,) = targets(world, source)
         world.wait_until_idle()
@@ -804,7 +803,7 @@ def test_a_late_share_that_is_refused_is_a_kept_warning_and_asked_for_once(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
+        source, _ = begun(server, tmp_path, source)
         source.group_shares["unknown"] = ["read"]
         result = verify(server, tmp_path)
     assert result.code == 0, result.text
@@ -817,8 +816,7 @@ def test_no_late_share_is_given_where_the_targets_own_can_not_be_read(
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         source.shares["dora"] = ["read"]
         server.faults.add(
             reply(403), route=broken, times=None, when=lambda asked: target.id in asked.path
@@ -835,8 +833,7 @@ def test_nothing_is_given_late_where_it_is_not_on_record_what_the_target_was_giv
 ) -> None:
     source = shared(world)
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         if record == "version 1.2.0":
             as_version_1_2_0_left_it(tmp_path)
         else:
@@ -855,8 +852,7 @@ def test_what_somebody_gave_on_the_target_is_not_taken_with_what_the_source_with
 ) -> None:
     source = shared(world, public=["read"])
     with serving(world) as server:
-        migrate(server, tmp_path)
-        (target,) = targets(world, source)
+        source, target = begun(server, tmp_path, source)
         if what == "user":
             target.shares["bertil"] = ["read", "chat", "write"]
         else:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -77,6 +77,10 @@ class Import(NamedTuple):
     module: str
     line: int
     at_start: bool
+    for_typing: bool
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.module}"
 
 
 def name_of(path: Path) -> str:
@@ -86,30 +90,33 @@ def name_of(path: Path) -> str:
 
 
 @lru_cache(maxsize=None)
-def imports_of(path: Path, *, typing_too: bool = True) -> Tuple[Import, ...]:
+def _all_imports_of(path: Path) -> Tuple[Import, ...]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     folder = [PACKAGE, *path.relative_to(ROOT).parts[:-1]]
-    return tuple(_walk(tree, True, typing_too, folder))
+    return tuple(_walk(tree, True, False, folder))
 
 
-def _walk(node: ast.AST, at_start: bool, typing_too: bool, folder: List[str]) -> Iterator[Import]:
+def imports_of(path: Path, *, typing_too: bool = True) -> List[Import]:
+    return [found for found in _all_imports_of(path) if typing_too or not found.for_typing]
+
+
+def _walk(node: ast.AST, at_start: bool, for_typing: bool, folder: List[str]) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, child.lineno, at_start)
+                yield Import(alias.name, child.lineno, at_start, for_typing)
         elif isinstance(child, ast.ImportFrom):
             above = folder[: len(folder) + 1 - child.level] if child.level else []
             origin = ".".join([*above, *([child.module] if child.module else [])])
             for alias in child.names:
-                yield Import(f"{origin}.{alias.name}", child.lineno, at_start)
-        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            if typing_too:
-                yield from _walk(child, False, typing_too, folder)
-        else:
-            inner = at_start and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
-            yield from _walk(child, inner, typing_too, folder)
+                yield Import(f"{origin}.{alias.name}", child.lineno, at_start, for_typing)
+        elif isinstance(child, (ast.stmt, ast.ExceptHandler)):  # expressions hold none
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+            later = typing or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+            yield from _walk(child, at_start and not later, for_typing or typing, folder)
 
 
+@lru_cache(maxsize=None)
 def own_module(imported: str) -> str:
     """The module of this package that a dotted name lies in."""
     parts = imported.split(".")[1:]
@@ -121,6 +128,7 @@ def own_module(imported: str) -> str:
     return ".".join(parts)
 
 
+@lru_cache(maxsize=None)
 def layer_of(module: str) -> int:
     """The layer of the longest name that it lies in: ``ui.text`` before ``ui``."""
     found = [
@@ -152,62 +160,63 @@ def test_every_layer_is_needed_and_every_module_has_one() -> None:
 
 
 MODULES = [path for path in FILES if not name_of(path).startswith("sandbox")]
+Wrong = Dict[str, List[str]]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_go_downwards_only(path: Path) -> None:
-    module = name_of(path)
-    if path.name == "__init__.py" and not list(imports_of(path)):
-        return
-    wrong = []
-    for found in imports_of(path):
-        if top(found.module) != PACKAGE:
-            continue
+def among(paths: List[Path], wrong: Callable[[str, Import], bool], **how: bool) -> Wrong:
+    """The imports of each module that are wrong there, by the module; empty where all is well."""
+    found = {
+        name_of(path): [str(one) for one in imports_of(path, **how) if wrong(name_of(path), one)]
+        for path in paths
+    }
+    return {module: imports for module, imports in found.items() if imports}
+
+
+def test_imports_go_downwards_only() -> None:
+    def upwards(module: str, found: Import) -> bool:
         imported = own_module(found.module)
-        if imported.startswith("sandbox"):
-            continue  # has a test of its own
-        if layer_of(imported) < layer_of(module):
-            wrong.append(f"line {found.line}: {imported}")
-    assert wrong == [], f"{module} imports what stands above it"
+        if top(found.module) != PACKAGE or imported.startswith("sandbox"):
+            return False  # the sandbox has a test of its own
+        return layer_of(imported) < layer_of(module)
+
+    assert among(MODULES, upwards) == {}, "these import what stands above them"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_libraries_are_imported_behind_their_doors_only(path: Path) -> None:
-    module = name_of(path)
-    wrong = [
-        found
-        for found in imports_of(path)
-        if top(found.module) in DOORS and not within(module, DOORS[top(found.module)])
-    ]
-    assert wrong == []
+def test_libraries_are_imported_behind_their_doors_only() -> None:
+    def outside(module: str, found: Import) -> bool:
+        library = top(found.module)
+        return library in DOORS and not within(module, DOORS[library])
+
+    assert among(FILES, outside) == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_known_libraries_are_imported(path: Path) -> None:
-    known = {PACKAGE, *DOORS}
-    if sys.version_info >= (3, 10):
-        known |= set(sys.stdlib_module_names)
-    else:
+def test_only_known_libraries_are_imported() -> None:
+    if sys.version_info < (3, 10):
         pytest.skip("the names of the standard library are known from Python 3.10 on")
-    assert {top(found.module) for found in imports_of(path)} <= known
+    known = {PACKAGE, *DOORS, *sys.stdlib_module_names}
+    assert among(FILES, lambda _, found: top(found.module) not in known) == {}
 
 
 def is_core(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in (*CORE, *BASE))
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if is_core(name_of(path))], ids=name_of)
-def test_the_core_imports_the_standard_library_and_the_core(path: Path) -> None:
-    own = {own_module(found.module) for found in imports_of(path) if top(found.module) == PACKAGE}
-    assert all(map(is_core, own)), own
+def test_the_core_imports_the_standard_library_and_the_core() -> None:
+    core = [path for path in FILES if is_core(name_of(path))]
     doing = {"os", "io", "socket", "subprocess", "threading", "time", "random", "pathlib"}
-    assert {top(found.module) for found in imports_of(path)} & doing == set()
+
+    def beyond(_: str, found: Import) -> bool:
+        if top(found.module) == PACKAGE:
+            return not is_core(own_module(found.module))
+        return top(found.module) in doing
+
+    assert {name_of(path) for path in core} >= {*CORE, *BASE}
+    assert among(core, beyond) == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_the_composition_root_knows_the_sandbox(path: Path) -> None:
-    knows = any(found.module.startswith(f"{PACKAGE}.sandbox") for found in imports_of(path))
-    assert knows == (name_of(path) == "app")
+def test_only_the_composition_root_knows_the_sandbox() -> None:
+    knowing = among(MODULES, lambda _, found: found.module.startswith(f"{PACKAGE}.sandbox"))
+    assert [*knowing] == ["app"], knowing
 
 
 def test_the_sandbox_knows_nothing_of_the_tool_but_what_it_assumes_and_harmless_text() -> None:
@@ -260,12 +269,11 @@ def test_the_middle_knows_nothing_of_the_gateway_but_its_operations() -> None:
         assert gateways <= {"gateway.rest", "gateway.paging", *bench}, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_heavy_libraries_are_imported_when_they_are_first_used(path: Path) -> None:
-    if name_of(path).startswith("sandbox"):
-        return
-    at_start = {top(found.module) for found in imports_of(path, typing_too=False) if found.at_start}
-    assert at_start & HEAVY == set()
+def test_heavy_libraries_are_imported_when_they_are_first_used() -> None:
+    def too_early(_: str, found: Import) -> bool:
+        return found.at_start and top(found.module) in HEAVY
+
+    assert among(MODULES, too_early, typing_too=False) == {}
 
 
 def test_no_file_is_too_long_to_be_read_at_once() -> None:

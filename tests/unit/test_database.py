@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -228,6 +228,37 @@ def test_what_is_no_database_of_ours_is_refused_in_words_and_left_alone(
     assert refused.value.hint
     assert ("backup" in refused.value.hint) == (words == "not an SQLite database")
     assert refused.value.exit_code == ExitCode.USAGE
+
+
+def test_who_waited_in_vain_for_a_locked_database_waits_for_a_moment_until_it_is_free(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(database_module, "BUSY_AGAIN_S", 0.01)
+
+    def waits_ms() -> int:
+        return int(database._connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    database = Database.to_write(path)
+    with closing(database), closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert waits_ms() == 50
+        for _ in range(2):
+            with pytest.raises(TrackingError, match="locked"), database.transaction():
+                pass
+            assert waits_ms() == 10
+        other.execute("ROLLBACK")
+        with database.transaction():
+            pass
+        assert waits_ms() == 50
+
+
+def test_a_link_may_lead_to_a_file_that_is_not_there_yet(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    path.symlink_to(tmp_path / "share" / "real.db")
+    Database.to_write(path).close()
+    assert (tmp_path / "share" / "real.db").stat().st_size
+    assert path.is_symlink()
 
 
 @pytest.mark.parametrize("read_only", [False, True])

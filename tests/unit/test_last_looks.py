@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any, Iterator, List
 
@@ -12,8 +12,9 @@ import pytest
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
 from h2ogpte_migration.errors import NotFound
-from h2ogpte_migration.model import SourceId, TargetId
+from h2ogpte_migration.model import TargetId
 from h2ogpte_migration.steps import ragcheck
+from h2ogpte_migration.steps.job import _stands_still as stands_still
 from h2ogpte_migration.steps.presence import is_gone
 from h2ogpte_migration.tracking.records import TestChat
 
@@ -81,9 +82,21 @@ def test_a_chat_that_was_just_opened(server: Any) -> None:
 def test_a_test_chat_that_a_dead_run_left_a_moment_ago(server: Any) -> None:
     chat = TestChat(1, 1, TargetId("t1"), "anna", (), "s1", MADE_AT)
     gone: List[int] = []
-    leftovers: Any = SimpleNamespace(
-        test_chats_left=lambda _: [chat], record_test_chat_gone=gone.append
-    )
-    assert ragcheck.sweep(server, leftovers, SourceId("c1"), server) == []
+    leftovers: Any = SimpleNamespace(record_test_chat_gone=gone.append)
+    assert ragcheck.sweep(server, leftovers, [chat], server) == []
     assert server.looks[-1] >= SHOWS_S, "it was there by the last look, and is deleted"
     assert gone == [1]
+
+
+def test_an_import_job_stands_still_by_the_servers_clock_not_by_ours() -> None:
+    ours = iter((MADE_AT, MADE_AT + timedelta(days=1)))
+    servers = iter((MADE_AT, MADE_AT + timedelta(seconds=5)))
+    migration: Any = SimpleNamespace(
+        seen=SimpleNamespace(job_changed=None),
+        attempt=None,
+        tracking=SimpleNamespace(store=SimpleNamespace(job_watched=lambda _: None)),
+        clock=SimpleNamespace(utc=lambda: next(ours)),
+        gateway=SimpleNamespace(server_time=lambda: next(servers)),
+    )
+    job: Any = SimpleNamespace(standing="running 1 of 3")
+    assert [stands_still(migration, job) for _ in range(2)] == [0.0, 5.0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
 import pytest
+from tests.support.each import each
 
 from h2ogpte_migration import __version__
 from h2ogpte_migration.cli import help as cli
@@ -65,8 +66,11 @@ def test_a_typed_key_is_known_as_such_where_the_environment_lacks_it(
 # -- the table -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", FLAGS, ids=lambda row: row.name)
-def test_every_flag_is_fully_described(row: Flag) -> None:
+def test_every_flag_is_fully_described() -> None:
+    each(FLAGS, is_fully_described, name=lambda row: row.name)
+
+
+def is_fully_described(row: Flag) -> None:
     assert row.name.startswith("--")
     assert row.help.endswith((".", ").")), "a sentence"
     assert row.group in Group
@@ -384,13 +388,15 @@ def compatible(words: List[str], row: Flag) -> List[str]:
     return words
 
 
-@pytest.mark.parametrize("line", lines_of_each_flag(), ids=lambda line: line[-1])
-def test_the_command_brings_the_same_options_again(line: List[str], folder: Path) -> None:
-    found = read(line, folder)
-    words = shlex.split(found.command())
-    assert words[0] == "h2ogpte-migrate"
-    assert read(words[1:], folder) == found
-    assert KEY not in found.command()
+def test_the_command_brings_the_same_options_again(folder: Path) -> None:
+    def comes_again(line: List[str]) -> None:
+        found = read(line, folder)
+        words = shlex.split(found.command())
+        assert words[0] == "h2ogpte-migrate"
+        assert read(words[1:], folder) == found
+        assert KEY not in found.command()
+
+    each(lines_of_each_flag(), comes_again, name=shlex.join)
 
 
 def test_the_round_trip_has_seen_every_flag() -> None:

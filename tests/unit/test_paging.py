@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Callable, List, Optional, Tuple
 
 import pytest
+from tests.support.each import each
 
 from h2ogpte_migration.errors import BadReply, NotFound, Rejected, Unavailable
 from h2ogpte_migration.gateway.paging import (
@@ -80,11 +81,13 @@ BOTH = pytest.mark.parametrize(
 
 # -- a listing that stands still -----------------------------------------------------------
 @BOTH
-@pytest.mark.parametrize("cap", [1, 2, 3, 5, 7, 50, 10_000])
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 10, 49, 50, 51, 95, 96, 100, 140, 250])
-def test_every_row_comes_once_and_in_order(read, count: int, cap: int):
-    world = World(names(count), cap=cap)
-    assert read(world.listing()) == names(count)
+def test_every_row_comes_once_and_in_order(read):
+    def all_come(case: Tuple[int, int]) -> None:
+        count, cap = case
+        assert read(World(names(count), cap=cap).listing()) == names(count)
+
+    counts = [0, 1, 2, 3, 5, 6, 10, 49, 50, 51, 95, 96, 100, 140, 250]
+    each(itertools.product(counts, [1, 2, 3, 5, 7, 50, 10_000]), all_come)
 
 
 @BOTH
@@ -105,19 +108,19 @@ def test_a_last_page_that_nothing_announced_costs_one_more_request_in_a_long_lis
 
 
 @BOTH
-@pytest.mark.parametrize("status", [400, 404, 422])
-@pytest.mark.parametrize("count", [1, 2, 30, 50, 51, 75, 95, 120])
-def test_no_offset_behind_the_last_row_is_asked_for_once_the_page_size_is_known(
-    read, count: int, status: int
-):
-    world = World(names(count))
+def test_no_offset_behind_the_last_row_is_asked_for_once_the_page_size_is_known(read):
+    def none_is_refused(case: Tuple[int, int]) -> None:
+        count, status = case
+        world = World(names(count))
 
-    def fetch(offset: int, limit: int) -> List[str]:
-        if offset >= count:
-            raise (NotFound if status == 404 else Rejected)("no such page", status=status)
-        return world.fetch(offset, limit)
+        def fetch(offset: int, limit: int) -> List[str]:
+            if offset >= count:
+                raise (NotFound if status == 404 else Rejected)("no such page", status=status)
+            return world.fetch(offset, limit)
 
-    assert read(replace(world.listing(sizes=known_size(50)), fetch=fetch)) == names(count)
+        assert read(replace(world.listing(sizes=known_size(50)), fetch=fetch)) == names(count)
+
+    each(itertools.product([1, 2, 30, 50, 51, 75, 95, 120], [400, 404, 422]), none_is_refused)
 
 
 # -- pages that rows are left out of ---------------------------------------------------------
@@ -188,6 +191,25 @@ def test_a_last_page_that_lacks_a_row_costs_one_request_more(read):
 
     assert read(replace(listing, fetch=fetch)) == visible
     assert len(asked) == 5
+
+
+def test_known_rows_in_other_places_are_a_shift_and_no_end_where_positions_count():
+    world = World(names(300))
+
+    def change(call: int) -> None:
+        if call == 1:
+            world.rows[295:] = []
+            world.rows[:0] = [f"new{n}" for n in range(5)]
+
+    world.before = change
+    with pytest.raises(ListingShifted):
+        list(world.listing(limit=500, overlap=10, sizes=known_size(500)).by_position())
+
+
+@BOTH
+def test_where_all_that_follows_a_page_is_left_out_that_is_the_end(read):
+    listing, visible = with_gaps(range(3, 60), range(430, 500), count=500, sizes=known_size(500))
+    assert read(listing) == visible
 
 
 @BOTH
@@ -309,21 +331,23 @@ def test_the_same_row_at_two_positions_comes_twice():
     assert read == list(enumerate(rows))
 
 
-@pytest.mark.parametrize("where", [0, 20, 44, 45, 47])
-@pytest.mark.parametrize("how_many", [1, 4, 5, 6, 48, 200])
 @pytest.mark.parametrize("change", ["insert", "delete"])
-def test_a_shift_is_noticed(where: int, how_many: int, change: str):
-    world = World(names(240))
+def test_a_shift_is_noticed(change: str):
+    def is_noticed(case: Tuple[int, int]) -> None:
+        where, how_many = case
+        world = World(names(240))
 
-    def shift(call: int) -> None:
-        if call == 1 and change == "insert":
-            world.rows[where:where] = [f"new{number}" for number in range(how_many)]
-        elif call == 1:
-            del world.rows[where : where + how_many]
+        def shift(call: int) -> None:
+            if call == 1 and change == "insert":
+                world.rows[where:where] = [f"new{number}" for number in range(how_many)]
+            elif call == 1:
+                del world.rows[where : where + how_many]
 
-    world.before = shift
-    with pytest.raises(ListingShifted):
-        list(world.listing().by_position())
+        world.before = shift
+        with pytest.raises(ListingShifted):
+            list(world.listing().by_position())
+
+    each(itertools.product([0, 20, 44, 45, 47], [1, 4, 5, 6, 48, 200]), is_noticed)
 
 
 def test_rows_that_come_behind_are_read_too():
@@ -349,35 +373,39 @@ def test_rows_without_an_id_are_left_out_with_a_line_in_the_log(caplog: pytest.L
     assert caplog.messages == ["GET /rows: a row without an id is left out"]
 
 
-@pytest.mark.parametrize("gone", [1, 5, 6, 45, 50, 120, 199])
-@pytest.mark.parametrize("when", [1, 2, 3])
-def test_rows_that_vanish_in_front_hide_none(gone: int, when: int):
-    world = World(names(300))
+def test_rows_that_vanish_in_front_hide_none():
+    def none_is_hidden(case: Tuple[int, int]) -> None:
+        gone, when = case
+        world = World(names(300))
 
-    def vanish(call: int) -> None:
-        if call == when:
-            del world.rows[:gone]
+        def vanish(call: int) -> None:
+            if call == when:
+                del world.rows[:gone]
 
-    world.before = vanish
-    read = list(world.listing().each_once())
-    assert set(names(300)[gone:]) <= set(read)
-    assert len(read) == len(set(read))
+        world.before = vanish
+        read = list(world.listing().each_once())
+        assert set(names(300)[gone:]) <= set(read)
+        assert len(read) == len(set(read))
+
+    each(itertools.product([1, 5, 6, 45, 50, 120, 199], [1, 2, 3]), none_is_hidden)
 
 
-@pytest.mark.parametrize("new", [1, 5, 6, 45, 50, 120, 300])
-def test_rows_that_come_in_front_hide_none(new: int):
-    world = World(names(200))
+def test_rows_that_come_in_front_hide_none():
+    def none_is_hidden(new: int) -> None:
+        world = World(names(200))
 
-    def arrive(call: int) -> None:
-        if call == 2:
-            world.rows[:0] = [f"new{number}" for number in range(new)]
+        def arrive(call: int) -> None:
+            if call == 2:
+                world.rows[:0] = [f"new{number}" for number in range(new)]
 
-    world.before = arrive
-    read = list(world.listing().each_once())
-    assert set(names(200)) <= set(read)
-    # What came meanwhile is found as well: the listing is read once more.
-    assert set(world.rows) == set(read)
-    assert len(read) == len(set(read))
+        world.before = arrive
+        read = list(world.listing().each_once())
+        assert set(names(200)) <= set(read)
+        # What came meanwhile is found as well: the listing is read once more.
+        assert set(world.rows) == set(read)
+        assert len(read) == len(set(read))
+
+    each([1, 5, 6, 45, 50, 120, 300], none_is_hidden)
 
 
 def test_rows_that_vanish_in_front_cost_a_step_back_of_one_page():
@@ -439,8 +467,11 @@ def test_everything_vanishing_ends_the_reading():
     assert len(list(world.listing().each_once())) < 200
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_whatever_exists_throughout_is_read_while_all_around_it_changes(seed: int):
+def test_whatever_exists_throughout_is_read_while_all_around_it_changes():
+    each(range(40), what_lasts_is_read, name="seed {}".format)
+
+
+def what_lasts_is_read(seed: int) -> None:
     chance = random.Random(seed)
     lasting = set(names(400)[::3])
     world = World(names(400), cap=chance.choice([20, 35, 10_000]))
@@ -484,11 +515,13 @@ def alike(seed: int) -> Tuple[World, Callable[[int, int], List[str]], List[str]]
     return world, lambda offset, limit: rows[offset : offset + min(limit, 100)], rows
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_rows_that_are_alike_and_change_places_are_all_found_in_another_order(seed: int):
-    world, by_time, rows = alike(seed)
-    listing = replace(world.listing(limit=500), in_another_order=by_time)
-    assert set(listing.each_once()) == set(rows)
+def test_rows_that_are_alike_and_change_places_are_all_found_in_another_order():
+    def all_are_found(seed: int) -> None:
+        world, by_time, rows = alike(seed)
+        listing = replace(world.listing(limit=500), in_another_order=by_time)
+        assert set(listing.each_once()) == set(rows)
+
+    each(range(20), all_are_found, name="seed {}".format)
 
 
 def test_where_rows_change_places_for_ever_that_is_told():
@@ -525,10 +558,10 @@ def test_a_listing_that_never_stands_still_is_given_up_on(caplog: pytest.LogCapt
     assert len(world.asked) < 30
 
 
-def test_of_100_000_rows_that_come_and_go_what_exists_throughout_is_never_skipped():
-    """Rows vanish and appear in front of the reader all the while, and many names are equal."""
+def test_of_20_000_rows_that_come_and_go_what_exists_throughout_is_never_skipped():
+    """Rows vanish and appear in front of the reader all the while, on each of 200 pages."""
     chance = random.Random(7)
-    rows = [{"id": f"stays-{number}"} for number in range(100_000)]
+    rows = [{"id": f"stays-{number}"} for number in range(20_000)]
     listing = list(rows)
 
     def fetch(offset: int, limit: int) -> List[Any]:
@@ -543,7 +576,8 @@ def test_of_100_000_rows_that_come_and_go_what_exists_throughout_is_never_skippe
                     del listing[place]
         return page
 
-    read = Listing(fetch=fetch, key=lambda row: row["id"], route="GET /x", sizes=PageSizes())
+    how = {"key": lambda row: row["id"], "route": "GET /x", "sizes": PageSizes()}
+    read = Listing(fetch=fetch, limit=100, **how)
     found = [row["id"] for row in read.each_once()]
     assert len(found) == len(set(found)), "nothing comes twice"
     assert {row["id"] for row in rows} <= set(found)
@@ -608,26 +642,30 @@ def no_request(*_: Any) -> Any:
 
 
 @BOTH
-@pytest.mark.parametrize("count", [1, 9, 10, 50, 99])
-def test_without_offsets_a_witness_tells_that_the_first_page_is_all(read, count: int):
-    for witness in (
-        {"expected": count, "total": no_request},
-        {"total": lambda: count, "backwards": no_request},
-        {"total": lambda: count - 1, "backwards": backwards(count, count)},
-    ):
-        assert read(unmoved(count, count, **witness)) == names(count)
+def test_without_offsets_a_witness_tells_that_the_first_page_is_all(read):
+    def is_all(count: int) -> None:
+        for witness in (
+            {"expected": count, "total": no_request},
+            {"total": lambda: count, "backwards": no_request},
+            {"total": lambda: count - 1, "backwards": backwards(count, count)},
+        ):
+            assert read(unmoved(count, count, **witness)) == names(count)
+
+    each([1, 9, 10, 50, 99], is_all)
 
 
 @BOTH
-@pytest.mark.parametrize("cap", [9, 10, 50, 99])
-def test_without_offsets_a_witness_tells_that_there_is_more_than_the_first_page(read, cap: int):
-    for witness in (
-        {"expected": cap + 1},
-        {"total": lambda: cap + 1},
-        {"backwards": backwards(cap, cap + 1)},
-    ):
-        with pytest.raises(BadReply, match=f"more than its first {cap} rows can't be read"):
-            read(unmoved(cap, cap + 1, **witness))
+def test_without_offsets_a_witness_tells_that_there_is_more_than_the_first_page(read):
+    def there_is_more(cap: int) -> None:
+        for witness in (
+            {"expected": cap + 1},
+            {"total": lambda: cap + 1},
+            {"backwards": backwards(cap, cap + 1)},
+        ):
+            with pytest.raises(BadReply, match=f"more than its first {cap} rows can't be read"):
+                read(unmoved(cap, cap + 1, **witness))
+
+    each([9, 10, 50, 99], there_is_more)
 
 
 @pytest.mark.parametrize("order", [lambda rows: rows, lambda rows: [*rows[1:], rows[0]]])

@@ -32,7 +32,8 @@ from h2ogpte_migration.errors import (
     Unauthorized,
     Unavailable,
 )
-from h2ogpte_migration.gateway.chat import ChatServer
+from h2ogpte_migration.gateway import chat as chat_module
+from h2ogpte_migration.gateway.chat import CONNECT_AGAIN_S, ChatServer
 from h2ogpte_migration.gateway.paging import ListingShifted
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
@@ -963,6 +964,33 @@ def test_a_connection_is_tried_for_before_anything_is_asked(chat: Any, trouble: 
         with pytest.raises(Unavailable):
             ask(server.url)
         assert len(seen) == 3
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_connection_is_tried_for_when_the_server_wants_it(chat: Any, status: int):
+    def process(connection: Any, request: Any) -> Any:
+        if len(paused) == 2:
+            return None
+        answer = _refuse(status)(connection)
+        answer.headers["Retry-After"] = "0" if paused else "7"
+        return answer
+
+    paused: List[float] = []
+    server = ChatServer(chat(_reply, process_request=process).url, pause=paused.append)
+    assert server.ask(KEY, "s1", "Why?", 60.0).message_id == "a1"
+    assert paused == [7.0, CONNECT_AGAIN_S[1]]
+
+
+@pytest.mark.parametrize("proxy", [None, "http://proxy.example.com"])
+def test_where_a_proxy_leads_to_the_server_a_question_that_does_not_come_through_names_it(
+    chat: Any, monkeypatch: pytest.MonkeyPatch, proxy: Optional[str]
+):
+    """The client package knows no proxies."""
+    monkeypatch.setattr(chat_module, "proxy_for", lambda _: (proxy, None))
+    server = chat(_reply, process_request=lambda connection, _: _close(connection))
+    with pytest.raises(Unavailable) as caught:
+        ask(server.url)
+    assert ("does not use the proxy" in str(caught.value)) is (proxy is not None)
 
 
 def test_where_no_connection_comes_through_the_next_question_makes_one_attempt(chat: Any):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import pytest
@@ -35,10 +36,11 @@ NO_WAITING = Limits(workers=4, jobs=None, begun=None, max_failures=5)
 
 def work(ident: str, owner: str = "anna") -> Migration:
     nothing: Any = None
+    unused: Any = SimpleNamespace(guarded=lambda _: nothing)
     return Migration(
         nothing,
         Collection(ident, f"name of {ident}", owner, "old"),
-        nothing,
+        unused,
         owner_id=lambda: None,
         model="new",
         policy=Policy(ImportOptions()),

@@ -33,6 +33,7 @@ from h2ogpte_migration.errors import (
     Unavailable,
     UsageError,
 )
+from h2ogpte_migration.gateway import transport as transport_module
 from h2ogpte_migration.gateway.pools import proxy_for
 from h2ogpte_migration.gateway.replies import retry_after_s, server_words
 from h2ogpte_migration.gateway.throttle import Throttle
@@ -1205,6 +1206,8 @@ def test_without_a_client_there_is_no_version_to_tell(
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", unknown)
+    asked_anew = transport_module._identification.__wrapped__
+    monkeypatch.setattr(transport_module, "_identification", asked_anew)
     assert get(make(server.url)) == {}
     headers = server.seen[0].headers
     assert headers["User-Agent"] == f"h2ogpte-migrate/{__version__}"

@@ -10,6 +10,7 @@ continues a run derive from them. How words become options is in ``parse``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import (
     AbstractSet,
@@ -519,7 +520,7 @@ class Options:
     notes: Tuple[str, ...] = ()
     """What to tell of the files that were read, before anything is done."""
 
-    @property
+    @cached_property
     def mode(self) -> Mode:
         """What this run is for."""
         return mode_of({row.attribute for row in FLAGS if self._has(row)})

@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import (
@@ -85,8 +86,9 @@ class _Environment:
 
     def get(self, name: str) -> str:
         """The value of a variable; empty counts as not set."""
-        return self._env.get(name) or self._file().get(name) or ""
+        return self._env.get(name) or self._file.get(name) or ""
 
+    @cached_property
     def _file(self) -> Mapping[str, Optional[str]]:
         if not self._path.is_file():
             return {}
@@ -205,9 +207,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError([mask_lookalikes(safe(message))])
 
 
+@lru_cache(maxsize=None)
 def _parser() -> _Parser:
     """The table as a parser. A missing or repeated value is let through, to be told with the rest."""
-    parser = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    # Its help is never shown. Of a given width, it asks the terminal for none with every flag.
+    shown = partial(argparse.HelpFormatter, width=80)
+    parser = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False, formatter_class=shown)
     for row in FLAGS:
         if row.read is None:
             parser.add_argument(row.name, dest=row.attribute, action="store_true")

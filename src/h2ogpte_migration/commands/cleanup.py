@@ -132,6 +132,7 @@ def _delete(session: Session, item: Candidate) -> Tuple[bool, str]:
     claimed = leases.claim(source_id)
     if isinstance(claimed, RunInfo):
         return False, f"{claimed} works on its source"
+    item.migration.lease_held = claimed
     try:
         item.migration.reload()
         # It was listed without the lease, perhaps long ago: other commands may have gone on.

@@ -30,11 +30,13 @@ def run(session: Session) -> int:
     _same_owner(session, source, target)
     gateway = session.credentials.gateway_for(source.owner)
     leases = _lease(session, [source.id, target.id])
+    jobs = _ByHand(session, leases)
+    gateway = gateway.guarded(jobs.still_ours)
     way = Way(gateway, session.clock, source.id, target.id)
     try:
         _sweep_test_chats(session, gateway, leases)
         for step in _steps(session):
-            _move(session, way, step, leases)
+            _move(session, way, step, jobs)
     except StepFailed as error:
         raise ToolError(error.message, error.hint) from error
     finally:
@@ -48,7 +50,8 @@ def _sweep_test_chats(session: Session, gateway: Gateway, leases: List[Lease]) -
     """What a dead run left is to be told from the chats that move."""
     leftovers = session.tracking.leftovers
     for lease in leases:
-        doubts = ragcheck.sweep(gateway, leftovers, lease.source_id, session.clock)
+        chats = leftovers.test_chats_left(lease.source_id)
+        doubts = ragcheck.sweep(gateway, leftovers, chats, session.clock)
         for text in (*doubts, *ragcheck.forget(leftovers, lease.source_id)):
             session.console.attention(f"Warning: {text}")
 
@@ -132,6 +135,10 @@ class _ByHand:
 
     def before_write(self) -> None:
         self._session.clock.check()
+        self.still_ours()
+
+    def still_ours(self) -> None:
+        """Right before each attempt of it, however long that waited."""
         for lease in self._leases:
             if not self._session.tracking.leases.still_holds(lease):
                 raise ToolError(
@@ -143,7 +150,7 @@ class _ByHand:
         """Moving again is harmless: what a killed move left running needs no record."""
 
 
-def _move(session: Session, way: Way, step: str, leases: List[Lease]) -> None:
+def _move(session: Session, way: Way, step: str, jobs: _ByHand) -> None:
     kind = MOVES[step]
     left = moves.left_in(way, kind)
     if not left.total:
@@ -151,7 +158,7 @@ def _move(session: Session, way: Way, step: str, leases: List[Lease]) -> None:
         _say_what_stays(session, left.words(kind))
         return
     there = kind.count(way.gateway, way.destination)
-    left = moves.move_all(way, kind, _ByHand(session, leases))
+    left = moves.move_all(way, kind, jobs)
     _say_what_stays(session, left.words(kind))
     now = kind.count(way.gateway, way.destination)
     moved = kind.number(max(0, now - there))

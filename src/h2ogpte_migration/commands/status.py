@@ -21,6 +21,7 @@ from h2ogpte_migration.results import OVER, OutcomeKind
 from h2ogpte_migration.states import Position
 from h2ogpte_migration.tracking import Database, Tracking
 from h2ogpte_migration.tracking.accounts import Counts, Filter
+from h2ogpte_migration.tracking.database import refuse_an_empty_file
 from h2ogpte_migration.tracking.records import RunInfo
 from h2ogpte_migration.tracking.runs import is_migration
 from h2ogpte_migration.ui import status
@@ -37,6 +38,7 @@ _WARNINGS_IN_JSON = 200
 
 def run(options: Options, console: Console) -> int:
     """Tell how everything stands; returns the exit code."""
+    refuse_an_empty_file(options.db_path)
     if not options.db_path.exists():
         raise ToolError(
             f"There is no tracking database {options.db_path.absolute()}.",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from copy import copy
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, TypeVar
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.errors import (
@@ -31,6 +32,8 @@ from h2ogpte_migration.redact import Secret
 log = logging.getLogger(__name__)
 
 META = "/rpc/meta"
+
+C = TypeVar("C", bound="Calls")
 
 
 class KeySource(Protocol):
@@ -114,6 +117,19 @@ class Calls:
         self._sizes = sizes
         self._chat = chat
         self._good_keys = good_keys or GoodKeys(transport)
+        self._may_write: Callable[[], None] = lambda: None
+
+    def guarded(self: C, may_write: Callable[[], None]) -> C:
+        """The same, asking right before each attempt to change something whether it may still be made.
+
+        A request may wait for long, for its turn or for its repetition, and its computer sleep.
+
+        Args:
+            may_write: raises where it must not be made.
+        """
+        twin = copy(self)
+        twin._may_write = may_write
+        return twin
 
     def _get(self, template: str, expect: Optional[type], **options: Any) -> Any:
         return self._request("GET", template, repeatable=True, expect=expect, **options)
@@ -217,6 +233,8 @@ class Calls:
         is good it is a refusal, which is asked for twice: one 401 may be a passing trouble.
         """
         refused = False
+        if method != "GET":
+            options["still_allowed"] = self._may_write
         while True:
             key = self._keys.current()
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -24,7 +25,13 @@ from h2ogpte_migration.errors import (
     ServerError,
     Unavailable,
 )
-from h2ogpte_migration.gateway.replies import RequestFailure, read_tls_failure, refusal
+from h2ogpte_migration.gateway.pools import proxy_for
+from h2ogpte_migration.gateway.replies import (
+    RequestFailure,
+    read_tls_failure,
+    refusal,
+    retry_after_s,
+)
 from h2ogpte_migration.model import Answer
 from h2ogpte_migration.redact import Secret, scrub
 from h2ogpte_migration.ui.text import safe
@@ -72,23 +79,24 @@ class ChatServer:
             ServerError: anything else that went wrong.
         """
         package = _import_client()
+        client = _Client(key, self.verify, package.version)
         session = package.session(
             self._base_url,
             session_id,
-            client=_Client(key, self.verify, package.version),
+            client=client,
             open_timeout=self._connect_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             max_connect_retries=1,
         )
         try:
-            self._connect(package, session)
+            self._connect(package, session, client)
             with self._our_errors(package, timeout_s):
                 message = session.query(question, timeout=timeout_s, retries=1)
                 return Answer(message_id=message.id, text=message.content or "")
         finally:
             session.disconnect()
 
-    def _connect(self, package: _Package, session: Any) -> None:
+    def _connect(self, package: _Package, session: Any, client: _Client) -> None:
         """Before a connection stands nothing is asked: what may pass by is tried again.
 
         Where a firewall swallows them all, each attempt lasts for long, for every collection: while
@@ -104,9 +112,20 @@ class ChatServer:
             except Unavailable as error:
                 if pause_s is None:
                     self._out_of_reach.set()
-                    raise
+                    raise self._explained(error) from error.__cause__
+                pause_s = max(pause_s, client.asked_to_wait_s)
                 log.debug("%s tried again in %g s: %s", ROUTE, pause_s, error.message)
                 self._pause(pause_s)
+
+    def _explained(self, error: Unavailable) -> Unavailable:
+        """Where no answer came, and all else goes through a proxy, that is the likely reason."""
+        if error.status is not None or proxy_for(self._base_url)[0] is None:
+            return error
+        return Unavailable(
+            f"{error.message} The question goes straight to the server: the h2ogpte client does not "
+            "use the proxy that the environment names.",
+            route=ROUTE,
+        )
 
     @contextmanager
     def _our_errors(self, package: _Package, timeout_s: float) -> Iterator[None]:
@@ -144,6 +163,7 @@ class _Client:
         self._key = key
         self._verify = verify
         self._version = version
+        self.asked_to_wait_s = 0.0
 
     def _get_auth_header(self) -> Dict[str, str]:
         return {
@@ -152,8 +172,14 @@ class _Client:
         }
 
     def _http_code_to_error(self, status: int, _error: Any) -> NoReturn:
-        """Called when the handshake was answered with a status instead of a websocket."""
+        """Called when the handshake was answered with a status instead of a websocket.
+
+        That answer is the error that is being handled: the session hands on its words alone.
+        """
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            answer = getattr(sys.exc_info()[1], "response", None)
+            headers = dict(answer.headers.raw_items()) if answer else {}
+            self.asked_to_wait_s = retry_after_s(headers) or 0.0
             raise _unavailable(f"the server answered {status}", status)
         raise refusal(status, ROUTE, f"the server answered {status} to the connection")
 

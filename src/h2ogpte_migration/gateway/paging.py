@@ -103,29 +103,30 @@ class _Page(Generic[Row]):
         not suspected of. Two meagre ones are its end and what came there meanwhile, which is not
         run after.
         """
-        if len(self.rows) <= known or (self.short and self.to_come == 0):
+        if len(self.rows) <= known:
             return True
+        if self.to_come == 0:
+            return self.short or not self.full
         if self.full or (self.to_come or 0) > 0:
             return False
-        if self.to_come == 0:
-            return True
         return self.short or self.meagre if before is None else before.meagre and self.meagre
 
-    def brings_nothing_after(self, before: Optional[_Page[Row]]) -> bool:
-        """Whether it is the end of the page before once more, of which rows had been left out."""
-        return before is not None and not before.full and set(self.ids) <= set(before.ids)
-
-    def joins(self, before: Optional[_Page[Row]], tail: List[str]) -> int:
-        """How many of its first rows are the last ones of the page before; 0: it does not join.
+    def joins(self, before: Optional[_Page[Row]], tail: List[str]) -> Optional[int]:
+        """How many of its first rows are the last ones of the page before; None: it does not join.
 
         They should be the ``tail``; more where rows had been left out of the page before, as each
-        of them was counted in the offset of this one.
+        of them was counted in the offset of this one. Then all that follows may be left out as well.
         """
-        if before is not None and not before.full and self.ids and self.ids[0] in before.ids:
-            joint = before.ids[before.ids.index(self.ids[0]) :]
-        else:
-            joint = tail
-        return len(joint) if len(joint) >= len(tail) and self.ids[: len(joint)] == joint else 0
+        if before is not None and not before.full:
+            if not self.ids:
+                return 0
+            for place, name in enumerate(before.ids[: len(before.ids) - len(tail)]):
+                if (
+                    name == self.ids[0]
+                    and self.ids[: len(before.ids) - place] == before.ids[place:]
+                ):
+                    return len(before.ids) - place
+        return len(tail) if self.ids[: len(tail)] == tail else None
 
     def is_again(self, before: Optional[_Page[Row]]) -> bool:
         """Whether it is the page before once more: the server ignores the offset, or as many rows
@@ -191,10 +192,8 @@ class Listing(Generic[Row]):
                 return
             if whole is False:
                 raise self._unmoved()
-            if page.brings_nothing_after(before) and not again:
-                return
             known = page.joins(before, tail)
-            if again or (tail and not known):
+            if again or known is None:
                 raise ListingShifted(
                     "The listing changed while it was read.",
                     route=self.route,
@@ -368,10 +367,8 @@ class _Pass(Generic[Row]):
                 whole = self._listing._is_whole(page.ids)
                 self.steady, self.unmoved = self.steady and whole is not None, whole is False
                 return
-            in_order = not tail or page.joins(before, tail) > 0
-            if page.brings_nothing_after(before):
-                self.steady = self.steady and in_order
-                return
+            known = page.joins(before, tail)
+            in_order = known is not None
             earlier, before = before, page
             self.steady = self.steady and in_order
             self.reordered = self.reordered or not (in_order or self._in_sequence(page))
@@ -382,7 +379,7 @@ class _Pass(Generic[Row]):
             for name in filter(None, page.ids):
                 self._known[name] = len(self._known)
             yield from self._with_id(page)
-            if page.is_last(earlier, known=len(tail)):
+            if page.is_last(earlier, known or 0):
                 return
             length, tail = len(page.rows), page.tail(self._listing.overlap)
             start += length - len(tail)

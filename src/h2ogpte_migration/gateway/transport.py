@@ -11,6 +11,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from http.client import HTTPException
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 from urllib.parse import quote, urlsplit
@@ -67,6 +68,7 @@ class _Call:
     body: Optional[bytes]
     repeatable: bool
     expect: Optional[type]
+    still_allowed: Callable[[], None]
 
 
 class Transport:
@@ -157,6 +159,7 @@ class Transport:
         repeatable: bool,
         prefix: str = API,
         expect: Optional[type] = None,
+        still_allowed: Callable[[], None] = lambda: None,
     ) -> Any:
         """Send a request, again if need be, and return the JSON of its answer.
 
@@ -167,6 +170,8 @@ class Transport:
             text: sent as plain text, in place of a body.
             repeatable: whether doing it twice does no harm.
             expect: the type that the answer must have. With None it may also be empty.
+            still_allowed: called right before each attempt, which may come long after the one
+                before; what it raises is raised, and the attempt is not made.
 
         Raises:
             Unauthorized, NotFound, Rejected, Conflict, TlsRefused: nothing was done.
@@ -186,6 +191,7 @@ class Transport:
             _encoded(body, text),
             repeatable,
             expect,
+            still_allowed,
         )
         return self._send_until_settled(call)
 
@@ -204,6 +210,7 @@ class Transport:
         while True:
             attempt += 1
             with self._throttle.slot(at_once=stopped_before) as ticket:
+                call.still_allowed()
                 try:
                     return self._attempt(call, attempt)
                 except RequestFailure as error:
@@ -356,7 +363,8 @@ def _query_text(value: Query) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _identification() -> Dict[str, str]:
+@lru_cache(maxsize=None)
+def _identification() -> Mapping[str, str]:
     """How the client makes itself known, which a server or a firewall may go by.
 
     Without the client installed there is no version that could be told.

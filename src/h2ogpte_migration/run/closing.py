@@ -276,7 +276,9 @@ def _held(session: Session, held: List[Result]) -> Iterator[Following]:
         command = _verification(session, "--ignore-validation")
         yield Following("to accept what is held as it is", command)
     if not options.retry_failed:
-        begun_anew = [row for row in held if row.position == Position.HELD]
+        begun_anew = [
+            row for row in held if row.position == Position.HELD and row.cause != SOURCE_DELETED
+        ]
         for command in _migrations_of(session, begun_anew):
             yield Following("to migrate what is held afresh", command)
 

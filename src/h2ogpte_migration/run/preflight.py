@@ -26,6 +26,7 @@ from h2ogpte_migration.errors import (
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.model import Identity
 from h2ogpte_migration.tracking import Tracking
+from h2ogpte_migration.tracking.database import refuse_an_empty_file
 from h2ogpte_migration.tracking.runs import other_server
 from h2ogpte_migration.ui.console import Console
 
@@ -178,8 +179,10 @@ def database_is_there(options: Options) -> None:
     Raises:
         ToolError: with the path looked for (exit 2); no file is made.
     """
-    on_record = (Mode.VERIFY, Mode.ROLLBACK, Mode.CLEANUP)
-    if options.mode in on_record and not options.db_path.exists():
+    if options.mode not in (Mode.VERIFY, Mode.ROLLBACK, Mode.CLEANUP):
+        return
+    refuse_an_empty_file(options.db_path)
+    if not options.db_path.exists():
         raise ToolError(
             f"There is no tracking database {options.db_path.absolute()}: nothing to work on.",
             EACH_SANDBOX_IS_NEW

@@ -21,7 +21,7 @@ from typing import (
 from h2ogpte_migration.cli.flags import Options
 from h2ogpte_migration.cli.rows import Mode
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import ExitCode, Interrupted, OwnerGone, ServerError, ToolError
+from h2ogpte_migration.errors import ExitCode, Interrupted, ServerError, ToolError
 from h2ogpte_migration.gateway.rest import Gateway, Server
 from h2ogpte_migration.gateway.transport import Transport
 from h2ogpte_migration.migration import Migration, Shared
@@ -196,27 +196,26 @@ class Session:
         leftovers = self.tracking.leftovers
         for source_id in leftovers.sources_with_test_chats():
             for owner in {chat.owner for chat in leftovers.test_chats_left(source_id)}:
-                if not self.admin and owner != self.identity.username:
-                    continue
-                try:
-                    gateway = self.credentials.gateway_for(
-                        owner, self._id_on_record(source_id, owner)
-                    )
-                    doubts = ragcheck.sweep(gateway, leftovers, source_id, self.clock)
-                    for text in doubts:
+                if self.admin or owner == self.identity.username:
+                    for text in self._sweep_test_chats(source_id, owner):
                         self.console.attention(f"Warning: {text}")
-                except OwnerGone:
-                    for chat in leftovers.test_chats_left(source_id):
-                        if chat.owner == owner:
-                            leftovers.record_test_chat_gone(chat.id)  # with the account
-                except ServerError as error:
-                    log.warning("test chats of %s could not be deleted: %s", source_id, error)
-                for chat in leftovers.test_chats_left(source_id):
-                    if chat.owner == owner:
-                        self.console.attention(
-                            f"Warning: a test chat in {chat.target_id} may still exist, as it could "
-                            "not be deleted; the next run tries that again"
-                        )
+
+    def _sweep_test_chats(self, source_id: SourceId, owner: str) -> List[str]:
+        """Delete what test chats of an owner are on record; returns what is in doubt, or left."""
+        leftovers, doubts = self.tracking.leftovers, []
+        try:
+            gateway = self.credentials.gateway_for(owner, self._id_on_record(source_id, owner))
+            doubts = ragcheck.sweep(
+                gateway, leftovers, leftovers.test_chats_left(source_id, owner), self.clock
+            )
+        except ServerError as error:
+            log.warning("test chats of %s could not be deleted: %s", source_id, error)
+        left = leftovers.test_chats_left(source_id, owner)
+        return doubts + [
+            f"a test chat in {chat.target_id} may still exist, as it could not be deleted; the next "
+            "run tries that again"
+            for chat in left
+        ]
 
     def _id_on_record(self, source_id: SourceId, owner: str) -> Optional[str]:
         """The id of an owner, who may have another name by now."""

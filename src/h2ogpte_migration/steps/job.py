@@ -72,8 +72,11 @@ def _may_yet_show(migration: Migration) -> bool:
 
 
 def _stands_still(migration: Migration, job: Job) -> float:
-    """For how long nothing about the job has changed, over all runs, in seconds."""
-    now = migration.clock.utc()
+    """For how long nothing about the job has changed, over all runs, in seconds.
+
+    By the server's clock, where it tells the time: those of two runs, or machines, may differ.
+    """
+    now = migration.gateway.server_time() or migration.clock.utc()
     changed = migration.seen.job_changed or migration.tracking.store.job_watched(migration.attempt)
     if changed is None or changed.standing != job.standing or changed.since > now:
         changed = Watched(job.standing, now)

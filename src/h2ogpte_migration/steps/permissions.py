@@ -271,7 +271,12 @@ def on_target(migration: Migration) -> Permissions:
     within_s = migration.freshness()
     target = read_when_visible(gateway, migration.clock, target_id, within_s)
     listed = read_rights(
-        gateway, migration.clock, target_id, migration.owner, is_public=target.is_public
+        gateway,
+        migration.clock,
+        target_id,
+        migration.owner,
+        is_public=target.is_public,
+        none_twice=migration.seen.created is None,
     )
     for item in listed.unread.values():
         migration.warn(

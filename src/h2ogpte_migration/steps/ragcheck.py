@@ -11,11 +11,11 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, OutcomeUnknown, ServerError
+from h2ogpte_migration.errors import NotFound, OutcomeUnknown, OwnerGone, ServerError
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json, SourceId, TargetId, parse_time
@@ -135,8 +135,8 @@ def _ask(
 def sweep_of(migration: Migration, *, unanswered_s: Optional[float] = None) -> List[str]:
     """Delete the test chats of a migration that this run or a dead one left; see ``sweep``."""
     gateway, leftovers = migration.gateway, migration.tracking.leftovers
-    source_id, clock = migration.source_id, migration.clock
-    return sweep(gateway, leftovers, source_id, clock, unanswered_s=unanswered_s)
+    chats, clock = leftovers.test_chats_left(migration.source_id), migration.clock
+    return sweep(gateway, leftovers, chats, clock, unanswered_s=unanswered_s)
 
 
 def give_up(migration: Migration) -> None:
@@ -152,12 +152,12 @@ def give_up(migration: Migration) -> None:
 def sweep(
     gateway: Gateway,
     leftovers: Leftovers,
-    source_id: SourceId,
+    chats: Iterable[TestChat],
     clock: Clock,
     *,
     unanswered_s: Optional[float] = None,
 ) -> List[str]:
-    """Delete the test chats of a source that this run or a dead one left.
+    """Delete test chats that this run or a dead one left, with the key of the owner of all of them.
 
     One that was opened a moment ago may not show yet: it is looked for until it would have, by the
     server's own clock. Returns what people may have to look at.
@@ -171,17 +171,21 @@ def sweep(
     doubts: List[str] = []
     if unanswered_s is None:
         unanswered_s = patience.SECOND_LOOK_AFTER_TIMEOUT_S
-    for chat in leftovers.test_chats_left(source_id):
+    for chat in chats:
         within_s = patience.VISIBLE_WITHIN_S if chat.session_id else unanswered_s
         shows_by = clock.now() + within_s - _age_s(gateway, chat)
-        with suppress(ServerError):
+        try:
             looked_at = clock.now()  # a look may take long, and says how it was when it began
             while not _remove(gateway, chat, doubts) and looked_at < shows_by:
                 wait_s = max(0.0, shows_by - clock.now())
                 log.info("a test chat may not show yet: looking again for up to %.0f s", wait_s)
                 clock.sleep(min(patience.SECOND_LOOK_S, wait_s))
                 looked_at = clock.now()
-            leftovers.record_test_chat_gone(chat.id)
+        except OwnerGone:
+            log.info("a test chat went with the account of %s", chat.owner)
+        except ServerError:
+            continue
+        leftovers.record_test_chat_gone(chat.id)
     return doubts
 
 

@@ -14,7 +14,7 @@ from h2ogpte_migration import patience, validation
 from h2ogpte_migration.errors import NotFound, StepFailed
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Collection, Finding
-from h2ogpte_migration.results import OutcomeKind, Result
+from h2ogpte_migration.results import SOURCE_DELETED, OutcomeKind, Result
 from h2ogpte_migration.retrieval import FINDING
 from h2ogpte_migration.sending import seconds_since
 from h2ogpte_migration.states import StepName, TargetState, Verdict
@@ -63,9 +63,8 @@ class Comparison:
 
 def run(migration: Migration) -> Optional[Result]:
     """Validate afresh; blocking findings hold connectors and chats back."""
-    ragcheck.sweep(
-        migration.gateway, migration.tracking.leftovers, migration.source_id, migration.clock
-    )
+    for doubt in ragcheck.sweep_of(migration):
+        migration.warn(doubt)
     try:
         still_shared = late_shares.follow(migration)
         latecomers.await_unanswered(migration)
@@ -227,7 +226,8 @@ def _what_helps(migration: Migration) -> str:
     """Advice that does not name what was just tried."""
     policy = migration.policy
     ways = ["Mend it and run --verify" + (" again" if policy.verify else "")]
-    ways += [] if policy.retry_failed else ["--retry-failed for a new target"]
+    afresh = not (policy.retry_failed or migration.source_gone)
+    ways += ["--retry-failed for a new target"] if afresh else []
     ways += [] if policy.ignore_validation else ["--verify --ignore-validation to accept it"]
     return f"{', or '.join(ways)}."
 
@@ -241,6 +241,7 @@ def _held(migration: Migration, found: Comparison) -> Result:
         step=StepName.VALIDATE,
         reason=f"connectors and chats are held back: {reason}",
         hint=retrieval.WAYS_OUT if found.has(FINDING) else _what_helps(migration),
+        cause=SOURCE_DELETED if migration.source_gone else "",
         needs_attention=True,
         findings=found.findings,
     )

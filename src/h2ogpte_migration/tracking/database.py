@@ -6,6 +6,7 @@ whatever was recorded is recorded before the next server call starts.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -15,11 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Type
 
-from h2ogpte_migration.errors import ExitCode, TrackingError
+from h2ogpte_migration.errors import ExitCode, ToolError, TrackingError
 from h2ogpte_migration.redact import scrub_record
 from h2ogpte_migration.tracking import schema
 
 BUSY_TIMEOUT_S = 60.0
+BUSY_AGAIN_S = 1.0
 # WAL with NORMAL may lose the last commits in a power cut, and with them the intents that
 # exactly-once rests on; for leases, which die with their process anyway, and for what may be done
 # again, it is enough.
@@ -60,6 +62,7 @@ class Database:
         self._counting = threading.Lock()
         self._has_log = True
         self._waits_for_the_disk: Optional[bool] = None
+        self._waits_s = -1.0
 
     # -- opening -----------------------------------------------------------------------
     @classmethod
@@ -120,7 +123,7 @@ class Database:
     def _checked(self, prepare: Callable[[], None]) -> Database:
         try:
             with _translated(self.path):
-                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+                self._wait_for_others(BUSY_TIMEOUT_S)
                 prepare()
         except BaseException:
             self._connection.close()
@@ -175,10 +178,25 @@ class Database:
             self._must_be_in_place()
             with _translated(self.path):
                 self._wait_for_the_disk(durable or not self._has_log)
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._begin()
             self._group = _Group(durable)
         self._group.parts += 1
         return self._group
+
+    def _begin(self) -> None:
+        """Wait for whoever writes; not for as long again, once that was in vain: all that has to be
+        tidied up before the error is seen asks in turn."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self._wait_for_others(BUSY_AGAIN_S)
+            raise
+        self._wait_for_others(BUSY_TIMEOUT_S)
+
+    def _wait_for_others(self, seconds: float) -> None:
+        if seconds != self._waits_s:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._waits_s = seconds
 
     def _wait_for_the_disk(self, durable: bool) -> None:
         """Say how safe the next commit has to be, unless that is said already."""
@@ -293,13 +311,6 @@ class Database:
 
     def _check_it_is_ours(self) -> None:
         version = self._version()
-        if version > schema.VERSION:
-            raise TrackingError(
-                f"The tracking database {self.path} was made by a newer version of this tool "
-                f"(schema {version}, known here: {schema.VERSION}).",
-                "Upgrade h2ogpte-migration, or name another file with --db-path.",
-                ExitCode.USAGE,
-            )
         tables = {
             row[0]
             for row in self._connection.execute(
@@ -309,7 +320,14 @@ class Database:
         columns = tuple(
             row[1] for row in self._connection.execute("PRAGMA table_info(collection_migrations)")
         )
-        if tables and columns != schema.DOCUMENTED_COLUMNS:
+        if version > schema.VERSION and columns:
+            raise TrackingError(
+                f"The tracking database {self.path} was made by a newer version of this tool "
+                f"(schema {version}, known here: {schema.VERSION}).",
+                "Upgrade h2ogpte-migration, or name another file with --db-path.",
+                ExitCode.USAGE,
+            )
+        if version > schema.VERSION or (tables and columns != schema.DOCUMENTED_COLUMNS):
             raise TrackingError(
                 f"{self.path} is an SQLite database, but no tracking database of this tool.",
                 "Name another file with --db-path.",
@@ -330,16 +348,43 @@ class Database:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def refuse_an_empty_file(path: Path) -> None:
+    """What a full disk, or a failed copy, has left is no database with nothing open in it.
+
+    Raises:
+        ToolError: there is a file, and it holds nothing, as its log does (exit 2).
+    """
     if not path.exists():
+        return
+    real = _real(path)
+    if any(file.stat().st_size for file in (real, Path(f"{real}-wal")) if file.exists()):
+        return
+    raise ToolError(
+        f"The tracking database {path.absolute()} is empty: nothing is on record there.",
+        "Put a backup of it in its place, or name another file with --db-path.",
+        ExitCode.USAGE,
+    )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    real = _real(path)
+    if not real.exists():
         # Made here, not by SQLite, so that nobody else can read it for a single moment.
         with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    elif not path.is_file():
+            os.close(os.open(real, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    elif not real.is_file():
         raise IsADirectoryError(21, "it is not a file", str(path))
-    elif not _writable(path):
+    elif not _writable(real):
         raise PermissionError(13, "no permission to write", str(path))
-    return _connect(f"{path.resolve().as_uri()}?mode=rw")
+    return _connect(f"{real.as_uri()}?mode=rw")
+
+
+def _real(path: Path) -> Path:
+    """Where links lead: to a file that may not be there yet."""
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise OSError(errno.ELOOP, "its links lead in a circle", str(path))
+    return real
 
 
 def _identity_of(path: Path) -> Optional[Tuple[int, int]]:
@@ -352,17 +397,17 @@ def _identity_of(path: Path) -> Optional[Tuple[int, int]]:
 
 
 def _writable(path: Path) -> bool:
-    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
-    uri = path.resolve().as_uri()
+    real = _real(path)
     # A connection that may not write leaves the files of a log behind that it had to make;
     # where nobody uses the log, one that only does not write takes them away again.
-    in_use = Path(f"{path.resolve()}-wal").exists()
-    connection = _connect(f"{uri}?mode={'ro' if in_use else 'rw'}")
+    in_use = Path(f"{real}-wal").exists()
+    connection = _connect(f"{real.as_uri()}?mode={'ro' if in_use else 'rw'}")
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA user_version").fetchone()
@@ -370,7 +415,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         # A database in WAL mode on a read-only file system can only be read as it lies.
         connection.close()
-        connection = _connect(f"{uri}?mode=ro&immutable=1")
+        connection = _connect(f"{real.as_uri()}?mode=ro&immutable=1")
     except BaseException:
         connection.close()
         raise
@@ -415,7 +460,7 @@ def _on_network(path: Path) -> bool:
     except OSError:
         return False
     best: Tuple[int, str] = (-1, "")
-    place = str(path.resolve())
+    place = str(_real(path))
     for line in mounts.splitlines():
         fields = line.split()
         if len(fields) > 2:

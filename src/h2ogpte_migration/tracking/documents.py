@@ -258,11 +258,7 @@ class DocumentComparison:
 
     def newly_bad(self) -> Tuple[int, List[str]]:
         """Documents that are good in the source and ended otherwise in the target."""
-        if self._key == "name":
-            # Of several documents of one name, as many may be bad as are not good in the source.
-            others = _of_baseline(f"NOT IN ({_GOOD})")
-            return self._sum_by_name(TARGET, _excess(_IS_BAD, others, _of_baseline(_IS_GOOD)))
-        return self._count_rows(self._with_status(_IS_BAD, expected=_IS_GOOD))
+        return self._less_than_good(_IS_BAD)
 
     def failed_first(self) -> Tuple[int, List[str]]:
         """Documents that ended badly in the target, and are still being worked on in the source."""
@@ -273,10 +269,14 @@ class DocumentComparison:
 
     def pending(self) -> Tuple[int, List[str]]:
         """Documents of the target that are good in the source and are being worked on."""
+        return self._less_than_good(_IS_PENDING)
+
+    def _less_than_good(self, status: str) -> Tuple[int, List[str]]:
         if self._key == "name":
+            # Of several documents of one name, as many may be so as are not good in the source.
             others = _of_baseline(f"NOT IN ({_GOOD})")
-            return self._sum_by_name(TARGET, _excess(_IS_PENDING, others, _of_baseline(_IS_GOOD)))
-        return self._count_rows(self._with_status(_IS_PENDING, expected=_IS_GOOD))
+            return self._sum_by_name(TARGET, _excess(status, others, _of_baseline(_IS_GOOD)))
+        return self._count_rows(self._with_status(status, expected=_IS_GOOD))
 
     def pending_in_both(self) -> Tuple[int, List[str]]:
         """Documents that are being worked on in the target, and still are in the source."""

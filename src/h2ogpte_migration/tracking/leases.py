@@ -74,7 +74,12 @@ class Leases:
         return Lease(source_id, self._runs.run_id)
 
     def still_holds(self, lease: Lease) -> bool:
-        """Whether a lease is still this run's; asked right before every mutating call."""
+        """Whether a lease is still this run's; asked right before every mutating call.
+
+        Where the run was silent for a while, as its computer slept, it shows first that it lives:
+        from then on nobody takes over what was not taken over yet.
+        """
+        self._runs.show_life()
         row = self._db.row(
             "SELECT 1 FROM leases WHERE source_id = :source AND run_id = :run",
             {"source": lease.source_id, "run": lease.run_id},

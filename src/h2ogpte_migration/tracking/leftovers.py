@@ -113,15 +113,15 @@ class Leftovers:
         with self._db.transaction() as db:
             db.execute("UPDATE test_chats SET state = 'gone' WHERE id = :n", {"n": number})
 
-    def test_chats_left(self, source_id: SourceId) -> List[TestChat]:
-        """Test chats of a source that this run or a dead one left behind."""
+    def test_chats_left(self, source_id: SourceId, owner: Optional[str] = None) -> List[TestChat]:
+        """Test chats of a source, perhaps of one owner alone, that this run or a dead one left behind."""
         rows = self._db.rows(
             "SELECT * FROM test_chats WHERE source_id = :source AND state != 'gone' ORDER BY id",
             {"source": source_id},
         )
         chats = [_test_chat(row) for row in rows]
         over = self._over({chat.run_id for chat in chats})
-        return [chat for chat in chats if chat.run_id in over]
+        return [chat for chat in chats if chat.run_id in over and owner in (None, chat.owner)]
 
     def sources_with_test_chats(self) -> List[SourceId]:
         """Sources that some run may have left a test chat of."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Dict, Iterable, List, Optional, Set
 
@@ -25,6 +26,10 @@ OTHER_HOST_EXPIRY = timedelta(minutes=15)
 SAME_CLOCK = timedelta(seconds=30)
 """How far another machine's clock may be ahead and still be called the same."""
 
+
+LONGEST_SILENCE_S = 120.0
+"""After so long without a sign of life a run gives one before it goes on: its computer may have
+slept, and other machines are about to take it for dead."""
 
 REMINDER = timedelta(days=1)
 """How long a quiet run may stay silent about what is open."""
@@ -63,6 +68,7 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._db = database
         self.run_id = 0
+        self._beat_at = 0.0
         self._command = ""
         self._beside: Set[int] = set()
         self._over: Set[str] = set()
@@ -101,6 +107,7 @@ class Runs:
                 "command": command,
             }
             self.run_id = insert(db, "runs", values)
+            self._beat_at = time.time()
         self._command = command
         return self.run_id
 
@@ -132,8 +139,15 @@ class Runs:
         theirs = _beyond(other.command)
         return {name for name, value in _beyond(self._command).items() if theirs.get(name) != value}
 
+    def show_life(self) -> None:
+        """Tell other machines that this run lives, unless they were told a moment ago."""
+        silent_s = abs(time.time() - self._beat_at)
+        if silent_s > LONGEST_SILENCE_S:
+            self.heartbeat()
+
     def heartbeat(self) -> None:
         """Tell other machines that this run lives."""
+        self._beat_at = time.time()
         with self._db.transaction(durable=False) as db:
             db.execute(
                 "UPDATE runs SET heartbeat_at = :now WHERE id = :run",

@@ -118,7 +118,7 @@ def _quote_for_windows(word: str) -> str:
 
 
 def _quote(word: str) -> str:
-    if not any(map(is_harmful, word)):
+    if word.isprintable() or not any(map(is_harmful, word)):
         return shlex.quote(word)
     return "$'" + "".join(map(_quote_char, word)) + "'"
 

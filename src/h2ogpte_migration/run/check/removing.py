@@ -131,9 +131,9 @@ class Remover:
         known += [thing.made_id] if thing.made_id else []
         began = self._clock.now()
         while True:
+            waited_s = self._clock.now() - began  # a look says how it was when it began
             found = [item.id for item in names.recognised(self._place, thing)]
             self._seen.update(found)
-            waited_s = self._clock.now() - began
             if not doubtful or waited_s > patience.VISIBLE_WITHIN_S:
                 return list(dict.fromkeys([*(one for one in found if one not in known), *known]))
             if self._out_of_time():
