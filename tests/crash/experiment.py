@@ -32,11 +32,16 @@ class Experiment:
         count_into = trial.folder / "commits"
         code = trial.run(self.mode.args(trial), Plan(count_into=str(count_into))).code
         assert code == 0, trial.story()
-        self.requests = sum(request.mutating for request in trial.server.requests)
+        self.changes = [one.route for one in trial.server.requests if one.mutating]
         self.commits = int(count_into.read_text(encoding="ascii"))
         self.mode.finish(trial)
         assert not problems(trial), [*problems(trial), trial.story()]
         return end_state(trial)
+
+    @property
+    def requests(self) -> int:
+        """How many requests of the undisturbed command change something; ``changes`` has their routes."""
+        return len(self.changes)
 
     def begin(self) -> Trial:
         """Everything as it was at the beginning."""

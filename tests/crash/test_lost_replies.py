@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import pytest
 
@@ -41,25 +41,26 @@ MATRIX = (
 )
 
 
-def lose(experiment: Experiment, number: int, loss: str, plan: Plan = HURRIED) -> List[str]:
-    """Spoil the answer to one request; what is wrong with the end."""
+def lose(experiment: Experiment, losses: Mapping[int, str], plan: Plan = HURRIED) -> List[str]:
+    """Spoil the answers to some requests of a run, by their numbers; what is wrong with the end."""
     mode, trial = experiment.mode, experiment.begin()
-    if "later" in loss:
+    if any("later" in loss for loss in losses.values()):
         # What comes to effect late is found while the collection is worked on; what comes
         # even later has a test of its own.
         trial.world.times.import_s = LATE_S + 0.2
         # A run that does not wait for its imports may be over before that: keys are looked for
         # for so long after its end.
         plan = replace(plan, looks_s=(plan.looks_s[0], max(plan.looks_s[1], 4 * LATE_S)))
-    rule = trial.server.faults.add(
-        LOSSES[loss],
-        mutating=True,
+    rules = []
+    for number, loss in sorted(losses.items()):
+        route = experiment.changes[number - 1]
+        before = experiment.changes[: number - 1].count(route)
         # A test chat that is opened late is found only within the second look: see below.
-        when=lambda request: "later" not in loss or request.route != "POST /chats",
-        skip=number - 1,
-    )
+        if "later" not in loss or route != "POST /chats":
+            rules.append(trial.server.faults.add(LOSSES[loss], route=route, skip=before))
     # Where nothing times out on purpose, nothing shall because this machine is slow.
-    trial.run([*mode.args(trial), *(TIMEOUT if "time-out" in loss else ())], plan)
+    in_time = not any("time-out" in loss for loss in losses.values())
+    trial.run([*mode.args(trial), *(() if in_time else TIMEOUT)], plan)
     until(lambda: not trial.server.at_work)  # late, but not later than the next command
     if trial.results[0].code == 0:
         mode.finish(trial)
@@ -68,7 +69,7 @@ def lose(experiment: Experiment, number: int, loss: str, plan: Plan = HURRIED) -
         trial.run(trial.args("--verify"))
     if list(trial.folder.glob("*.check-server*")):
         trial.run(mode.args(trial), plan)  # that of a check by the next check
-    what = f"{loss}, request {number} ({rule.hits} hits)"
+    what = f"{losses} ({sum(rule.hits for rule in rules)} hits)"
     wrong = [f"it ended with {result.code}" for result in trial.results if result.code != 0]
     return experiment.verdict(trial, what, wrong) if wrong else experiment.judge(trial, what)
 
@@ -88,7 +89,7 @@ def test_whichever_reply_is_lost_one_command_ends_as_if_nothing_had_happened(
     with capsys.disabled():
         for number in range(1, experiment.requests + 1):
             for loss in LOSSES:
-                found = lose(experiment, number, loss)
+                found = lose(experiment, {number: loss})
                 print(
                     "".join(f"\n{mode.name}: {text[:1000]}" for text in found), end="", flush=True
                 )
@@ -98,14 +99,28 @@ def test_whichever_reply_is_lost_one_command_ends_as_if_nothing_had_happened(
     assert not wrong, f"{len(wrong)} of {total}\n" + "\n".join(wrong[:5])
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_sample_of_lost_replies_ends_as_if_nothing_had_happened(lab: Lab, loss: str) -> None:
+@pytest.mark.parametrize(
+    "together",
+    [
+        ("reset after the work", "502 after the work"),
+        ("reset before the work", "502 before the work"),
+        ("time-out after the work", "time-out, never done"),
+        ("reset, done later", "502, done later"),
+        ("time-out, done later",),
+    ],
+    ids=" + ".join,
+)
+def test_a_sample_of_lost_replies_ends_as_if_nothing_had_happened(
+    lab: Lab, together: Sequence[str]
+) -> None:
     experiment = experiment_with(lab, _modes(SAMPLED)[0])
-    place = list(LOSSES).index(loss)
-    wrong: List[str] = []
-    for number in range(2 + 2 * place, experiment.requests + 1, 2 * len(LOSSES)):
-        wrong += lose(experiment, number, loss)
-    assert not wrong, "\n".join(wrong)
+    losses: Dict[int, str] = {}
+    for loss in together:
+        place = list(LOSSES).index(loss)
+        numbers = range(2 + 2 * place, experiment.requests + 1, 2 * len(LOSSES))
+        losses.update(dict.fromkeys(numbers, loss))
+    wrong = lose(experiment, losses)
+    assert not wrong, wrong[0]
 
 
 def test_a_target_that_appears_after_everything_goes_into_the_history_with_the_next_run(
@@ -127,14 +142,16 @@ def test_a_target_that_appears_after_everything_goes_into_the_history_with_the_n
     assert [row["target_id"] in trial.world.collections for row in twins] == [True]
 
 
-@pytest.mark.parametrize("loss", ["reset, done later", "502, done later", "time-out, done later"])
-def test_a_test_chat_that_opens_within_the_second_look_is_deleted(lab: Lab, loss: str) -> None:
+def test_test_chats_that_open_within_the_second_look_are_deleted(lab: Lab) -> None:
     experiment = experiment_with(lab, _modes(("query",))[0])
     trial = experiment.begin()
-    trial.server.faults.add(LOSSES[loss], route="POST /chats", skip=1)
+    losses = ("reset, done later", "502, done later", "time-out, done later")
+    # Each strikes a chat of its own, one after the other.
+    rules = [trial.server.faults.add(LOSSES[loss], route="POST /chats") for loss in losses]
     words = [*experiment.mode.args(trial), *TIMEOUT]
     assert trial.run(words, Plan(looks_s=(LATE_S + 0.2, LATE_S + 0.4))).code == 0
-    wrong = experiment.judge(trial, loss)
+    assert [rule.hits for rule in rules] == [1] * len(losses)
+    wrong = experiment.judge(trial, losses)
     assert not wrong, wrong[0]
 
 
@@ -154,4 +171,4 @@ def test_a_chat_that_was_moved_is_never_taken_for_a_lost_test_chat(lab: Lab) -> 
 def test_a_lost_creation_is_not_made_twice_with_the_true_waits(lab: Lab) -> None:
     experiment = experiment_with(lab, MODES[0])
     unhurried = Plan(hurry=False, looks_s=TRUE_LOOKS_S)
-    assert not lose(experiment, 2, "reset, done later", unhurried)
+    assert not lose(experiment, {2: "reset, done later"}, unhurried)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from typing import List, Sequence
 
 import pytest
@@ -11,11 +10,12 @@ import pytest
 from h2ogpte_migration.sandbox.habits import Fate
 from tests.crash.experiment import experiment_with
 from tests.crash.lab import MODEL, Lab, Trial, problems, until
-from tests.crash.modes import MODES, SCOPE, VERIFY, WAIT, Mode
+from tests.crash.modes import MODES, QUESTION, SCOPE, VERIFY, WAIT, Mode
 from tests.support.command import Result, Running
 
 BY_NAME = {mode.name: mode for mode in MODES}
-TERMINALS = 4
+TERMINALS = 3
+"""One that works, and two that wait for what it holds at the same time."""
 
 
 def at_once(trial: Trial, commands: Sequence[Sequence[str]]) -> List[Result]:
@@ -35,29 +35,37 @@ def quiet_and_well(trial: Trial, results: Sequence[Result]) -> None:
     assert not any("locked" in log.read_text("utf-8") for log in trial.folder.glob("*.log"))
 
 
-@pytest.mark.parametrize(
-    "name", ["wait", "concurrent", "parallel", "query", "self-service", "force"]
-)
-def test_the_same_command_in_four_terminals_does_everything_once(lab: Lab, name: str) -> None:
-    mode = BY_NAME[name]
-    experiment = experiment_with(lab, mode)
-    trial = experiment.begin()
+def run_at_once(trial: Trial, mode: Mode) -> None:
+    """The same command in several terminals; each says what became of each collection."""
     results = at_once(trial, [mode.args(trial)] * TERMINALS)
     quiet_and_well(trial, results)
     for row in trial.rows("SELECT old_collection_id AS id FROM collection_migrations"):
         for result in results:
             assert row["id"] in result.out, f"one does not say what became of {row}"
-    mode.finish(trial)
-    wrong = experiment.judge(trial, "four terminals")
+    # Those that start in one second have files of their own.
+    assert len(list(trial.folder.glob("*.log"))) == TERMINALS
+
+
+@pytest.mark.parametrize("name", ["wait", "concurrent", "query", "self-service", "force"])
+def test_the_same_command_in_several_terminals_does_everything_once(lab: Lab, name: str) -> None:
+    mode = BY_NAME[name]
+    experiment = experiment_with(lab, mode)
+    trial = experiment.begin()
+    run_at_once(trial, mode)
+    wrong = experiment.judge(trial, "several terminals")
     assert not wrong, wrong[0]
 
 
-def test_four_verifications_at_once_do_everything_once(lab: Lab) -> None:
-    mode = BY_NAME["verify"]
+def test_several_submissions_and_then_several_verifications_do_everything_once(lab: Lab) -> None:
+    mode = BY_NAME["parallel"]
     experiment = experiment_with(lab, mode)
     trial = experiment.begin()
-    quiet_and_well(trial, at_once(trial, [mode.args(trial)] * TERMINALS))
-    wrong = experiment.judge(trial, "four verifications")
+    run_at_once(trial, mode)
+    trial.world.wait_until_idle()
+    quiet_and_well(trial, at_once(trial, [trial.args(*VERIFY, *QUESTION)] * TERMINALS))
+    asked = sum(request.route == "POST /chats" for request in trial.server.requests)
+    assert asked >= len(trial.rows("SELECT 1 FROM collection_migrations"))
+    wrong = experiment.judge(trial, "several verifications")
     assert not wrong, wrong[0]
 
 
@@ -66,7 +74,7 @@ def test_a_verification_from_cron_disturbs_no_running_migration(lab: Lab, name: 
     mode = BY_NAME[name]
     experiment = experiment_with(lab, mode)
     trial = experiment.begin()
-    trial.world.times.import_s = 0.5
+    trial.world.times.import_s = 0.3
     migration = trial.start(mode.args(trial))
     until(lambda: trial.world.running_imports() > 0)
     overlapping = 0
@@ -133,7 +141,7 @@ def test_a_living_holder_is_never_displaced_however_long_it_is_silent(lab: Lab) 
 
 
 @pytest.mark.parametrize("first", ["--retry-failed", "--force-remigrate"])
-def test_fresh_starts_on_demand_are_made_once_by_four_terminals(lab: Lab, first: str) -> None:
+def test_fresh_starts_on_demand_are_made_once_by_several_terminals(lab: Lab, first: str) -> None:
     mode = Mode("again", (*SCOPE, *WAIT, first))
     trial = lab.trial(mode.world())
     source = trial.world.find("Papers").id
@@ -143,10 +151,3 @@ def test_fresh_starts_on_demand_are_made_once_by_four_terminals(lab: Lab, first:
     assert not problems(trial), trial.story()
     attempts = trial.rows("SELECT 1 FROM attempts WHERE source_id = :source", source=source)
     assert len(attempts) == 2, trial.story()
-
-
-def test_logs_of_processes_that_start_in_one_second_are_files_of_their_own(lab: Lab) -> None:
-    trial = lab.trial(BY_NAME["wait"].world())
-    at_once(trial, [trial.args(*SCOPE, *WAIT)] * TERMINALS)
-    logs: List[Path] = list(trial.folder.glob("*.log"))
-    assert len(logs) == TERMINALS

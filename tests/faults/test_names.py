@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -18,10 +19,9 @@ from h2ogpte_migration.naming import undecorate
 from h2ogpte_migration.results import OutcomeKind
 from h2ogpte_migration.results import Result as Outcome
 from h2ogpte_migration.sandbox import chat
-from h2ogpte_migration.sandbox.faults import reply
+from h2ogpte_migration.sandbox.faults import Request, reply
 from h2ogpte_migration.sandbox.habits import Fate
 from h2ogpte_migration.sandbox.jobs import JobWorld
-from h2ogpte_migration.sandbox.model import JobKind
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.ui.console import Console
@@ -224,64 +224,117 @@ def test_commands_of_failed_collections_can_be_pasted(clock: Any, tmp_path: Path
     _all_is_well(result)
 
 
-@pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_messages_of_the_server_are_harmless(
-    words: str, clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+ROLES = ("refused", "failing", "holed", "asked")
+"""What a collection's message is about: no import, a failed one, one with holes, or a chat's answer."""
+
+
+def _world_of_messages(turn: int) -> Tuple[World, Dict[str, str], Dict[str, List[str]]]:
+    """A collection for each message; the messages by their names, and these by their roles."""
     world = World()
     world.times.import_s = world.times.move_s = 0.02
     world.add_user("admin", admin=True)
     world.add_user("anna")
-    fields: Dict[str, Any] = {"metadata": {"a": 1}, "documents": [words, words + "2"]}
-    refused = world.add_collection("anna", "Refused", M3, **fields)
-    failing = world.add_collection("anna", "Failing", M3, **fields)
-    holed = world.add_collection("anna", "Holed", M3, connectors=1, **fields)
-    asked = world.add_collection("anna", "Asked", M3, **fields)
-    world.set_fate(failing.id, Fate.FAIL)
-    world.set_fate(holed.id, Fate.LOSE_SOME)
-    world.set_fate(asked.id, Fate.ERRORS_ONLY)
-    world.set_fate(asked.id, Fate.FAIL, kind=JobKind.MOVE_CONNECTORS, times=1)
+    messages: Dict[str, str] = {}
+    names: Dict[str, List[str]] = {role: [] for role in ROLES}
+    for number, words in enumerate(HOSTILE.values()):
+        role = ROLES[(number + turn) % len(ROLES)]
+        name = f"Case {number:02}"
+        made = world.add_collection(
+            "anna",
+            name,
+            M3,
+            metadata={"a": 1},
+            documents=[words, words + "2"],
+            connectors=int(role == "holed"),
+        )
+        fates = {"failing": Fate.FAIL, "holed": Fate.LOSE_SOME, "asked": Fate.ERRORS_ONLY}
+        if role in fates:
+            world.set_fate(made.id, fates[role])
+        messages[name] = words
+        names[role].append(name)
+    return world, messages, names
+
+
+@pytest.mark.parametrize(
+    "turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, len(ROLES)))]
+)
+def test_hostile_messages_of_the_server_are_harmless(
+    turn: int, clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each as a refusal of metadata and in one role; in each of the others it is slow."""
+    world, messages, names = _world_of_messages(turn)
     end, response = JobWorld._end, chat._response
 
+    def words_about(collection_id: Any) -> str:
+        called = world.collections[collection_id].name
+        return next(words for name, words in messages.items() if name in called)
+
     def end_with_words(self: Any, job: Any, status: str, when: float, error: Any = None) -> None:
-        end(self, job, status, when, words if error else None)
+        end(self, job, status, when, words_about(job.source_id) if error else None)
+
+    def answer_with_words(kind: str, session_id: str, *more: Any) -> Any:
+        words = words_about(world.sessions[session_id].collection_id)
+        return {**response(kind, session_id, *more), "body": words}
 
     monkeypatch.setattr(JobWorld, "_end", end_with_words)
-    monkeypatch.setattr(chat, "_response", lambda *a: {**response(*a), "body": words})
+    monkeypatch.setattr(chat, "_response", answer_with_words)
     with serving(world) as server:
-        metadata = "PUT /collections/{collection_id}/metadata"
-        server.faults.add(reply(400, message=words), route=metadata, times=1)
-        imports = "POST /collections/{collection_id}/import_collection_job"
-        server.faults.add(
-            reply(403, message=words),
-            route=imports,
-            when=lambda r: r.body["source_collection_id"] == refused.id,
-            times=None,
-        )
-        more = ("--verify-query", "Is it well?")
+        for name, words in messages.items():
+            is_source = partial(_has, "source_collection_id", world.find(name).id)
+            about = partial(_is_about_target_of, world, name)
+            metadata = "PUT /collections/{collection_id}/metadata"
+            server.faults.add(reply(400, message=words), route=metadata, when=about)
+            if name in names["refused"]:
+                imports = "POST /collections/{collection_id}/import_collection_job"
+                refusal = reply(403, message=words)
+                server.faults.add(refusal, route=imports, when=is_source, times=None)
+        more = ("--verify-query", "Is it well?", "--max-failures", "0")
         result = run(tmp_path, *_words(server.url, "--all-users", *WAIT, *more))
     assert result.code == 1
-    assert "Summary: 1 done, 2 failed, 1 held." in result.out, result.text
+    done, failed = len(names["asked"]), len(names["refused"]) + len(names["failing"])
+    summary = f"Summary: {done} done, {failed} failed, {len(names['holed'])} held."
+    assert summary in result.out, result.text
     _all_is_well(result)
     _harmless(run(tmp_path, "--status").text)
+
+
+def _has(field: str, value: str, request: Request) -> bool:
+    return bool(request.body[field] == value)
+
+
+def _is_about_target_of(world: World, name: str, request: Request) -> bool:
+    return any(target.id in request.path for target in world.targets_of(name))
 
 
 def test_the_same_hostile_world_ends_the_same_when_it_is_interrupted_by_errors(
     clock: Any, tmp_path: Path
 ) -> None:
+    """The part of it that belongs to some users."""
+    some = USERS[1:3]
     wanted = _undisturbed_end(tmp_path / "a")
     with serving(_hostile_world()) as server:
         for route, skip in (
-            ("POST /collections", 3),
-            ("POST /collections", 9),
+            ("POST /collections", 2),
+            ("POST /collections", 6),
             ("POST /collections/{collection_id}/import_collection_job", 4),
             ("POST /admin/api_keys", 1),
             ("PUT /collections/{collection_id}/permissions/{username}", 2),
         ):
             server.faults.add(reply(502, after=True, html=True), route=route, skip=skip)
-        result = run(tmp_path / "b", *_words(server.url, "--all-users", *WAIT))
-        wrong = difference(wanted, settled(server.world))
+        result = run(tmp_path / "b", *_words(server.url, "--users", ",".join(some), *WAIT))
+        got = settled(server.world)
+        struck = [rule.hits for rule in server.faults.rules]
     assert result.code == 0, result.text
+    assert struck == [1] * len(struck)
+    theirs = tuple(user + "/" for user in some)
+    ends = [
+        {
+            **end,
+            "collections": {k: v for k, v in end["collections"].items() if k.startswith(theirs)},
+        }
+        for end in (wanted, got)
+    ]
+    wrong = difference(*ends)
     assert not wrong, wrong
 
 
