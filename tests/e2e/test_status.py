@@ -13,7 +13,7 @@ from typing import Any, List
 import pytest
 
 from h2ogpte_migration.sandbox.habits import Fate
-from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.sandbox.model import Collection, JobKind
 from h2ogpte_migration.sandbox.world import World
 from h2ogpte_migration.tracking import Database, Tracking
 from tests.e2e.prepared import migrated, once
@@ -110,6 +110,31 @@ def test_check_tells_whether_anything_is_open(worked: Operator) -> None:
     worked.plain("--status", "--check", code=1)
     worked.plain("--status", "--check", "--collections", good["old_collection_id"])
     worked.plain("--status")
+
+
+def test_chats_that_were_asked_for_and_did_not_move_are_open(
+    operator: Operator, world: World
+) -> None:
+    """Who retires the old model by this answer would lose them."""
+    source = world.add_collection("anna", "Alpha", M3, documents=1, chats=2)
+    world.set_fate(source.id, Fate.REFUSE, kind=JobKind.MOVE_CHATS, times=1)
+    whole = ("--users", "anna", MAPPED, "--wait-for-completion", "--migrate-chats")
+    operator.admin(*whole, code=1)
+
+    def told() -> Any:
+        operator.plain("--status", "--report", "told.json")
+        return json.loads((operator.folder / "told.json").read_text())["collections"][0]
+
+    for outcome in ("failed", "interrupted"):
+        said = operator.plain("--status", "--check", code=1).out
+        assert f"1 {outcome}" in said
+        assert "0 of 1 migrated" in said
+        assert (told()["outcome"], told()["chats_moved"]) == (outcome, None)
+        # As a run leaves it that was killed while they moved.
+        operator.sql("UPDATE collection_migrations SET error = NULL")
+    operator.admin(*whole)
+    assert (told()["outcome"], told()["chats_moved"]) == ("done", 2)
+    operator.plain("--status", "--check")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])

@@ -36,6 +36,15 @@ _MARK = "\x1f"
 _ROLLED_BACK = has_done("a.id", StepName.ROLLED_BACK)
 _ROLLING_BACK = has_done("a.id", StepName.ROLLBACK)
 
+_CHATS_OPEN = f"""
+    (NOT coalesce(m.chats_migrated, 0)
+     AND (substr(coalesce(m.error, ''), 1, {len(StepName.CHATS) + 1}) = '{StepName.CHATS}:'
+          OR EXISTS (SELECT 1 FROM intents WHERE attempt_id = a.id
+                     AND step = '{StepName.CHATS}' AND state = 'open')))
+"""
+"""The condition that chats were asked for, and their move failed, as ``Migration.failed`` words
+it, or was begun and is not over."""
+
 # What a position is told by. Where there is an attempt, its target counts: the row of a source
 # is written over when it is begun anew.
 _STANDING = f"""
@@ -52,13 +61,13 @@ _STANDING = f"""
     coalesce(v.verdict, '') AS verdict, coalesce(v.ignored, 0) AS ignored,
     {_ROLLING_BACK} AS rolling_back,
     {_ROLLED_BACK} AS rolled_back,
-    {BRINGING_OVER} AS bringing_over,
+    {BRINGING_OVER} AS bringing_over, {_CHATS_OPEN} AS chats_open,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
 """
 _STANDING_NAMES = (
     "owner, model, job_status, has_job, untraced, legacy, has_target, created, shared, submitted, "
     "imported, connected, chatted, import_sent, verdict, ignored, "
-    "rolling_back, rolled_back, bringing_over, has_error, run_id"
+    "rolling_back, rolled_back, bringing_over, chats_open, has_error, run_id"
 )
 _FROM_LIVE = """
     FROM collection_migrations m
@@ -76,9 +85,9 @@ _DETAILS = f"""
     (SELECT detail FROM checkpoints WHERE attempt_id = z.id AND step = :counted) AS counted,
     (SELECT group_concat(text, :mark) FROM warnings WHERE attempt_id = z.id) AS warnings,
     (SELECT counts FROM intents WHERE attempt_id = z.id AND step = '{StepName.CONNECTORS}'
-        AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS connectors,
+        AND state = 'done' AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS connectors,
     (SELECT counts FROM intents WHERE attempt_id = z.id AND step = '{StepName.CHATS}'
-        AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS chats,
+        AND state = 'done' AND counts IS NOT NULL ORDER BY id DESC LIMIT 1) AS chats,
     r.outcome AS retrieval, r.checked_at AS retrieval_at
 """
 _FROM_LAST = f"""
@@ -215,7 +224,8 @@ class Accounts:
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND (NOT ({CONNECTED} AND NOT ({BRINGING_OVER})) OR {_ROLLING_BACK}) "
+            f"AND (NOT ({CONNECTED} AND NOT ({BRINGING_OVER} OR {_CHATS_OPEN})) "
+            f"OR {_ROLLING_BACK}) "
             f"AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
             f"ORDER BY {_RANK}, m.error, m.rowid LIMIT :limit",
@@ -302,7 +312,9 @@ def _evidence(row: sqlite3.Row) -> Evidence:
 def _kind(where: Position, row: sqlite3.Row, worked_on: bool) -> OutcomeKind:
     """How a collection stands in the words that a run would use."""
     kind = KINDS.get(where)
-    if kind == OutcomeKind.DONE and row["bringing_over"]:
+    if kind == OutcomeKind.DONE and row["chats_open"]:
+        kind = OutcomeKind.FAILED if row["has_error"] else OutcomeKind.INTERRUPTED
+    elif kind == OutcomeKind.DONE and row["bringing_over"]:
         kind = OutcomeKind.INTERRUPTED
     if worked_on and kind not in (OutcomeKind.DONE, OutcomeKind.RUNNING):
         return OutcomeKind.LEASED_ELSEWHERE
@@ -330,7 +342,7 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
         target_model=row["model"],
         position=where,
         reason=row["error"] or ("" if over else _evidence_of(where, row)),
-        hint=STANDINGS[where].advice,
+        hint="--verify --migrate-chats" if row["chats_open"] else STANDINGS[where].advice,
         needs_attention=not over
         and kind not in (OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE),
         earlier=True,
@@ -340,6 +352,8 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
 
 
 def _evidence_of(where: Position, row: sqlite3.Row) -> str:
+    if row["chats_open"]:
+        return "the move of its chats was begun, and is not over"
     if row["bringing_over"]:
         return "what a former target holds is still to be brought over"
     return STANDINGS[where].evidence
