@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import List, Tuple
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from h2ogpte_migration import patience
 from h2ogpte_migration.sandbox.faults import call
 from h2ogpte_migration.sandbox.habits import Fate
-from h2ogpte_migration.sandbox.model import Collection
+from h2ogpte_migration.sandbox.model import Collection, JobKind
 from h2ogpte_migration.sandbox.world import World
 from tests.e2e.prepared import once
 from tests.support.earlier import loaded_source
@@ -390,6 +392,29 @@ def test_what_is_held_without_a_source_is_not_to_be_migrated_afresh(
     assert "1 document missing" in said
     assert "--verify --ignore-validation" in said
     assert "--retry-failed" not in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "again"),
+    [(JobKind.MOVE_CONNECTORS, (VERIFY,)), (JobKind.MOVE_CHATS, (*SCOPE, WAIT))],
+    ids=["connectors", "chats"],
+)
+def test_what_went_with_a_source_before_it_moved_is_told_and_does_not_count_as_moved(
+    operator: Operator, world: World, source: Collection, kind: str, again: Tuple[str, ...]
+) -> None:
+    world.set_fate(source.id, Fate.REFUSE, kind=kind)
+    operator.admin(*SCOPE, WAIT, CHATS, code=1)
+    world.delete_collection(source.id)
+    said = " ".join(operator.admin(*again, CHATS).text.split())
+    noun = "connector" if kind == JobKind.MOVE_CONNECTORS else "chat"
+    assert re.search(rf"the source was deleted before \d+ {noun}s? had moved", said)
+    moved_of = operator.sql(
+        "SELECT counts FROM intents WHERE counts IS NOT NULL AND state = 'done'"
+    )
+    target = operator.target_of(source.id)
+    came = sum(json.loads(row["counts"])["source"] for row in moved_of)
+    assert came == len(target.connectors) + len(world.sessions_of(target.id)) < 4
+    operator.plain("--status", "--check")
 
 
 @pytest.mark.promise("vanished.job")

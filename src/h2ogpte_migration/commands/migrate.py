@@ -13,7 +13,7 @@ from h2ogpte_migration.run import closing, former
 from h2ogpte_migration.run.discovery import Discovered, discover, unknown_targets
 from h2ogpte_migration.run.scope import Selected
 from h2ogpte_migration.run.session import Session, target_models_exist
-from h2ogpte_migration.states import STANDINGS, JobStatus, Position
+from h2ogpte_migration.states import STANDINGS, Position
 from h2ogpte_migration.tracking.records import Tracked
 from h2ogpte_migration.ui.text import plural
 
@@ -92,14 +92,16 @@ def _migrations(
 
 
 def _sources_gone(session: Session, found: Discovered) -> List[Migration]:
-    """Tracked migrations of this scope, begun and not submitted, whose source is not listed.
+    """Tracked migrations of this scope that are not over, and whose source is not listed.
 
-    Worked on, they turn out to be without a source, and are ended as failed.
+    Worked on, they turn out to be without a source, and come to the end that is left for them:
+    nothing of them is begun afresh.
     """
+    policy = replace(session.policy(), force=False, retry_failed=False)
     options, listed = session.options, {item.id for item in found.scope.collections}
     named = spelled(options.collections)
     migrations = []
-    for record in session.tracking.store.unsubmitted():
+    for record in session.tracking.store.unfinished(with_chats=options.migrate_chats):
         in_scope = (
             record.source_id in named
             if options.collections
@@ -107,7 +109,6 @@ def _sources_gone(session: Session, found: Discovered) -> List[Migration]:
             or record.owner in options.users
             or (not session.admin and record.owner == session.identity.username)
         )
-        if not in_scope or record.source_id in listed or record.job_status == JobStatus.FAILED:
-            continue
-        migrations.append(session.tracked_migration(record, session.policy()))
+        if in_scope and record.source_id not in listed:
+            migrations.append(session.tracked_migration(record, policy))
     return migrations

@@ -178,7 +178,8 @@ class _Client:
         """
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
             answer = getattr(sys.exc_info()[1], "response", None)
-            headers = dict(answer.headers.raw_items()) if answer else {}
+            raw = answer.headers.raw_items() if answer else ()
+            headers = {name.title(): value for name, value in raw}
             self.asked_to_wait_s = retry_after_s(headers) or 0.0
             raise _unavailable(f"the server answered {status}", status)
         raise refusal(status, ROUTE, f"the server answered {status} to the connection")

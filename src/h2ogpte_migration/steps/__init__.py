@@ -121,7 +121,8 @@ STEPS: Tuple[Step, ...] = (
         moves.chats,
         (Position.CONNECTED,),
         "moving chats",
-        wanted=lambda policy, _: policy.migrate_chats,
+        # Once begun they are gone on with, as all else is.
+        wanted=lambda policy, tracked: policy.migrate_chats or tracked.chats_open,
     ),
     Step(
         StepName.FORMER_CONNECTORS,

@@ -392,6 +392,7 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
     counts = store.moved_counts(attempt, step)
     if counts is not None:
         counts["target_after"] = kind.count(way.gateway, way.destination)
+        _leave_out_what_went(migration, way, kind, counts)
         log.info(
             "moved %s; the target had %s and has %s now",
             kind.number(counts["source"]),
@@ -400,6 +401,25 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
         )
         migration.moved[step] = counts["source"]
     store.finish_move(migration.lease, attempt, step, counts, migration.take_warnings())
+
+
+def _leave_out_what_went(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> None:
+    """What a source held that was deleted before it moved is not moved: told, and not counted."""
+
+    def missing() -> int:
+        return int(counts["source"] - (counts["target_after"] - counts["target"]))
+
+    if missing() <= 0 or not is_gone(way.gateway, way.clock, way.origin):
+        return
+    way.clock.sleep(patience.SECOND_LOOK_S)
+    counts["target_after"] = kind.count(way.gateway, way.destination)
+    lost = min(missing(), counts["source"])
+    if lost > 0:
+        counts["source"] -= lost
+        migration.warn(
+            f"the source was deleted before {kind.number(lost)} had moved: the target does not hold "
+            "them"
+        )
 
 
 def held_by_source(

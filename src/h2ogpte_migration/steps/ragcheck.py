@@ -15,7 +15,14 @@ from typing import Iterable, List, Optional, Tuple
 
 from h2ogpte_migration import patience
 from h2ogpte_migration.clock import Clock
-from h2ogpte_migration.errors import NotFound, OutcomeUnknown, OwnerGone, ServerError
+from h2ogpte_migration.errors import (
+    Interrupted,
+    LeaseLost,
+    NotFound,
+    OutcomeUnknown,
+    OwnerGone,
+    ServerError,
+)
 from h2ogpte_migration.gateway.rest import Gateway
 from h2ogpte_migration.migration import Migration
 from h2ogpte_migration.model import Json, SourceId, TargetId, parse_time
@@ -76,8 +83,8 @@ def _run(migration: Migration) -> RagResult:
         migration.clock.sleep(patience.second_look(error.timed_out))
         migration.notes += sweep_of(migration, unanswered_s=0.0)
         return RagResult(False, f"RAG check: the test chat could not be opened: {error.message}")
-    except ServerError:
-        leftovers.record_test_chat_gone(number)
+    except (ServerError, Interrupted, LeaseLost):
+        leftovers.record_test_chat_gone(number)  # all of these say that nothing was sent
         raise
     hidden = True
     try:
@@ -135,7 +142,8 @@ def _ask(
 def sweep_of(migration: Migration, *, unanswered_s: Optional[float] = None) -> List[str]:
     """Delete the test chats of a migration that this run or a dead one left; see ``sweep``."""
     gateway, leftovers = migration.gateway, migration.tracking.leftovers
-    chats, clock = leftovers.test_chats_left(migration.source_id), migration.clock
+    left, clock = leftovers.test_chats_left(migration.source_id), migration.clock
+    chats = [chat for chat in left if migration.is_owners(chat.owner)]
     return sweep(gateway, leftovers, chats, clock, unanswered_s=unanswered_s)
 
 

@@ -26,7 +26,13 @@ from h2ogpte_migration.states import (
 from h2ogpte_migration.tracking import retrievals
 from h2ogpte_migration.tracking.database import Database
 from h2ogpte_migration.tracking.records import Attempt, KeptWarning
-from h2ogpte_migration.tracking.rows import BRINGING_OVER, CONNECTED, COUNTED, has_done
+from h2ogpte_migration.tracking.rows import (
+    BRINGING_OVER,
+    CHATS_OPEN,
+    CONNECTED,
+    COUNTED,
+    has_done,
+)
 from h2ogpte_migration.tracking.runs import Runs
 
 _BATCH = 5000
@@ -35,15 +41,6 @@ _MARK = "\x1f"
 
 _ROLLED_BACK = has_done("a.id", StepName.ROLLED_BACK)
 _ROLLING_BACK = has_done("a.id", StepName.ROLLBACK)
-
-_CHATS_OPEN = f"""
-    (NOT coalesce(m.chats_migrated, 0)
-     AND (substr(coalesce(m.error, ''), 1, {len(StepName.CHATS) + 1}) = '{StepName.CHATS}:'
-          OR EXISTS (SELECT 1 FROM intents WHERE attempt_id = a.id
-                     AND step = '{StepName.CHATS}' AND state = 'open')))
-"""
-"""The condition that chats were asked for, and their move failed, as ``Migration.failed`` words
-it, or was begun and is not over."""
 
 # What a position is told by. Where there is an attempt, its target counts: the row of a source
 # is written over when it is begun anew.
@@ -61,7 +58,7 @@ _STANDING = f"""
     coalesce(v.verdict, '') AS verdict, coalesce(v.ignored, 0) AS ignored,
     {_ROLLING_BACK} AS rolling_back,
     {_ROLLED_BACK} AS rolled_back,
-    {BRINGING_OVER} AS bringing_over, {_CHATS_OPEN} AS chats_open,
+    {BRINGING_OVER} AS bringing_over, {CHATS_OPEN} AS chats_open,
     coalesce(m.error, '') != '' AS has_error, coalesce(l.run_id, 0) AS run_id
 """
 _STANDING_NAMES = (
@@ -224,7 +221,7 @@ class Accounts:
         living = ", ".join(map(str, sorted(self._runs.living()))) or "-1"
         rows = self._db.rows(
             f"SELECT {_DETAILS}, {_STANDING} {_FROM_LIVE} {_FROM_LAST} WHERE {where} "
-            f"AND (NOT ({CONNECTED} AND NOT ({BRINGING_OVER} OR {_CHATS_OPEN})) "
+            f"AND (NOT ({CONNECTED} AND NOT ({BRINGING_OVER} OR {CHATS_OPEN})) "
             f"OR {_ROLLING_BACK}) "
             f"AND NOT ({_IMPORTING}) AND NOT ({_ROLLED_BACK}) "
             f"AND coalesce(l.run_id, 0) NOT IN ({living}) "
@@ -342,7 +339,7 @@ def _result(row: sqlite3.Row, worked_on: bool) -> Result:
         target_model=row["model"],
         position=where,
         reason=row["error"] or ("" if over else _evidence_of(where, row)),
-        hint="--verify --migrate-chats" if row["chats_open"] else STANDINGS[where].advice,
+        hint="--verify" if row["chats_open"] else STANDINGS[where].advice,
         needs_attention=not over
         and kind not in (OutcomeKind.RUNNING, OutcomeKind.LEASED_ELSEWHERE),
         earlier=True,

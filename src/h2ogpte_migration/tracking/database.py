@@ -10,7 +10,7 @@ import errno
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -179,18 +179,19 @@ class Database:
             self._must_be_in_place()
             with _translated(self.path):
                 self._wait_for_the_disk(durable or not self._has_log)
-                self._begin()
+                self._begin(durable)
             self._group = _Group(durable)
         self._group.parts += 1
         return self._group
 
-    def _begin(self) -> None:
-        """Wait for whoever writes; not for as long again, once that was in vain: all that has to be
-        tidied up before the error is seen asks in turn."""
+    def _begin(self, durable: bool) -> None:
+        """Wait for whoever writes; not for as long again, once that was in vain for what has to last:
+        all that has to be tidied up before that error is seen asks in turn."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
-            self._wait_for_others(BUSY_AGAIN_S)
+            if durable:  # a sign of life that can't be given ends nothing
+                self._wait_for_others(BUSY_AGAIN_S)
             raise
         self._wait_for_others(BUSY_TIMEOUT_S)
 
@@ -360,14 +361,18 @@ def refuse_an_empty_file(path: Path) -> None:
     """What a full disk, or a failed copy, has left is no database with nothing open in it.
 
     Raises:
-        ToolError: there is a file, and it holds nothing, as its log does (exit 2).
+        ToolError: there is a file, and it has no table (exit 2).
     """
     if not path.exists():
         return
-    real = _real(path)
-    if any(file.stat().st_size for file in (real, Path(f"{real}-wal")) if file.exists()):
-        return
-    raise ToolError(
+    with suppress(OSError, sqlite3.Error), closing(_open_to_read(path)) as connection:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return
+        raise _empty(path)
+
+
+def _empty(path: Path) -> ToolError:
+    return ToolError(
         f"The tracking database {path.absolute()} is empty: nothing is on record there.",
         "Put a backup of it in its place, or name another file with --db-path.",
         ExitCode.USAGE,

@@ -37,6 +37,7 @@ from h2ogpte_migration.tracking.records import (
 )
 from h2ogpte_migration.tracking.rows import (
     BRINGING_OVER,
+    CHATS_OPEN,
     CONNECTED,
     JOB_MISSED,
     JOB_SEEN,
@@ -146,10 +147,6 @@ class Questions:
         )
         return {row["owner"]: row["n"] for row in rows}
 
-    def unsubmitted(self) -> Iterator[Record]:
-        """Records whose import was not submitted, as far as is known."""
-        return self.records("NOT coalesce(import_submitted, 0)")
-
     def failed(self) -> Iterator[Record]:
         """Records whose import failed for good."""
         return self.records(f"job_status = '{JobStatus.FAILED}'")
@@ -157,13 +154,13 @@ class Questions:
     def unfinished(self, *, with_chats: bool) -> Iterator[Record]:
         """Records whose work is not over: what ``--verify`` looks at.
 
-        Chats are a reason to look again only where they were asked for.
+        Chats are a reason to look again only where they are asked for, or were, and did not move.
         """
         over = "import_completed AND connectors_migrated"
         over += " AND chats_migrated" if with_chats else ""
         return self.records(
             f"coalesce(job_status, '') != 'failed' AND NOT {_ROLLED_BACK} "
-            f"AND (NOT ({over}) OR {BRINGING_OVER} OR {_ROLLING_BACK})"
+            f"AND (NOT ({over}) OR {BRINGING_OVER} OR {CHATS_OPEN} OR {_ROLLING_BACK})"
         )
 
     def standing(self) -> Iterator[Record]:

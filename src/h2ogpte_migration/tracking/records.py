@@ -260,6 +260,16 @@ class Tracked:
         return None
 
     @property
+    def chats_open(self) -> bool:
+        """Whether chats were asked for, and their move failed or is not over."""
+        record = self.record
+        if not record.connectors_migrated or record.chats_migrated:
+            return False
+        begun = self.intent(StepName.CHATS) is not None
+        failed = record.error.startswith(f"{StepName.CHATS}:")
+        return (begun or failed) and StepName.ROLLBACK not in self.checkpoints
+
+    @property
     def was_restarted(self) -> bool:
         """Whether the live attempt was begun by the tool itself, in place of an abandoned one."""
         return self.attempt is not None and self.attempt.origin == Attempt.RESTART

@@ -52,6 +52,18 @@ BRINGING_OVER = (
 )
 """The condition that what former targets hold was not brought over yet, though it is its turn."""
 
+CHATS_OPEN = (
+    "(coalesce(connectors_migrated, 0) AND NOT coalesce(chats_migrated, 0) AND NOT EXISTS "
+    "(SELECT 1 FROM attempts WHERE source_id = old_collection_id AND fate = 'live' "
+    f"AND {has_done('attempts.id', StepName.ROLLBACK)}) "
+    f"AND (substr(coalesce(error, ''), 1, {len(StepName.CHATS) + 1}) = '{StepName.CHATS}:' OR EXISTS "
+    "(SELECT 1 FROM intents JOIN attempts live ON live.id = attempt_id "
+    "WHERE live.source_id = old_collection_id AND live.fate = 'live' "
+    f"AND step = '{StepName.CHATS}' AND state = 'open')))"
+)
+"""The condition that chats were asked for, and that their move failed, as ``Migration.failed`` words
+it, or was begun and is not over: ``Tracked.chats_open`` in SQL."""
+
 
 def write_checkpoint(
     db: sqlite3.Connection, attempt: Attempt, step: str, detail: object = None, at: str = ""
