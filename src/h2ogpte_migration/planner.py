@@ -115,7 +115,7 @@ def _decide_rollback(position: Position) -> Decision:
     if position == Position.FAILED:
         return _FAILED_EARLIER  # what it had moved may have gone with its target
     if position in (Position.NEW, *BEFORE_IMPORT, Position.IMPORTING):
-        return Decision(Action.LEAVE, "nothing of it was moved")
+        return Decision(Action.LEAVE, "nothing was moved to its target, which is not imported yet")
     if position == Position.ROLLED_BACK:
         return Decision(Action.LEAVE, "it was rolled back before")
     return _CONTINUE

@@ -403,7 +403,7 @@ def test_nothing_is_rolled_back_of_what_was_not_imported(operator: Operator, wor
     operator.server.forget_requests()
     said = operator.admin(ROLLBACK, "--collections", source.id)
     assert operator.changes() == {}
-    assert "nothing of it was moved" in said.out + operator.log
+    assert "nothing was moved to its target" in said.out + operator.log
 
 
 # -- more than one target --------------------------------------------------------------------

@@ -66,15 +66,24 @@ def test_chats_of_a_former_target_that_could_not_be_brought_over_are_still_to_do
     assert lab.command("--status", "--check").code == 0
 
 
-def test_what_a_former_target_of_a_failed_migration_holds_is_named_with_the_way_to_its_source(
-    lab: Lab,
+@pytest.mark.parametrize("how", ["import failed", "creation refused", "still importing"])
+def test_what_a_former_target_holds_is_named_with_the_way_to_its_source_by_a_rollback(
+    lab: Lab, how: str
 ) -> None:
-    """Of the target that failed nothing comes back: what the one before holds belongs in the source."""
+    """Of a target that is not imported nothing comes back: what the one before holds is wanted back."""
     lab.migrated()
     first = lab.targets[0]
-    lab.world.set_fate(lab.source.id, Fate.FAIL)
-    assert lab.migrate(FORCE).code == 1
+    if how == "creation refused":
+        lab.server.faults.add(reply(400), route="POST /collections", times=None)
+    else:
+        lab.world.set_fate(lab.source.id, Fate.FAIL if how == "import failed" else Fate.NEVER_END)
+    if how == "still importing":
+        assert lab.command("--target-model", M3, CHATS, FORCE).code == 0
+    else:
+        assert lab.migrate(FORCE).code == 1
+    lab.server.faults.clear()
     result = lab.command("--rollback")
+    assert "--retry-failed" not in result.text.partition("Next:")[2]
     assert result.code == 1
     (line,) = [each for each in result.text.splitlines() if "to bring it over:" in each]
     assert line.endswith(

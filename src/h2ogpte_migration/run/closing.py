@@ -155,7 +155,9 @@ def _following(session: Session, results: Sequence[Result]) -> Iterator[Followin
         yield Following("to continue", options.command())
     else:
         yield from _continued(session, [row for row in failed if row.position != Position.FAILED])
-    yield from _afresh(session, [row for row in failed if row.position == Position.FAILED])
+    lost = [row for row in failed if row.position == Position.FAILED]
+    # Who wants back what a former target holds does not want a new one: the way is told there.
+    yield from _afresh(session, [row for row in lost if not _comes_back_by_hand(options, row)])
     held = [row for row in results if row.kind == OutcomeKind.HELD]
     yield from _held(session, [row for row in held if row.position != Position.FINISHED])
     begun = [row for row in results if row.kind == OutcomeKind.LEFT and row.needs_attention]
@@ -227,6 +229,10 @@ def _was_not_begun(session: Session, row: Result) -> bool:
     mapped = (options.mappings or {}).get(row.source_model, "")
     model = options.target_model or mapped
     return not runs.has_started(SourceId(row.source_id), start, model)
+
+
+def _comes_back_by_hand(options: Options, row: Result) -> bool:
+    return options.rollback and any("--move-" in text for text in row.left_behind)
 
 
 def _chats_are_behind(row: Result) -> bool:

@@ -172,10 +172,20 @@ class Questions:
         return self.records(f"{CONNECTED} AND NOT {_ROLLED_BACK}")
 
     def to_roll_back(self) -> Iterator[Record]:
-        """Records whose documents were imported, and failed ones of which something was moved."""
-        failed = "coalesce(job_status, '') = 'failed'"
-        for record in self.records(f"{failed} OR (import_completed AND NOT {_ROLLED_BACK})"):
-            if record.job_status != JobStatus.FAILED or self._something_moved(record.source_id):
+        """Records whose documents were imported, and others of which something was moved before.
+
+        That is in former targets, where a fresh migration failed or is under way.
+        """
+        begun_anew = (
+            "EXISTS (SELECT 1 FROM attempts WHERE source_id = old_collection_id "
+            f"AND fate = '{TargetState.SUPERSEDED.value}')"
+        )
+        other = f"coalesce(job_status, '') = 'failed' OR {begun_anew}"
+        for record in self.records(
+            f"NOT {_ROLLED_BACK} AND (coalesce(import_completed, 0) OR {other})"
+        ):
+            imported = record.import_completed and record.job_status != JobStatus.FAILED
+            if imported or self._something_moved(record.source_id):
                 yield record
 
     def _something_moved(self, source_id: SourceId) -> bool:
