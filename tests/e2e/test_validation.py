@@ -407,7 +407,9 @@ def test_what_went_with_a_source_before_it_moved_is_told_and_does_not_count_as_m
     world.delete_collection(source.id)
     said = " ".join(operator.admin(*again, CHATS).text.split())
     noun = "connector" if kind == JobKind.MOVE_CONNECTORS else "chat"
-    assert re.search(rf"the source was deleted before \d+ {noun}s? had moved", said)
+    assert re.search(
+        rf"\d+ {noun}s? that the source held did not arrive in the target: it was deleted", said
+    )
     moved_of = operator.sql(
         "SELECT counts FROM intents WHERE counts IS NOT NULL AND state = 'done'"
     )
@@ -415,6 +417,27 @@ def test_what_went_with_a_source_before_it_moved_is_told_and_does_not_count_as_m
     came = sum(json.loads(row["counts"])["source"] for row in moved_of)
     assert came == len(target.connectors) + len(world.sessions_of(target.id)) < 4
     operator.plain("--status", "--check")
+
+
+@pytest.mark.parametrize("kind", [JobKind.MOVE_CONNECTORS, JobKind.MOVE_CHATS])
+def test_what_people_delete_while_it_moves_is_told_and_does_not_count_as_moved(
+    operator: Operator, world: World, source: Collection, kind: str
+) -> None:
+    def delete() -> None:
+        if kind == JobKind.MOVE_CONNECTORS:
+            source.connectors.pop()
+        else:
+            del world.sessions[world.sessions_of(source.id)[0].id]
+
+    step = "scheduled_connectors" if kind == JobKind.MOVE_CONNECTORS else "chat_sessions_job"
+    operator.server.faults.add(
+        call(delete), route=f"POST /collections/{{collection_id}}/migrate_{step}"
+    )
+    said = " ".join(operator.admin(*SCOPE, WAIT, CHATS).text.split())
+    noun = "connector" if kind == JobKind.MOVE_CONNECTORS else "chat"
+    assert f"1 {noun} that the source held did not arrive in the target: people may" in said
+    assert f"1 {noun}" in said.partition("Migrated now:")[2]
+    assert "did not arrive" in operator.plain("--status").out
 
 
 @pytest.mark.promise("vanished.job")

@@ -354,7 +354,7 @@ def _run(migration: Migration, step: str) -> Optional[Result]:
                 validate.bring_the_last(migration)
         if left.words(kind):
             migration.warn(left.words(kind))
-        _finish(migration, way, step)
+        _finish(migration, way, step, left.total)
     except NotFound as error:
         return failed_if_gone(migration, error)
     return None
@@ -387,12 +387,12 @@ def _read_target_again(migration: Migration) -> None:
     migration.seen.checked_at = migration.clock.now()
 
 
-def _finish(migration: Migration, way: Way, step: str) -> None:
+def _finish(migration: Migration, way: Way, step: str, stay: int) -> None:
     store, attempt, kind = migration.tracking.store, migration.attempt, MOVES[step]
     counts = store.moved_counts(attempt, step)
     if counts is not None:
         counts["target_after"] = kind.count(way.gateway, way.destination)
-        _leave_out_what_went(migration, way, kind, counts)
+        _leave_out_what_went(migration, way, kind, counts, stay)
         log.info(
             "moved %s; the target had %s and has %s now",
             kind.number(counts["source"]),
@@ -403,22 +403,25 @@ def _finish(migration: Migration, way: Way, step: str) -> None:
     store.finish_move(migration.lease, attempt, step, counts, migration.take_warnings())
 
 
-def _leave_out_what_went(migration: Migration, way: Way, kind: MoveKind, counts: Json) -> None:
-    """What a source held that was deleted before it moved is not moved: told, and not counted."""
+def _leave_out_what_went(
+    migration: Migration, way: Way, kind: MoveKind, counts: Json, stay: int
+) -> None:
+    """What has left the source and is not in the target did not move: told, and not counted."""
 
     def missing() -> int:
-        return int(counts["source"] - (counts["target_after"] - counts["target"]))
+        return int(counts["source"] - stay - (counts["target_after"] - counts["target"]))
 
-    if missing() <= 0 or not is_gone(way.gateway, way.clock, way.origin):
+    if missing() <= 0:
         return
     way.clock.sleep(patience.SECOND_LOOK_S)
     counts["target_after"] = kind.count(way.gateway, way.destination)
     lost = min(missing(), counts["source"])
     if lost > 0:
         counts["source"] -= lost
+        gone = is_gone(way.gateway, way.clock, way.origin)
+        why = "it was deleted before they had moved" if gone else "people may have deleted them"
         migration.warn(
-            f"the source was deleted before {kind.number(lost)} had moved: the target does not hold "
-            "them"
+            f"{kind.number(lost)} that the source held did not arrive in the target: {why}"
         )
 
 
