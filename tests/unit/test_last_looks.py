@@ -88,6 +88,28 @@ def test_a_test_chat_that_a_dead_run_left_a_moment_ago(server: Any) -> None:
     assert gone == [1]
 
 
+def test_a_test_chat_of_another_owner_is_not_looked_for_with_this_ones_key(server: Any) -> None:
+    """What their key does not see is there all the same."""
+    chats = [
+        TestChat(n, 1, TargetId("t1"), owner, (), "s1", MADE_AT)
+        for n, owner in enumerate(("bob", "anna"))
+    ]
+    gone: List[int] = []
+    migration: Any = SimpleNamespace(
+        gateway=server,
+        clock=server,
+        source_id="c1",
+        is_owners=lambda name: name == "anna",
+        tracking=SimpleNamespace(
+            leftovers=SimpleNamespace(
+                test_chats_left=lambda _: chats, record_test_chat_gone=gone.append
+            )
+        ),
+    )
+    assert ragcheck.sweep_of(migration) == []
+    assert gone == [1]
+
+
 def test_an_import_job_stands_still_by_the_servers_clock_not_by_ours() -> None:
     ours = iter((MADE_AT, MADE_AT + timedelta(days=1)))
     servers = iter((MADE_AT, MADE_AT + timedelta(seconds=5)))

@@ -967,13 +967,13 @@ def test_a_connection_is_tried_for_before_anything_is_asked(chat: Any, trouble: 
         assert len(seen) == 3
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_connection_is_tried_for_when_the_server_wants_it(chat: Any, status: int):
+@pytest.mark.parametrize(("status", "name"), [(429, "Retry-After"), (503, "retry-after")])
+def test_a_connection_is_tried_for_when_the_server_wants_it(chat: Any, status: int, name: str):
     def process(connection: Any, request: Any) -> Any:
         if len(paused) == 2:
             return None
         answer = _refuse(status)(connection)
-        answer.headers["Retry-After"] = "0" if paused else "7"
+        answer.headers[name] = "0" if paused else "7"
         return answer
 
     paused: List[float] = []
