@@ -231,6 +231,19 @@ def test_a_reader_that_went_away_is_forgotten() -> None:
     assert "still heard" in text_of(console.err)
 
 
+def test_a_thread_that_logs_into_a_closed_log_does_not_open_it_again(tmp_path: Path) -> None:
+    path = open_log(tmp_path, NOW)
+    (handler,) = (
+        one for one in logging.getLogger().handlers if getattr(one, "over", True) is False
+    )
+    log.info("in time")
+    close_log()
+    handler.handle(log.makeRecord(log.name, logging.INFO, "", 0, "too late", (), None))
+    text = path.read_text(encoding="utf-8")
+    assert "in time" in text
+    assert "too late" not in text
+
+
 def test_a_closed_pipe_makes_no_noise_at_exit() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -69,6 +69,13 @@ class _OneLine(logging.Formatter):
 class _LogFile(logging.FileHandler):
     """The handler of the open log."""
 
+    over = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A thread that is left behind may still log: the base class would open the file again."""
+        if not self.over:
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """A full disk must not end a migration, nor fill the terminal with tracebacks."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -76,6 +83,7 @@ class _LogFile(logging.FileHandler):
 
     def close(self) -> None:
         """The last flush may find the disk full as well."""
+        self.over = True
         with suppress(OSError):
             super().close()
 
