@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import pytest
 
@@ -112,8 +112,9 @@ def test_check_tells_whether_anything_is_open(worked: Operator) -> None:
     worked.plain("--status")
 
 
+@pytest.mark.parametrize("later", [("--verify",), ("--users", "anna", MAPPED)], ids=" ".join)
 def test_chats_that_were_asked_for_and_did_not_move_are_open(
-    operator: Operator, world: World
+    operator: Operator, world: World, later: Tuple[str, ...]
 ) -> None:
     """Who retires the old model by this answer would lose them."""
     source = world.add_collection("anna", "Alpha", M3, documents=1, chats=2)
@@ -133,7 +134,7 @@ def test_chats_that_were_asked_for_and_did_not_move_are_open(
         # As a run leaves it that was killed while they moved.
         operator.sql("UPDATE collection_migrations SET error = NULL")
     # What was begun is gone on with, by whatever looks after what is open.
-    operator.admin("--verify")
+    operator.admin(*later)
     assert (told()["outcome"], told()["chats_moved"]) == ("done", 2)
     operator.plain("--status", "--check")
 
