@@ -878,7 +878,9 @@ def test_a_rate_limit_loses_nothing(
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: post(transport), range(120)))
     assert len(done) == 120
-    assert limit.refused < 80, "most are sent when the server takes them"
+    # 41 to 80, as the threads happen to take turns; without a pace, or without one at a time, 95
+    # at least where the server does not say when.
+    assert limit.refused < 90, "most are sent when the server takes them"
     assert clock.now() - started < 60, "no request before 24 s is over is possible"
 
 
